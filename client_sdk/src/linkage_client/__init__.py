@@ -1,0 +1,1 @@
+"""The data provider side of record linkage: encode, upload, retrieve, join."""

@@ -1,0 +1,1 @@
+"""Exact thresholded Dice matching of Bloom-filter encodings, and multi-party solving."""
