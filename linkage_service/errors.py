@@ -1,0 +1,134 @@
+"""Everything the service refuses or fails at, as one tree with a stable code for each; `problems.py` turns it into HTTP.
+
+    LinkageError
+    ├── Unauthenticated        401  who is calling is not proven
+    ├── Refused                403  the agreement, or the lack of a grant, says no
+    ├── NotFound               404  missing, or not the caller's: the answer is the same
+    ├── Conflict               409  the thing is not in a state that allows this
+    ├── Invalid                422  the request is well formed and wrong
+    ├── TooLarge               413  a body above its limit
+    ├── WrongMediaType         415  a body of another kind
+    ├── NotAcceptable          406  no representation that the caller accepts
+    └── Unavailable            503  the service cannot do it now; the same request may succeed later
+
+A detail says what happened, what it means and what to do next. It never quotes input, keys, SQL, paths or other parties.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with a request.
+
+    Attributes:
+        pointer: RFC 6901 pointer into the request body, or `/query/<name>`, `/path/<name>`, `/header/<name>`.
+        code: stable machine word.
+        detail: one sentence for a person.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedElement:
+    """Why the policy said no: which of the nine elements, which policy, in words."""
+
+    element: str
+    policy: str
+    reason: str
+
+
+class LinkageError(Exception):
+    """Root of the tree."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The service failed"
+
+    def __init__(self, detail: str, *, code: str | None = None, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.instance_code = code or self.code
+        self.errors = tuple(errors)
+
+
+class Unauthenticated(LinkageError):
+    """Who is calling is not proven."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "Not signed in"
+
+
+class Refused(LinkageError):
+    """The policy said no."""
+
+    code = "refused"
+    status = 403
+    title = "Refused"
+
+    def __init__(self, detail: str, *, agreement: str | None = None, elements: Sequence[RefusedElement] = ()) -> None:
+        super().__init__(detail)
+        self.agreement = agreement
+        self.elements = tuple(elements)
+
+
+class NotFound(LinkageError):
+    """Missing, or not the caller's."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class Conflict(LinkageError):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+    title = "Not possible in the present state"
+
+
+class Invalid(LinkageError):
+    """The request is well formed and wrong."""
+
+    code = "invalid"
+    status = 422
+    title = "The request is not valid"
+
+
+class TooLarge(LinkageError):
+    """A body above its limit."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class WrongMediaType(LinkageError):
+    """A body of another kind than the route takes."""
+
+    code = "wrong_media_type"
+    status = 415
+    title = "Wrong media type"
+
+
+class NotAcceptable(LinkageError):
+    """No representation that the caller accepts."""
+
+    code = "not_acceptable"
+    status = 406
+    title = "Not acceptable"
+
+
+class Unavailable(LinkageError):
+    """The service cannot do it now."""
+
+    code = "unavailable"
+    status = 503
+    title = "Not available now"

@@ -1,0 +1,62 @@
+"""The only reader of the environment: every setting of the service, with its default and its meaning."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings, read from `LINKAGE_*` variables; the command line overrides some of them."""
+
+    model_config = SettingsConfigDict(env_prefix="LINKAGE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(
+        default=Path("linkage-data"), description="Folder of the database, blobs and keys unless those are set apart."
+    )
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; default: linkage.db in the data folder (SQLite)."
+    )
+    blob_url: str | None = Field(
+        default=None, description="Where encrypted blobs live: file://, s3://, gs://, az://; default: data folder/blobs."
+    )
+    keys_dir: Path | None = Field(
+        default=None, description="Folder of the service's own keys (log, tokens, link ids, encryption at rest)."
+    )
+    issuer: str | None = Field(
+        default=None, description="Issuer string of access tokens and audience of assertions; default: the address bound."
+    )
+    log_origin: str | None = Field(
+        default=None, description="Name of the log in checkpoints, a schema-less URL; default: linkage.local/ and a random name."
+    )
+    default_threshold: float = Field(
+        default=0.7, gt=0, le=1, description="Dice threshold of a run that does not name one."
+    )
+    access_token_s: int = Field(default=300, ge=30, le=3600, description="Life of an access token, seconds.")
+    assertion_s: int = Field(default=300, ge=30, le=300, description="Longest life of a client assertion, seconds.")
+    invitation_days: int = Field(default=14, ge=1, le=90, description="Life of an organisation's invitation.")
+    checkpoint_s: float = Field(default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds.")
+    lease_s: float = Field(default=30, gt=0, description="A worker that is silent for so long loses its run, seconds.")
+    poll_s: float = Field(default=0.2, gt=0, description="An idle worker looks for a run this often, seconds.")
+    part_bytes_max: int = Field(default=16 * 2**20, ge=2**16, description="Largest part of an upload, bytes.")
+    upload_bytes_max: int = Field(default=8 * 2**30, description="Largest upload, bytes.")
+    body_bytes_max: int = Field(default=2 * 2**20, description="Largest JSON body, bytes.")
+    log_level: str = Field(default="INFO", description="Lowest level of log lines on standard error.")
+    key_encryption_key: SecretStr | None = Field(
+        default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
+    )
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database in force."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'linkage.db').resolve()}"
+
+    @property
+    def resolved_blob_url(self) -> str:
+        """The blob store in force."""
+        return self.blob_url or (self.data_dir / "blobs").resolve().as_uri()
+
+    @property
+    def resolved_keys_dir(self) -> Path:
+        """The folder of keys in force."""
+        return self.keys_dir or self.data_dir / "keys"
