@@ -1,20 +1,38 @@
 """Every error the client raises on purpose, in one tree, so that callers can catch as widely or narrowly as they need.
 
     LinkageClientError
-    ├── DataError               an input file, or values in it, cannot be used
-    │   ├── FileFormatError     the file cannot be read as what it should be
-    │   ├── ColumnError         a column is absent or named twice
-    │   └── ValueFormatError    values do not have the format that the linkage schema asks for
-    ├── SchemaError             the linkage schema is not valid, or not safe to use
-    ├── SecretError             the linkage secret cannot be used
-    ├── PackageError            a directory of encodings is damaged or inconsistent
-    ├── OutputExistsError       the output exists and would be overwritten
-    └── WorkerError             a worker process stopped before it had finished
+    ├── DataError                     an input file, or values in it, cannot be used
+    │   ├── FileFormatError           the file cannot be read as what it should be
+    │   ├── ColumnError               a column is absent or named twice
+    │   └── ValueFormatError          values do not have the format that the linkage schema asks for
+    ├── SchemaError                   the linkage schema is not valid, or not safe to use
+    ├── SecretError                   the linkage secret cannot be used
+    ├── PackageError                  a directory of encodings is damaged or inconsistent
+    ├── OutputExistsError             the output exists and would be overwritten
+    ├── WorkerError                   a worker process stopped before it had finished
+    ├── ConfigurationError            the profile file, an address or an option cannot be used
+    ├── KeyFileError                  a key file is absent, readable by others, or not a key
+    ├── JoinError                     an extract, a rows file and a link table do not belong together
+    ├── AgreementMismatchError        a document is not the one whose digest was stated
+    ├── RunEndedError                 a run failed or was cancelled
+    ├── RunStillGoingError            a run took longer than the caller wanted to wait
+    ├── ServiceConnectionError        the service could not be reached, or went silent
+    │   └── IncompleteDownloadError   an answer stopped, or skipped rows, before its end
+    ├── UnexpectedAnswerError         something answered that is not this API
+    └── ServiceError                  the service refused, with a problem (RFC 9457) and a request id
+        ├── InvalidRequestError       400, 405, 406, 413, 415, 422: the request itself is at fault
+        ├── NotAuthenticatedError     401: the client is not known, revoked or its clock is wrong
+        ├── PolicyRefusalError        403: an agreement does not allow it; `elements` says which part
+        ├── NotFoundError             404: absent, or not yours
+        ├── StateConflictError        409, 410, 412, 428: not possible in the present state
+        └── TryAgainLaterError        429 and 5xx: overloaded, under maintenance or broken
 
 Messages say what happened, what it means and what to do next. They name rows and columns, never values or secrets.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class LinkageClientError(Exception):
@@ -99,3 +117,152 @@ class WorkerError(LinkageClientError):
     """A worker process stopped before it had finished; nothing has been written."""
 
     code = "worker_failed"
+
+
+class ConfigurationError(LinkageClientError):
+    """The profile file, an address or an option cannot be used."""
+
+    code = "configuration"
+
+
+class KeyFileError(LinkageClientError):
+    """A key file is absent, readable by others, or does not hold the key it should."""
+
+    code = "key_file"
+
+
+class JoinError(LinkageClientError):
+    """An extract, a rows file and a link table do not belong together; nothing has been written."""
+
+    code = "join_refused"
+
+
+class AgreementMismatchError(LinkageClientError):
+    """A document is not the one whose digest was stated; nothing has been signed."""
+
+    code = "agreement_mismatch"
+
+
+class RunEndedError(LinkageClientError):
+    """A run failed or was cancelled. `problem` is what the service recorded about the failure."""
+
+    code = "run_ended"
+
+    def __init__(self, message: str, *, run_id: str, state: str, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.state = state
+        self.problem = problem
+
+
+class RunStillGoingError(LinkageClientError):
+    """A run took longer than the caller wanted to wait; it goes on at the service."""
+
+    code = "run_still_going"
+
+
+class ServiceConnectionError(LinkageClientError):
+    """The service could not be reached, or the connection broke. Whether it acted on the request is not known."""
+
+    code = "connection"
+
+
+class IncompleteDownloadError(ServiceConnectionError):
+    """An answer stopped, or skipped rows, before its end; what arrived must not be used."""
+
+    code = "incomplete_download"
+
+
+class UnexpectedAnswerError(LinkageClientError):
+    """Something answered that is not this API: a proxy, a log-in page, another version of the service."""
+
+    code = "unexpected_answer"
+
+    def __init__(self, message: str, *, status: int | None = None, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return _with_request_id(self.message, self.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedElement:
+    """One part of an agreement that refused: which element, which rule, and why in words."""
+
+    element: str
+    policy: str
+    reason: str
+
+
+class ServiceError(LinkageClientError):
+    """The service refused. `problem` is the whole answer (RFC 9457); `request_id` finds it in the service's log."""
+
+    code = "service_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        request_id: str | None = None,
+        problem: Mapping[str, Any] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+        self.request_id = request_id
+        self.problem: Mapping[str, Any] = problem or {}
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return _with_request_id(self.message, self.request_id)
+
+    @property
+    def agreement(self) -> Any:
+        """The agreement that refused, as the service names it; None where none was involved."""
+        return self.problem.get("agreement")
+
+    @property
+    def elements(self) -> tuple[RefusedElement, ...]:
+        """The parts of the agreement that refused, in the order of the answer."""
+        listed = self.problem.get("elements")
+        return tuple(
+            RefusedElement(
+                element=str(item.get("element", "")),
+                policy=str(item.get("policy", "")),
+                reason=str(item.get("reason", "")),
+            )
+            for item in (listed if isinstance(listed, list) else [])
+            if isinstance(item, Mapping)
+        )
+
+
+class InvalidRequestError(ServiceError):
+    """400, 405, 406, 413, 415, 422: the request itself is at fault; `problem["errors"]` points at the places."""
+
+
+class NotAuthenticatedError(ServiceError):
+    """401: the client is not known or revoked, its key is another one, or its clock is wrong."""
+
+
+class PolicyRefusalError(ServiceError):
+    """403: an agreement, or a role, does not allow it; `elements` says which part of which agreement."""
+
+
+class NotFoundError(ServiceError):
+    """404: absent, or not visible to this client; the service does not tell the two apart."""
+
+
+class StateConflictError(ServiceError):
+    """409, 410, 412, 428: not possible in the present state, or someone else was quicker."""
+
+
+class TryAgainLaterError(ServiceError):
+    """429 and 5xx: overloaded, under maintenance or broken; `retry_after_s` where the service says."""
+
+
+def _with_request_id(message: str, request_id: str | None) -> str:
+    return f"{message} (request id {request_id})" if request_id else message
