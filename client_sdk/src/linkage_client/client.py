@@ -1,0 +1,107 @@
+"""The SDK: one object for one service, with the service's nouns as attributes.
+
+    with LinkageClient(service_url="https://linkage.example.org", client_id="cli_…", client_key=key) as client:
+        for project in client.projects.list():
+            ...
+        upload = client.uploads.send(project_id=project.id, manifest=manifest, encodings=path)
+        run = client.runs.wait(run_id=client.runs.start(project_id=project.id).id)
+
+Every call retries what is safe to retry and raises an error of `linkage_client.errors` with the request id in it.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from linkage_client._authentication import Clock, Credentials
+from linkage_client._transport import Limits, Transport, path_of
+from linkage_client.config import Profile
+from linkage_client.errors import ConfigurationError
+from linkage_client.keys import SigningKey
+from linkage_client.models import Me
+from linkage_client.resources._base import parsed
+from linkage_client.resources.agreements import Agreements
+from linkage_client.resources.audit import Audit
+from linkage_client.resources.organisations import Organisations
+from linkage_client.resources.projects import Projects
+from linkage_client.resources.releases import Releases
+from linkage_client.resources.runs import Runs
+from linkage_client.resources.uploads import Uploads
+
+
+class LinkageClient:
+    """A connection to one service; may be used from several threads, and as a context manager.
+
+    Without `client_id` and `client_key` it can only do what is public: register.
+    """
+
+    def __init__(
+        self,
+        *,
+        service_url: str,
+        client_id: str | None = None,
+        client_key: SigningKey | None = None,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        ca_file: Path | None = None,
+        allow_plain_http: bool = False,
+        transport: Transport | None = None,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            service_url: https, or http to this machine only.
+            client_id: what the registration answered.
+            client_key: the client key that was registered.
+            limits: time limits and attempts.
+            clock: where time comes from.
+            ca_file: trust only these certificates instead of the operating system's.
+            allow_plain_http: for closed test networks.
+            transport: used instead of one made from the other arguments.
+        """
+        if (client_id is None) != (client_key is None):
+            raise ConfigurationError("client_id and client_key belong together: give both or neither.")
+        credentials = (
+            Credentials(client_id=client_id, client_key=client_key)
+            if client_id is not None and client_key is not None
+            else None
+        )
+        self._transport = transport or Transport(
+            service_url,
+            credentials=credentials,
+            limits=limits,
+            clock=clock,
+            ca_file=ca_file,
+            allow_plain_http=allow_plain_http,
+        )
+        self.organisations = Organisations(self._transport)
+        self.agreements = Agreements(self._transport)
+        self.projects = Projects(self._transport)
+        self.uploads = Uploads(self._transport)
+        self.runs = Runs(self._transport)
+        self.releases = Releases(self._transport)
+        self.audit = Audit(self._transport)
+
+    @classmethod
+    def from_profile(cls, profile: Profile) -> Self:
+        """A client from a profile file (`linkage_client.config`), reading the client key that it names."""
+        return cls(
+            service_url=profile.service_url,
+            client_id=profile.client_id,
+            client_key=SigningKey.load(profile.client_key_file),
+            ca_file=profile.ca_file,
+            allow_plain_http=profile.allow_plain_http,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def me(self) -> Me:
+        """The caller, as the service knows it."""
+        return parsed(self._transport.send("GET", path_of("me")), Me)

@@ -1,0 +1,201 @@
+"""Ed25519 keys as files that only their owner can read, and the two statements an organisation signs with them.
+
+A *client key* identifies one machine at the token endpoint. A *signing key* speaks for the organisation: it signs the
+registration and agreements. Both are the same kind of key, kept in separate files so that a signatory's key need not
+lie on an analyst's machine. Files are JWK (RFC 7517, RFC 8037); PKCS#8 PEM files made by other tools are read too.
+"""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import rfc8785
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from linkage_client.errors import KeyFileError, OutputExistsError
+
+REGISTRATION_CONTEXT = b"linkage/registration/v1\0"
+AGREEMENT_CONTEXT = b"linkage/agreement/v1\0"
+# A key file is a few hundred bytes; anything larger is another file named by mistake.
+MAXIMUM_KEY_FILE_BYTES = 16_384
+
+
+class SigningKey:
+    """One Ed25519 private key. It signs and shows its public half; the private half leaves only through `save`."""
+
+    __slots__ = ("_private",)
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+
+    def __repr__(self) -> str:
+        return f"SigningKey(thumbprint={self.thumbprint!r})"
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A new key from the operating system's randomness."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_jwk(cls, jwk: Mapping[str, Any]) -> Self:
+        """The key of a private JWK (RFC 8037).
+
+        Raises:
+            KeyFileError: it is not an Ed25519 private key, or its two halves do not belong together.
+        """
+        if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or not isinstance(jwk.get("d"), str):
+            raise KeyFileError("This JWK is not an Ed25519 private key. Make one with `linkage register`.")
+        try:
+            key = cls(Ed25519PrivateKey.from_private_bytes(_from_base64url(jwk["d"])))
+        except (ValueError, binascii.Error):
+            raise KeyFileError("The private half of this JWK is damaged. Restore the file from a copy.") from None
+        if "x" in jwk and jwk["x"] != key.public_jwk["x"]:
+            raise KeyFileError("The two halves of this JWK do not belong together. Restore the file from a copy.")
+        return key
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a JWK or an unencrypted PKCS#8 PEM file.
+
+        Raises:
+            KeyFileError: absent, readable by other accounts, or not an Ed25519 private key.
+        """
+        raw = _read_private_file(path)
+        try:
+            if raw.lstrip().startswith(b"-----BEGIN"):
+                return cls._from_pem(raw)
+            jwk = json.loads(raw)
+            return cls.from_jwk(jwk if isinstance(jwk, dict) else {})
+        except KeyFileError as error:
+            raise KeyFileError(f"Key file {path}: {error.message}") from None
+        except ValueError:
+            raise KeyFileError(f"Key file {path} is neither a JWK nor a PEM file. Name the right file.") from None
+
+    @classmethod
+    def _from_pem(cls, raw: bytes) -> Self:
+        try:
+            private = load_pem_private_key(raw, password=None)
+        except TypeError:
+            raise KeyFileError("It is protected by a passphrase; store it unencrypted with mode 0600.") from None
+        except (ValueError, UnsupportedAlgorithm):
+            raise KeyFileError("This PEM file cannot be read as a private key. Name the right file.") from None
+        if not isinstance(private, Ed25519PrivateKey):
+            raise KeyFileError("This key is not Ed25519; the service accepts only Ed25519 from this client.")
+        return cls(private)
+
+    @property
+    def public_jwk(self) -> dict[str, str]:
+        """The public half, with exactly the members that the thumbprint covers."""
+        return {"crv": "Ed25519", "kty": "OKP", "x": _base64url(self._private.public_key().public_bytes_raw())}
+
+    @property
+    def thumbprint(self) -> str:
+        """SHA-256 thumbprint of the public half (RFC 7638), base64url."""
+        return thumbprint(self.public_jwk)
+
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519 signature, 64 bytes."""
+        return self._private.sign(message)
+
+    def save(self, path: Path) -> None:
+        """Write the private JWK, or PKCS#8 where the name ends in .pem, to a new file that only this account can read.
+
+        Raises:
+            OutputExistsError: the file exists; a key is never overwritten.
+            KeyFileError: the file cannot be written.
+        """
+        if path.suffix == ".pem":
+            content = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        else:
+            jwk = {**self.public_jwk, "d": _base64url(self._private.private_bytes_raw())}
+            content = (json.dumps(jwk, indent=1) + "\n").encode()
+        write_private_file(path, content)
+
+
+def thumbprint(jwk: Mapping[str, str]) -> str:
+    """SHA-256 thumbprint of an OKP public key (RFC 7638, RFC 8037 appendix A.3), base64url."""
+    required = {name: jwk[name] for name in ("crv", "kty", "x")}
+    return _base64url(hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest())
+
+
+def document_digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical form (RFC 8785) of a JSON document, in hex: how agreements and schemas are named."""
+    return hashlib.sha256(rfc8785.dumps(dict(document))).hexdigest()
+
+
+def client_description(*, name: str, client_key: SigningKey, roles: Sequence[str]) -> dict[str, Any]:
+    """The `client` member of a registration."""
+    return {"name": name, "jwk": client_key.public_jwk, "roles": list(roles)}
+
+
+def sign_registration(*, invitation: str, signing_key: SigningKey, client: Mapping[str, Any]) -> str:
+    """The organisation's signature over its registration, base64url without padding."""
+    statement = rfc8785.dumps(
+        {"invitation": invitation, "signing_key": signing_key.public_jwk, "client": dict(client)},
+    )
+    return _base64url(signing_key.sign(REGISTRATION_CONTEXT + statement))
+
+
+def sign_agreement(*, digest: str, signing_key: SigningKey) -> str:
+    """The organisation's signature over an agreement's digest (64 hex digits), base64url without padding."""
+    raw = bytes.fromhex(digest)
+    if len(raw) != hashlib.sha256().digest_size:
+        raise ValueError("digest must be 64 hex digits")
+    return _base64url(signing_key.sign(AGREEMENT_CONTEXT + raw))
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Create a file with mode 0600 and write it whole.
+
+    Raises:
+        OutputExistsError: the file exists.
+        KeyFileError: it cannot be written.
+    """
+    try:
+        # O_EXCL: never follow a link that someone placed here, never replace a key; the mode holds from the first byte.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise OutputExistsError(f"{path} exists and is not replaced. Move it away or choose another name.") from None
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _read_private_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            raw = file.read(MAXIMUM_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise KeyFileError(f"Key file {path} cannot be read: {error.strerror}.") from None
+    if os.name == "posix" and mode & 0o077:
+        raise KeyFileError(
+            f"Key file {path} can be read by other accounts (mode {mode:04o}), so the key may be known to them. "
+            "Make a new key if they should not have it, or run `chmod 600` on the file.",
+        )
+    if len(raw) > MAXIMUM_KEY_FILE_BYTES:
+        raise KeyFileError(f"{path} is too large for a key file. Name the right file.")
+    return raw
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _from_base64url(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,272 @@
+"""What the service answers, as types. Members that a newer service adds are ignored, so an old client keeps working."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Root of the answers: immutable, tolerant of members it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Organisation(Answer):
+    """A legal body: provider, recipient, processor or the linkage unit."""
+
+    id: str
+    name: str
+    kind: str
+    status: str
+    signing_key: dict[str, Any] | None = None
+    created_at: datetime
+
+
+class Client(Answer):
+    """One machine of an organisation."""
+
+    id: str
+    organisation: str
+    name: str
+    roles: list[str]
+    key_thumbprint: str
+    status: str
+    created_at: datetime
+
+
+class Me(Answer):
+    """The caller, as the service knows it."""
+
+    client: Client
+    organisation: Organisation
+
+
+class Invitation(Answer):
+    """A single-use token with which an organisation registers; shown once, so it is kept out of representations."""
+
+    token: str = Field(repr=False)
+    organisation: Any = None
+    expires_at: datetime
+
+
+class Registration(Answer):
+    """The outcome of a registration."""
+
+    organisation: Organisation
+    client: Client
+
+
+class Party(Answer):
+    """One organisation of an agreement, in one role."""
+
+    organisation: str
+    role: str
+    signed: bool
+
+
+class Agreement(Answer):
+    """One information sharing protocol, at its latest version."""
+
+    id: str
+    reference: str
+    state: str
+    version: int
+    digest: str
+    parties: list[Party] = []
+    created_at: datetime
+
+
+class Signature(Answer):
+    """One party's signature over an agreement's digest."""
+
+    organisation: str
+    key_thumbprint: str
+    signature: str
+    signed_at: datetime
+
+
+class AgreementVersion(Agreement):
+    """One version of an agreement with its text."""
+
+    document: dict[str, Any]
+    signatures: list[Signature] = []
+
+
+class AgreementReference(Answer):
+    """The version of an agreement that a project was opened under."""
+
+    id: str
+    reference: str
+    version: int
+    digest: str
+
+
+class Project(Answer):
+    """One linkage round. `linkage_schema` is set in the answer to one project, not in lists."""
+
+    id: str
+    name: str
+    agreement: AgreementReference
+    purpose: str
+    state: str
+    linkage_schema_sha256: str
+    bits: int
+    providers: list[str]
+    recipients: list[str]
+    key_epoch: int
+    created_at: datetime
+    linkage_schema: dict[str, Any] | None = None
+
+
+class Encoder(Answer):
+    """The program that made the encodings."""
+
+    name: str
+    version: str
+
+
+class KeyReference(Answer):
+    """Which secret was used, without saying anything about it: the epoch and a keyed check value."""
+
+    epoch: int
+    check_value: str
+
+
+class Manifest(Answer):
+    """What a provider declares about its encodings before it sends them (the content of manifest.json)."""
+
+    version: Literal[1] = 1
+    linkage_schema_sha256: str
+    encoding_profile: str | None = None
+    encoder: Encoder
+    count: int
+    bits: int
+    size_bytes: int
+    sha256: str
+    key: KeyReference
+    completeness: dict[str, float]
+
+
+class Upload(Answer):
+    """One provider's encodings for one project."""
+
+    id: str
+    project: str
+    organisation: str
+    state: str
+    manifest: Manifest
+    size_bytes: int
+    part_size_bytes: int
+    parts_expected: int
+    parts_received: list[int]
+    created_at: datetime
+    completed_at: datetime | None = None
+
+
+class UploadSummary(Answer):
+    """What every party of a project may know of an upload."""
+
+    id: str
+    project: str
+    organisation: str
+    state: str
+    count: int | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class RunUpload(Answer):
+    """An upload as a run used it; `count` is its number of rows."""
+
+    id: str
+    organisation: str
+    count: int
+
+
+class RunProgress(Answer):
+    """How far a run is: `done` of `total` units of the named phase."""
+
+    phase: str | None = None
+    done: int = 0
+    total: int | None = None
+
+
+class RunMetrics(Answer):
+    """Figures of a finished run."""
+
+    groups: int | None = None
+    seconds: float | None = None
+
+
+class Run(Answer):
+    """One execution of the matcher on a project's uploads."""
+
+    id: str
+    project: str
+    state: str
+    threshold: float
+    uploads: list[RunUpload] = []
+    progress: RunProgress | None = None
+    attempt: int = 0
+    error: dict[str, Any] | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    metrics: RunMetrics | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state can no longer change."""
+        return self.state in {"succeeded", "failed", "cancelled"}
+
+
+class OverlapPattern(Answer):
+    """How many groups have rows of exactly these organisations; None where the count is suppressed."""
+
+    organisations: list[str]
+    groups: int | None
+
+
+class Summary(Answer):
+    """Rounded and suppressed counts of a run, by overlap pattern."""
+
+    run: str
+    patterns: list[OverlapPattern]
+    rounded_to: int
+    suppressed_below: int
+
+
+class Release(Answer):
+    """The decision that lets the link tables of a run go to one recipient."""
+
+    id: str
+    run: str
+    project: str
+    recipient: str
+    purpose: str
+    mode: str
+    columns: list[str]
+    state: str
+    delete_by: datetime | None = None
+    created_at: datetime
+
+
+class Disclosure(Answer):
+    """One retrieval of a link table or a summary."""
+
+    id: str
+    release: str | None = None
+    recipient: str | None = None
+    provider: str | None = None
+    kind: str
+    rows: int | None = None
+    at: datetime
+
+
+class LedgerEvent(BaseModel):
+    """One entry of the ledger. What it holds beyond its number depends on its type, so unknown members are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    seq: int

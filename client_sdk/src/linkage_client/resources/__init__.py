@@ -1,0 +1,1 @@
+"""The service's nouns, one module each, as the SDK offers them: `client.agreements`, `client.uploads`, ..."""

@@ -1,0 +1,69 @@
+"""Organisations: who takes part, and which machines speak for them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from linkage_client._transport import path_of
+from linkage_client.keys import SigningKey, client_description, sign_registration
+from linkage_client.models import Client, Invitation, Organisation, Registration
+from linkage_client.resources._base import Resource
+
+
+class Organisations(Resource):
+    """Organisations and their clients."""
+
+    __slots__ = ()
+
+    def create(self, *, name: str) -> Organisation:
+        """Record a new organisation, which then needs an invitation. Role: administrator."""
+        return self._post(path_of("organisations"), {"name": name}, Organisation)
+
+    def list(self) -> Iterator[Organisation]:
+        """The organisations that the caller may see."""
+        return self._items(path_of("organisations"), Organisation)
+
+    def get(self, *, organisation_id: str) -> Organisation:
+        """One organisation."""
+        return self._get(path_of("organisations", organisation_id), Organisation)
+
+    def invite(self, *, organisation_id: str) -> Invitation:
+        """A single-use invitation, shown this once. Role: administrator."""
+        return self._post(path_of("organisations", organisation_id, "invitations"), {}, Invitation)
+
+    def register(
+        self,
+        *,
+        invitation: str,
+        signing_key: SigningKey,
+        client_key: SigningKey,
+        client_name: str,
+        roles: Sequence[str],
+    ) -> Registration:
+        """Redeem an invitation: publish the organisation's signing key and its first client. Needs no log-in."""
+        client = client_description(name=client_name, client_key=client_key, roles=roles)
+        body = {
+            "invitation": invitation,
+            "signing_key": signing_key.public_jwk,
+            "client": client,
+            "signature": sign_registration(invitation=invitation, signing_key=signing_key, client=client),
+        }
+        return self._post(path_of("registrations"), body, Registration, public=True)
+
+    def add_client(
+        self,
+        *,
+        organisation_id: str,
+        name: str,
+        public_jwk: Mapping[str, str],
+        roles: Sequence[str],
+    ) -> Client:
+        """Admit another machine of the caller's own organisation. Role: signatory."""
+        body = {"name": name, "jwk": dict(public_jwk), "roles": [*roles]}
+        return self._post(path_of("organisations", organisation_id, "clients"), body, Client)
+
+    def clients(self, *, organisation_id: str) -> Iterator[Client]:
+        """The machines of an organisation."""
+        return self._items(path_of("organisations", organisation_id, "clients"), Client)
+
+    def revoke_client(self, *, organisation_id: str, client_id: str) -> None:
+        """Shut a machine out, from its next request on."""
+        self._transport.send("DELETE", path_of("organisations", organisation_id, "clients", client_id))

@@ -1,0 +1,31 @@
+"""Projects: linkage rounds under an agreement."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from linkage_client._transport import path_of
+from linkage_client.models import Disclosure, Project
+from linkage_client.resources._base import Resource
+
+
+class Projects(Resource):
+    """Linkage rounds."""
+
+    __slots__ = ()
+
+    def create(self, *, agreement_id: str, name: str, purpose: str, linkage_schema: Mapping[str, Any]) -> Project:
+        """Open a project. `purpose` is one of the agreement's purpose codes, the schema the one that it names."""
+        body = {"agreement": agreement_id, "name": name, "purpose": purpose, "linkage_schema": dict(linkage_schema)}
+        return self._post(path_of("projects"), body, Project)
+
+    def list(self) -> Iterator[Project]:
+        """The projects that the caller may see, without their linkage schemas."""
+        return self._items(path_of("projects"), Project)
+
+    def get(self, *, project_id: str) -> Project:
+        """One project with its linkage schema."""
+        return self._get(path_of("projects", project_id), Project)
+
+    def disclosures(self, *, project_id: str) -> Iterator[Disclosure]:
+        """Every retrieval of a link table or summary of the project."""
+        return self._items(path_of("projects", project_id, "disclosures"), Disclosure)

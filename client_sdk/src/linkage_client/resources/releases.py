@@ -1,0 +1,108 @@
+"""Releases: the decision that link tables may go to a recipient, and the retrieval of one's own table."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from linkage_client._transport import path_of
+from linkage_client.errors import IncompleteDownloadError, UnexpectedAnswerError
+from linkage_client.models import Me, Release, Run
+from linkage_client.resources._base import Resource
+
+
+class Link(NamedTuple):
+    """One line of a link table: a row of the caller's own upload and its pseudonym in the recipient's domain."""
+
+    row: int
+    link_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRows:
+    """What a complete link table looks like."""
+
+    count: int | None
+    """Rows of the caller's upload in the run; None if the run does not list it."""
+    every_row: bool
+    """Blind tables have a line for each row, matched ones only for matched rows."""
+
+
+class Releases(Resource):
+    """Decisions about link tables, and the tables."""
+
+    __slots__ = ()
+
+    def create(self, *, run_id: str, purpose: str, mode: str) -> Release:
+        """Ask for the release of a run's link tables to the caller's organisation. Role: recipient.
+
+        `mode` is "blind" (every row gets a link id) or "matched" (only matched rows do, if the agreement says so).
+        """
+        return self._post(path_of("runs", run_id, "releases"), {"purpose": purpose, "mode": mode}, Release)
+
+    def get(self, *, release_id: str) -> Release:
+        """One release."""
+        return self._get(path_of("releases", release_id), Release)
+
+    def list(self, *, project_id: str) -> Iterator[Release]:
+        """The releases of a project."""
+        return self._items(path_of("projects", project_id, "releases"), Release)
+
+    def link_table(self, *, release_id: str) -> Iterator[Link]:
+        """The link ids of the caller's own rows, in row order, as they arrive.
+
+        Each retrieval is a disclosure: recorded, and counted against the agreement's maximum. The table is known to be
+        complete only when the iterator has ended without an error; do not use a part of it.
+
+        Raises:
+            IncompleteDownloadError: the table stopped early, or rows are absent, repeated or out of order.
+        """
+        expected = self._expected_rows(release_id)
+        path = path_of("releases", release_id, "link-table")
+        with self._transport.stream_lines(path, accept="application/jsonl") as (_, lines):
+            yield from checked_links(lines, expected=expected)
+
+    def _expected_rows(self, release_id: str) -> ExpectedRows:
+        release = self.get(release_id=release_id)
+        run = self._get(path_of("runs", release.run), Run)
+        own = self._get(path_of("me"), Me).organisation.id
+        counts = [upload.count for upload in run.uploads if upload.organisation == own]
+        return ExpectedRows(count=counts[0] if len(counts) == 1 else None, every_row=release.mode == "blind")
+
+
+def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows) -> Iterator[Link]:
+    """Parse the lines of a link table and check that it is whole.
+
+    Raises:
+        IncompleteDownloadError: rows are absent, repeated, out of order or too many.
+        UnexpectedAnswerError: a line is not one of a link table.
+    """
+    next_row = 0
+    for line in lines:
+        link = _parse_link(line)
+        if link.row < next_row or (expected.every_row and link.row != next_row):
+            raise _incomplete(next_row)
+        if expected.count is not None and link.row >= expected.count:
+            raise _incomplete(expected.count)
+        next_row = link.row + 1
+        yield link
+    if expected.every_row and expected.count is not None and next_row != expected.count:
+        raise _incomplete(next_row)
+
+
+def _parse_link(line: bytes) -> Link:
+    try:
+        content = json.loads(line)
+        row, link_id = content["row"], content["link_id"]
+    except (ValueError, KeyError, TypeError):
+        row, link_id = None, None
+    if type(row) is not int or not isinstance(link_id, str) or not link_id:
+        raise UnexpectedAnswerError("A line of the answer is not one of a link table. Ask for the table again.")
+    return Link(row=row, link_id=link_id)
+
+
+def _incomplete(row: int) -> IncompleteDownloadError:
+    return IncompleteDownloadError(
+        f"The link table is not whole: it breaks at row {row}. Nothing of it may be used; ask for it again, "
+        "and tell the linkage unit if it happens twice.",
+    )

@@ -1,0 +1,80 @@
+"""Runs: start the matcher, follow it, stop it, read its summary."""
+
+from collections.abc import Callable, Iterator
+
+from linkage_client._transport import path_of
+from linkage_client.errors import RunEndedError, RunStillGoingError
+from linkage_client.models import Run, Summary
+from linkage_client.resources._base import Resource
+
+LONG_POLL_S = 20
+# A service that does not hold the request open is asked at most this often.
+SHORTEST_POLL_S = 1.0
+
+
+class Runs(Resource):
+    """Executions of the matcher."""
+
+    __slots__ = ()
+
+    def start(self, *, project_id: str, threshold: float | None = None) -> Run:
+        """Queue a run on the project's complete uploads; `threshold` in 0..1, None for the service's default."""
+        body = {} if threshold is None else {"threshold": threshold}
+        return self._post(path_of("projects", project_id, "runs"), body, Run)
+
+    def get(self, *, run_id: str, wait_s: int = 0) -> Run:
+        """One run; with `wait_s` the service answers when something changed, or after that many seconds (RFC 7240)."""
+        headers = {"Prefer": f"wait={wait_s}"} if wait_s else {}
+        return self._get(path_of("runs", run_id), Run, headers=headers)
+
+    def list(self, *, project_id: str) -> Iterator[Run]:
+        """The runs of a project."""
+        return self._items(path_of("projects", project_id, "runs"), Run)
+
+    def cancel(self, *, run_id: str) -> Run:
+        """Ask the matcher to stop."""
+        return self._post(path_of("runs", f"{run_id}:cancel"), {}, Run)
+
+    def summary(self, *, run_id: str) -> Summary:
+        """Rounded and suppressed counts by overlap pattern; the retrieval is a disclosure."""
+        return self._get(path_of("runs", run_id, "summary"), Summary)
+
+    def wait(
+        self,
+        *,
+        run_id: str,
+        progress: Callable[[Run], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Run:
+        """Follow a run to its success by long polls; `progress` is called with every state that is seen.
+
+        Raises:
+            RunEndedError: the run failed or was cancelled.
+            RunStillGoingError: `timeout_s` passed first.
+        """
+        clock = self._transport.clock
+        started = clock.monotonic()
+        run = self.get(run_id=run_id)
+        while True:
+            if progress is not None:
+                progress(run)
+            if run.ended:
+                return _succeeded(run)
+            if timeout_s is not None and clock.monotonic() - started >= timeout_s:
+                raise RunStillGoingError(
+                    f"Run {run.id} is still {run.state} after {timeout_s:.0f} s. It goes on; ask for it again later.",
+                )
+            asked = clock.monotonic()
+            run = self.get(run_id=run_id, wait_s=LONG_POLL_S)
+            held_s = clock.monotonic() - asked
+            if not run.ended and held_s < SHORTEST_POLL_S:
+                clock.sleep(SHORTEST_POLL_S - held_s)
+
+
+def _succeeded(run: Run) -> Run:
+    if run.state == "succeeded":
+        return run
+    if run.state == "cancelled":
+        raise RunEndedError(f"Run {run.id} was cancelled.", run_id=run.id, state=run.state)
+    why = (run.error or {}).get("detail") or "The service gave no reason."
+    raise RunEndedError(f"Run {run.id} failed: {why}", run_id=run.id, state=run.state, problem=run.error)
