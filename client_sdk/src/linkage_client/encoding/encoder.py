@@ -1,0 +1,209 @@
+"""Turns columns of identifiers into encodings, bit for bit as clkhash 0.18.3 does, at many times its speed.
+
+clkhash works record by record. Here each distinct value of a column is encoded once into a filter of its own, the
+filters are gathered by row, and a record is the OR of its columns (Schnell et al. 2009), folded at the end. Tokens of
+all distinct values are found by array arithmetic, so that Python only runs once per distinct token. Nothing derived
+from data or keys outlives a call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+from linkage_client.encoding.filters import in_words, token_filters, value_filters
+from linkage_client.encoding.formats import FormattedColumn, format_values
+from linkage_client.encoding.schema import KEYS_PER_FEATURE, Feature, Hashing, LinkageSchema
+from linkage_client.encoding.tokens import tokenise
+from linkage_client.errors import ColumnError, DataError, SecretError, ValueFinding, ValueFormatError
+
+BLOCK_ROWS: Final = 1 << 16
+"""Large enough that common values repeat within a block, small enough that a block fits memory many times over."""
+FINDINGS_SHOWN: Final = 5
+
+Column: TypeAlias = "Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any]"
+"""One column of strings. Arrow arrays spare the conversion."""
+Progress = Callable[[int, int | None], None]
+"""Called with rows done and rows in all (None: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """The distinct values of a column, and for each row the place of its value among them."""
+
+    values: list[str]
+    codes: NDArray[np.int64]
+
+
+def distinct(column: Column) -> Distinct:
+    """Distinct values in order of first appearance; nulls are empty strings."""
+    if not isinstance(column, pa.Array | pa.ChunkedArray):
+        try:
+            array: pa.Array[Any] = pa.array(column, pa.string())
+        except UnicodeEncodeError:
+            # Lone surrogates cannot be held by Arrow; the check of formats is to say which rows have them.
+            return _distinct_by_hand(column)
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            raise DataError("a column holds values that are not strings: convert them first") from error
+    else:
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if array.null_count:
+        array = array.fill_null("")
+    encoded = array.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Distinct(values=cast("list[str]", encoded.dictionary.to_pylist()), codes=codes)
+
+
+def _distinct_by_hand(column: Sequence[str]) -> Distinct:
+    places: dict[str, int] = {}
+    codes = np.fromiter((places.setdefault(value, len(places)) for value in column), np.int64, len(column))
+    return Distinct(values=list(places), codes=codes)
+
+
+def derive_keys(schema: LinkageSchema, secret: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Two keys for each column, ignored ones included, by HKDF (RFC 5869)."""
+    options = schema.key_derivation
+    size = options.key_size
+    material = HKDF(
+        algorithm=hashes.SHA256() if options.hash == "SHA256" else hashes.SHA512(),
+        length=KEYS_PER_FEATURE * size * len(schema.features),
+        salt=options.salt,
+        info=options.info,
+    ).derive(secret)
+    parts = [material[start : start + size] for start in range(0, len(material), size)]
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
+
+
+class Encoder:
+    """Encodes records under one linkage schema and one linkage secret. Keeps derived keys, no data and no secret."""
+
+    def __init__(self, schema: LinkageSchema, secret: bytes | str) -> None:
+        raw = secret.encode() if isinstance(secret, str) else secret
+        if not raw:
+            raise SecretError("the linkage secret is empty: use the one that all providers of the project share")
+        self.schema = schema
+        self._keys = derive_keys(schema, raw)
+
+    def __repr__(self) -> str:
+        return f"<Encoder of {len(self.schema.hashed_features)} fields into {self.schema.bits} bits>"
+
+    def encode_columns(
+        self,
+        columns: Mapping[str, Column] | Sequence[Column],
+        *,
+        first_row: int = 1,
+        progress: Progress | None = None,
+    ) -> NDArray[np.uint8]:
+        """Encodings of all rows: shape (rows, bits // 8), clkhash's order of bits.
+
+        Args:
+            columns: by identifier of the feature (ignored ones may be absent), or one for each feature in order.
+            first_row: number of the first row in messages.
+            progress: told rows done and rows in all, after every block.
+
+        Raises:
+            ColumnError: columns are missing or differ in length.
+            ValueFormatError: values are not as the schema says; names rows, columns and reasons.
+        """
+        chosen = self._choose(columns)
+        rows = _common_length(chosen)
+        encodings = np.empty((rows, self.schema.bits // 8), np.uint8)
+        for start in range(0, rows, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, rows)
+            block = [(feature, column[start:stop]) for feature, column in chosen]
+            encodings[start:stop] = self._encode_block(block, rows=stop - start, first_row=first_row + start)
+            if progress is not None:
+                progress(stop, rows)
+        return encodings
+
+    def _choose(self, columns: Mapping[str, Column] | Sequence[Column]) -> list[tuple[Feature, Column]]:
+        features = self.schema.hashed_features
+        if isinstance(columns, Mapping):
+            absent = [feature.identifier for feature in features if feature.identifier not in columns]
+            if absent:
+                raise ColumnError(f"the data have no column for these features of the schema: {', '.join(absent)}")
+            return [(feature, columns[feature.identifier]) for feature in features]
+        if len(columns) != len(self.schema.features):
+            raise ColumnError(
+                f"the schema has {len(self.schema.features)} features (ignored ones count) and {len(columns)} columns "
+                "were given: pass one for each, or pass columns by name"
+            )
+        return [(feature, columns[feature.index]) for feature in features]
+
+    def _encode_block(self, block: list[tuple[Feature, Column]], *, rows: int, first_row: int) -> NDArray[np.uint8]:
+        records = np.zeros((rows, self.schema.filter_bits // 8), np.uint8)
+        wide = in_words(records)
+        problems: list[ValueFinding] = []
+        for feature, column in block:
+            if feature.hashing is None:
+                continue
+            found = distinct(column)
+            formatted = format_values(feature.hashing, found.values)
+            if formatted.problems:
+                problems.extend(_locate(feature, found, formatted, first_row=first_row))
+                continue
+            table = _encode_values(
+                feature.hashing,
+                formatted.values,
+                keys=self._keys[feature.index],
+                filter_bits=self.schema.filter_bits,
+            )
+            wide |= in_words(table)[found.codes]
+        if problems:
+            raise _format_error(problems)
+        return fold(records, folds=self.schema.xor_folds)
+
+
+def _encode_values(
+    hashing: Hashing, values: list[str], *, keys: tuple[bytes, bytes], filter_bits: int
+) -> NDArray[np.uint8]:
+    tokens = tokenise(values, comparison=hashing.comparison, strategy=hashing.strategy)
+    filters = token_filters(
+        tokens, scheme=hashing.hash, keys=keys, text_encoding=hashing.text_encoding, filter_bits=filter_bits
+    )
+    return value_filters(tokens, filters)
+
+
+def fold(filters: NDArray[np.uint8], *, folds: int) -> NDArray[np.uint8]:
+    """XOR of the two halves, `folds` times (Schnell and Borgs 2016)."""
+    for _ in range(folds):
+        half = filters.shape[1] // 2
+        filters = filters[:, :half] ^ filters[:, half:]
+    return filters
+
+
+def _common_length(chosen: list[tuple[Feature, Column]]) -> int:
+    lengths = {len(column) for _, column in chosen}
+    if len(lengths) != 1:
+        raise ColumnError("the columns differ in length: every column needs one value for each record")
+    return lengths.pop()
+
+
+def _locate(feature: Feature, found: Distinct, formatted: FormattedColumn, *, first_row: int) -> list[ValueFinding]:
+    first_seen = np.full(len(found.values), -1, np.int64)
+    # Written backwards, so that the first row of each value is what stays.
+    first_seen[found.codes[::-1]] = np.arange(len(found.codes) - 1, -1, -1)
+    return [
+        ValueFinding(row=first_row + int(first_seen[place]), column=feature.identifier, reason=reason)
+        for place, reason in formatted.problems
+        if first_seen[place] >= 0
+    ]
+
+
+def _format_error(problems: list[ValueFinding]) -> ValueFormatError:
+    problems.sort(key=lambda finding: (finding.row, finding.column))
+    shown = [f"row {finding.row}, column {finding.column!r}: {finding.reason}" for finding in problems[:FINDINGS_SHOWN]]
+    more = len(problems) - len(shown)
+    if more:
+        shown.append(f"and {more} more distinct values in this block of rows")
+    listed = "\n  ".join(shown)
+    return ValueFormatError(
+        f"values are not as the linkage schema says, so that nothing was encoded:\n  {listed}\n"
+        "Rows count from 1, without the header. Correct them, or change the format in the schema with all parties",
+        findings=tuple(problems),
+    )
