@@ -1,0 +1,125 @@
+"""Boundaries between the trust zones that no linter knows of."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICE = ROOT / "linkage_service"
+CLIENT = ROOT / "client_sdk" / "src" / "linkage_client"
+SOURCES = (
+    SERVICE,
+    CLIENT,
+    ROOT / "services" / "matching" / "src" / "linkage_matching",
+    ROOT / "services" / "ledger" / "src" / "linkage_ledger",
+)
+PROJECTS = sorted(path for path in ROOT.glob("**/pyproject.toml") if ".venv" not in path.parts)
+_NOT_OURS = {".git", ".venv", "uv.lock", "__pycache__", "dist", "build", "node_modules"}
+# Folders of people and of build machines.
+_MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:work|root|farm|home|Users)/\w")
+
+
+def _imports(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _modules_importing(package: str, *, below: tuple[Path, ...]) -> set[str]:
+    return {
+        module.relative_to(ROOT).as_posix()
+        for folder in below
+        for module in folder.rglob("*.py")
+        if any(name.split(".")[0] == package for name in _imports(module))
+    }
+
+
+def _reads_environment(module: Path) -> bool:
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    attributes = {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    names = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
+    return bool(names & (attributes | set(_imports(module))))
+
+
+def _our_text_files() -> Iterator[tuple[Path, str]]:
+    for path in ROOT.rglob("*"):
+        relative = path.relative_to(ROOT)
+        if _NOT_OURS & set(relative.parts) or any(part.endswith("_cache") for part in relative.parts):
+            continue
+        if path.is_file() and not relative.parts[0].startswith((".hypothesis", ".coverage")):
+            try:
+                yield relative, path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["services", "services/matching", "services/matching/src", "services/ledger", "client_sdk", "client_sdk/src"],
+)
+def test_folder_of_distributions_is_not_a_package(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_environment_is_read_by_settings_only() -> None:
+    readers = {module.relative_to(SERVICE).as_posix() for module in SERVICE.rglob("*.py") if _reads_environment(module)}
+    assert readers - {"settings.py"} == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "below", "module"),
+    [
+        ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
+        ("obstore", SOURCES, "linkage_service/storage.py"),
+    ],
+)
+def test_package_is_imported_by_its_module_only(package: str, below: tuple[Path, ...], module: str) -> None:
+    assert _modules_importing(package, below=below) == {module}
+
+
+def test_anonlink_is_imported_by_one_module_of_the_engine() -> None:
+    (module,) = _modules_importing("anonlink", below=SOURCES)
+    assert module.startswith("services/matching/")
+
+
+@pytest.mark.parametrize("package", ["pickle", "pandas", "jose", "passlib", "celery", "arq", "pymerkle"])
+def test_banned_package_is_imported_nowhere(package: str) -> None:
+    assert _modules_importing(package, below=SOURCES) == set()
+
+
+def test_tree_mentions_no_path_of_a_machine() -> None:
+    found = [
+        f"{path.as_posix()}: {match.group()}"
+        for path, text in _our_text_files()
+        if (match := _MACHINE_PATH.search(text)) is not None
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_dependency_comes_with_its_reason(project: Path) -> None:
+    text = project.read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    metadata = table["project"]
+    groups = [
+        metadata.get("dependencies", []),
+        *metadata.get("optional-dependencies", {}).values(),
+        *table.get("dependency-groups", {}).values(),
+    ]
+    unreasoned = [
+        requirement
+        for group in groups
+        for requirement in group
+        if re.search(rf'"{re.escape(requirement)}"\]?,?\s+# \w', text) is None
+    ]
+    assert unreasoned == []
