@@ -1,0 +1,120 @@
+"""The command `linkage`.
+
+Data goes to stdout, words for people to stderr. With `--json`, stdout holds exactly one JSON document, whatever
+happens: the result, or a problem (`type`, `title`, `status`, `detail`, `code`, `request_id`, `exit_code`, and what the
+service added, such as `elements`). Exit codes are in `exit_codes`. Secrets are read from files, standard input or a
+prompt, never from the command line, where every account of the machine could see them.
+
+Commands are imported when they run, so that `linkage --help` needs little more than click.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from linkage_client.cli._lazy import LazyGroup
+from linkage_client.cli.exit_codes import ExitCode, exit_code_of
+from linkage_client.errors import LinkageClientError, ServiceError
+
+DEBUG_VARIABLE = "LINKAGE_DEBUG"
+ABOUT_BLANK = "about:blank"
+
+COMMANDS = {
+    "register": ("linkage_client.cli.identity:register", "Redeem an invitation: make keys, write a profile file."),
+    "whoami": ("linkage_client.cli.identity:whoami", "Show who this client is to the service."),
+    "key": ("linkage_client.cli.identity:key", "Make and show key files."),
+    "profile": ("linkage_client.cli.identity:profile", "Write and show the profile file."),
+    "organisation": ("linkage_client.cli.organisations:organisation", "Organisations, invitations and clients."),
+    "agreement": ("linkage_client.cli.agreements:agreement", "Draft, propose, read and sign agreements."),
+    "project": ("linkage_client.cli.projects:project", "Open and show linkage rounds."),
+    "schema": ("linkage_client.cli.encode:schema", "Propose a linkage schema from a sample."),
+    "encode": ("linkage_client.cli.encode:encode", "Turn an extract into encodings, on this machine."),
+    "upload": ("linkage_client.cli.upload:upload", "Send encodings; goes on where it was interrupted."),
+    "run": ("linkage_client.cli.runs:run", "Start the matcher and follow it."),
+    "release": ("linkage_client.cli.releases:release", "Ask for the release of a run's link tables."),
+    "results": ("linkage_client.cli.releases:results", "Fetch your link table, or a run's summary."),
+    "join": ("linkage_client.cli.join:join", "Put link ids into an extract, identifiers out of it."),
+    "events": ("linkage_client.cli.ledger:events", "List events of the ledger."),
+    "checkpoint": ("linkage_client.cli.ledger:checkpoint", "Show the ledger's signed state."),
+    "demo": ("linkage_client.demo.command:demo", "Play a whole linkage with invented people."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="linkage-client", prog_name="linkage")
+def cli() -> None:
+    """Find out which records belong together, without showing them to anyone.
+
+    Identifiers and the linkage secret stay on this machine; only encodings are sent.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command: run it and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit code; the one place where errors become words."""
+    as_json = "--json" in arguments
+    try:
+        outcome = cli.main(args=arguments, prog_name="linkage", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return _finish(as_json, _document("usage", error.format_message(), error.exit_code))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return _finish(as_json, _document("interrupted", "Interrupted.", ExitCode.INTERRUPTED))
+    except BrokenPipeError:
+        # The reader of our output has gone, as `linkage events | head` does on purpose.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    except LinkageClientError as error:
+        click.echo(f"Error: {error}", err=True)
+        return _finish(as_json, _problem(error))
+    except Exception as error:  # noqa: BLE001 - the edge of the process: nothing unexpected may print values
+        return _finish(as_json, _defect(error))
+    return outcome if isinstance(outcome, int) else ExitCode.DONE
+
+
+def _finish(as_json: bool, document: dict[str, Any]) -> int:  # noqa: FBT001 - says which form, nothing else
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    return int(document["exit_code"])
+
+
+def _document(code: str, detail: str, exit_code: int) -> dict[str, Any]:
+    return {
+        "type": ABOUT_BLANK,
+        "title": code.replace("_", " "),
+        "detail": detail,
+        "code": code,
+        "exit_code": exit_code,
+    }
+
+
+def _problem(error: LinkageClientError) -> dict[str, Any]:
+    document = _document(error.code, error.message, exit_code_of(error))
+    if isinstance(error, ServiceError):
+        document |= {**error.problem, "code": error.code, "status": error.status}
+    if request_id := getattr(error, "request_id", None):
+        document["request_id"] = request_id
+    return document
+
+
+def _defect(error: Exception) -> dict[str, Any]:
+    """Say that this program failed without its message, which could quote a value from the data."""
+    kind = type(error).__name__
+    detail = (
+        f"This is a defect in linkage ({kind}), not in your data. Set {DEBUG_VARIABLE}=1 to see where, and report it."
+    )
+    click.echo(f"Error: {detail}", err=True)
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        click.echo("".join(traceback.format_tb(error.__traceback__)) + kind, err=True)
+    return _document("defect", detail, ExitCode.DEFECT)
