@@ -1,1 +1,38 @@
-"""Exact thresholded Dice matching of Bloom-filter encodings, and multi-party solving."""
+"""Exact thresholded Dice matching of Bloom-filter encodings, and multi-party solving.
+
+Importing the package is cheap; numba and anonlink are loaded by the first call that needs them.
+"""
+
+from fractions import Fraction
+
+from linkage_matching.encodings import Encodings, from_bytes
+from linkage_matching.errors import (
+    InvalidEncodings,
+    InvalidThreshold,
+    MatchingCancelled,
+    MatchingError,
+    TooManyPairs,
+)
+from linkage_matching.linking import link
+from linkage_matching.pairs import Cancelled, CandidatePairs, Progress, candidate_pairs
+from linkage_matching.similarity import similarity_function
+from linkage_matching.solving import Groups, solve
+
+__all__ = [
+    "Cancelled",
+    "CandidatePairs",
+    "Encodings",
+    "Fraction",
+    "Groups",
+    "InvalidEncodings",
+    "InvalidThreshold",
+    "MatchingCancelled",
+    "MatchingError",
+    "Progress",
+    "TooManyPairs",
+    "candidate_pairs",
+    "from_bytes",
+    "link",
+    "similarity_function",
+    "solve",
+]

@@ -1,0 +1,214 @@
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from linkage_matching import (
+    InvalidEncodings,
+    InvalidThreshold,
+    MatchingCancelled,
+    TooManyPairs,
+    candidate_pairs,
+    from_bytes,
+    pairs,
+)
+from linkage_matching.pairs import BestOfRows, CandidatePairs, Comparison, Ranking
+from support.dice import Pair, encodings, noisy_copies, random_rows, reference_pairs
+
+EDGE_SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 31, 33)
+
+
+def as_list(found: CandidatePairs) -> list[Pair]:
+    return list(zip(found.row_a.tolist(), found.row_b.tolist(), found.similarity.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("size_b", EDGE_SIZES)
+@pytest.mark.parametrize("size_a", EDGE_SIZES)
+def test_candidate_pairs_of_edge_sizes_equal_the_reference(size_a: int, size_b: int) -> None:
+    rows = random_rows(40, bits=256, seed=1)
+    a, b = rows[:size_a], rows[40 - size_b :]
+    threshold = Fraction(2, 5)
+    found = candidate_pairs(encodings(a, bits=256), encodings(b, bits=256), threshold=threshold, threads=1)
+    assert as_list(found) == reference_pairs(a, b, threshold)
+    assert found.row_a.dtype == found.row_b.dtype == np.int64
+    assert found.similarity.dtype == np.float64
+
+
+@pytest.mark.parametrize("size", EDGE_SIZES)
+def test_candidate_pairs_within_edge_sizes_equal_the_reference(size: int) -> None:
+    rows = random_rows(size, bits=256, seed=2)
+    found = candidate_pairs(encodings(rows, bits=256), threshold=Fraction(3, 10), threads=1)
+    assert as_list(found) == reference_pairs(rows, None, Fraction(3, 10))
+
+
+@pytest.mark.parametrize("threshold", [Fraction(1, 2), Fraction(7, 10), Fraction(9, 10), Fraction(1)])
+@pytest.mark.parametrize("bits", [256, 320, 512, 1024, 2048, 4096])
+def test_candidate_pairs_with_an_early_exit_equal_the_reference(bits: int, threshold: Fraction) -> None:
+    a = random_rows(70, bits=bits, seed=3)
+    b = noisy_copies(a[:50], bits=bits, seed=4, flips=bits // 16) + a[50:] + random_rows(13, bits=bits, seed=5)
+    found = candidate_pairs(encodings(a, bits=bits), encodings(b, bits=bits), threshold=threshold, threads=1)
+    assert as_list(found) == reference_pairs(a, b, threshold)
+
+
+def test_candidate_pairs_over_many_units_and_threads_equal_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_UNIT_ROWS", 12)
+    monkeypatch.setattr(pairs, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    monkeypatch.setattr(pairs, "_KEYS_AT_ONCE", 50)
+    a, b = random_rows(101, bits=256, seed=6), random_rows(83, bits=256, seed=7)
+    array_a, array_b = encodings(a, bits=256), encodings(b, bits=256)
+    threshold = Fraction(3, 10)
+    across = candidate_pairs(array_a, array_b, threshold=threshold, threads=3)
+    within = candidate_pairs(array_a, threshold=threshold, threads=3)
+    assert as_list(across) == reference_pairs(a, b, threshold)
+    assert as_list(within) == reference_pairs(a, None, threshold)
+
+
+@pytest.mark.parametrize("threshold", [Fraction(0), Fraction(1, 10**40), Fraction(1, 2)])
+def test_candidate_pairs_of_empty_filters_match_nothing(threshold: Fraction) -> None:
+    empty, full = encodings([0] * 9, bits=256), encodings([2**256 - 1] * 3, bits=256)
+    for a, b in ((empty, empty), (empty, full), (full, empty), (empty, None)):
+        assert len(candidate_pairs(a, b, threshold=threshold if b is not full else Fraction(0))) == 0
+
+
+def test_candidate_pairs_of_full_filters_at_the_largest_width_do_not_overflow() -> None:
+    full = encodings([2**4096 - 1] * 9, bits=4096)
+    found = candidate_pairs(full, full, threshold=Fraction(2**31 - 2, 2**31 - 1), threads=1)
+    assert len(found) == 81
+    assert set(found.similarity.tolist()) == {1.0}
+
+
+def test_candidate_pairs_from_read_only_unaligned_memory_equal_the_reference() -> None:
+    rows = random_rows(10, bits=512, seed=8)
+    raw = b"x" + b"".join(row.to_bytes(64, "little") for row in rows)
+    found = candidate_pairs(from_bytes(memoryview(raw)[1:], bits=512), threshold=Fraction(3, 10))
+    assert as_list(found) == reference_pairs(rows, None, Fraction(3, 10))
+
+
+def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_UNIT_ROWS", 8)
+    rows = encodings(random_rows(50, bits=256, seed=9), bits=256)
+    across: list[tuple[int, int]] = []
+    within: list[tuple[int, int]] = []
+    candidate_pairs(rows, rows[:33], threshold=Fraction(1), progress=lambda *step: across.append(step))
+    candidate_pairs(rows, threshold=Fraction(1), progress=lambda *step: within.append(step))
+    assert across == sorted(across)
+    assert across[-1] == (50 * 33, 50 * 33)
+    assert len(across) > 1
+    assert within[-1] == (50 * 49 // 2, 50 * 49 // 2)
+
+
+def test_candidate_pairs_cancelled_half_way_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_UNIT_ROWS", 4)
+    rows = encodings(random_rows(400, bits=256, seed=10), bits=256)
+    steps: list[int] = []
+
+    def note(done: int, _total: int) -> None:
+        steps.append(done)
+
+    with pytest.raises(MatchingCancelled, match="No result was kept"):
+        candidate_pairs(rows, rows, threshold=Fraction(1), progress=note, cancelled=lambda: len(steps) >= 2, threads=1)
+    assert len(steps) == 2
+
+
+def test_candidate_pairs_above_the_limit_are_refused_before_the_work_with_a_threshold_that_fits() -> None:
+    rows = encodings(random_rows(300, bits=256, seed=11), bits=256)
+    steps: list[int] = []
+    with pytest.raises(TooManyPairs, match=r"limit of 5,000\. Raise the threshold to 0\.\d\d") as refused:
+        candidate_pairs(rows, rows, threshold=Fraction(1, 10), limit=5000, progress=lambda done, _: steps.append(done))
+    assert not steps
+    assert refused.value.estimate > 80_000
+    assert refused.value.suggested_threshold is not None
+    assert len(candidate_pairs(rows, rows, threshold=refused.value.suggested_threshold, limit=5000)) <= 5000
+
+
+def test_candidate_pairs_above_the_limit_that_a_sample_misses_are_refused_by_count() -> None:
+    rows = random_rows(4000, bits=256, seed=12)
+    # sampled rows lie about 15.7 apart: the copies sit where no sampled row is
+    for place in range(4, 12):
+        rows[place] = rows[4]
+    array = encodings(rows, bits=256)
+    with pytest.raises(TooManyPairs):
+        candidate_pairs(array, array, threshold=Fraction(1), limit=4000)
+
+
+def test_candidate_pairs_of_identical_rows_above_the_limit_say_that_no_threshold_helps() -> None:
+    rows = encodings([1] * 100, bits=256)
+    with pytest.raises(TooManyPairs, match="No higher threshold would help") as refused:
+        candidate_pairs(rows, rows, threshold=Fraction(1, 2), limit=50)
+    assert refused.value.suggested_threshold is None
+
+
+@pytest.mark.parametrize("threshold", [Fraction(-1, 2), Fraction(3, 2)])
+def test_candidate_pairs_with_an_impossible_threshold_are_refused(threshold: Fraction) -> None:
+    rows = encodings([1], bits=256)
+    with pytest.raises(InvalidThreshold, match="from 0 to 1"):
+        candidate_pairs(rows, threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.zeros((2, 4), np.uint64), np.zeros((2, 8), np.uint64)),
+        (np.zeros((2, 3), np.uint64), None),
+        (np.zeros((2, 65), np.uint64), None),
+        (np.zeros((2, 4), np.int64), None),
+        (np.zeros(4, np.uint64), None),
+    ],
+)
+def test_candidate_pairs_of_other_shapes_are_refused(a: np.ndarray, b: np.ndarray | None) -> None:
+    with pytest.raises(InvalidEncodings):
+        candidate_pairs(a, b, threshold=Fraction(1, 2))
+
+
+def test_ranking_beyond_64_bits_is_refused() -> None:
+    with pytest.raises(InvalidEncodings, match="Split the larger one"):
+        Ranking(square=8192**2, rows_a=10_000_000, rows_b=10_000_000).check(Fraction(1, 2))
+
+
+@pytest.mark.parametrize("budget", [10, 200, 1000])
+def test_best_of_rows_beyond_its_budget_keeps_the_best_of_either_row(
+    budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "_UNIT_ROWS", 8)
+    monkeypatch.setattr(pairs, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    a, b = random_rows(60, bits=256, seed=13), random_rows(50, bits=256, seed=14)
+    threshold = Fraction(1, 4)
+    comparison = Comparison.of(encodings(a, bits=256), encodings(b, bits=256), threshold=threshold)
+    collector = BestOfRows(comparison, budget=budget, best=3)
+    comparison.run(collector, progress=None, cancelled=None, threads=2)
+    expected, seen_a, seen_b = [], [0] * 60, [0] * 50
+    for i, j, similarity in reference_pairs(a, b, threshold):
+        if seen_a[i] < 3 or seen_b[j] < 3:
+            expected.append((i, j, similarity))
+        seen_a[i] += 1
+        seen_b[j] += 1
+    assert as_list(comparison.decode(collector.finish())) == expected
+
+
+def test_from_bytes_of_whole_rows_shares_their_memory() -> None:
+    raw = bytearray(range(64))
+    array = from_bytes(raw, bits=256)
+    assert array.shape == (2, 4)
+    raw[0] = 0xFF
+    assert int(array[0, 0]) & 0xFF == 0xFF
+    assert from_bytes(b"", bits=1024).shape == (0, 16)
+
+
+@pytest.mark.parametrize(("size_bytes", "bits"), [(33, 256), (64, 192), (64, 300), (520, 4160)])
+def test_from_bytes_of_anything_else_is_refused(size_bytes: int, bits: int) -> None:
+    with pytest.raises(InvalidEncodings):
+        from_bytes(bytes(size_bytes), bits=bits)
+
+
+def test_kernel_geometry_equals_what_the_layout_assumes() -> None:
+    from linkage_matching import kernel
+
+    assert (pairs._TILE_ROWS, pairs._LANES, pairs._UNROLL) == (kernel.TILE_ROWS, kernel.LANES, kernel.UNROLL)
+
+
+def test_import_of_the_package_leaves_numba_and_anonlink_unloaded() -> None:
+    program = "import linkage_matching, sys; print([m for m in ('numba', 'llvmlite', 'anonlink') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
