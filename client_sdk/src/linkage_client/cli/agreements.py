@@ -23,7 +23,7 @@ def agreement() -> None:
 @agreement.command("create")
 @click.argument("document", type=click.Path(path_type=Path))
 @common_options
-def create(session: Session, document: Path) -> None:
+def create(session: Session, *, document: Path) -> None:
     """Make a draft from a JSON DOCUMENT with the nine elements."""
     content = read_document(document)
     with session.client() as client:
@@ -34,7 +34,7 @@ def create(session: Session, document: Path) -> None:
 @click.argument("agreement_id")
 @click.option("--version", type=int, help="Default: the latest.")
 @common_options
-def propose(session: Session, agreement_id: str, version: int | None) -> None:
+def propose(session: Session, *, agreement_id: str, version: int | None) -> None:
     """Make a version immutable and put it to the parties for signature."""
     with session.client() as client:
         chosen = _version(client, agreement_id, version)
@@ -47,7 +47,7 @@ def propose(session: Session, agreement_id: str, version: int | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the text to this JSON file.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 @common_options
-def show(session: Session, agreement_id: str, version: int | None, out: Path | None, *, force: bool) -> None:
+def show(session: Session, *, agreement_id: str, version: int | None, out: Path | None, force: bool) -> None:
     """Show a version: state, parties, signatures, digest. With --json or --out also its text."""
     with session.client() as client:
         chosen = _version(client, agreement_id, version)
@@ -73,6 +73,7 @@ def list_(session: Session) -> None:
 @common_options
 def sign(
     session: Session,
+    *,
     agreement_id: str,
     version: int | None,
     digest: str | None,

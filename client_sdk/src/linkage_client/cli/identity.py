@@ -130,7 +130,7 @@ def key() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--public-out", type=click.Path(path_type=Path), help="Also write the public half, to hand on.")
 @common_options
-def key_new(session: Session, file: Path, public_out: Path | None) -> None:
+def key_new(session: Session, *, file: Path, public_out: Path | None) -> None:
     """Make an Ed25519 key in a new FILE that only this account can read (JWK, or PKCS#8 if its name ends in .pem)."""
     made = SigningKey.generate()
     if public_out is not None:
@@ -142,7 +142,7 @@ def key_new(session: Session, file: Path, public_out: Path | None) -> None:
 @key.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
 @common_options
-def key_show(session: Session, file: Path) -> None:
+def key_show(session: Session, *, file: Path) -> None:
     """Show the public half of a key file."""
     loaded = SigningKey.load(file)
     session.show({"thumbprint": loaded.thumbprint, "public_jwk": loaded.public_jwk})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--after", type=int, help="Only events with a greater number.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @common_options
-def events(session: Session, project_id: str | None, after: int | None, limit: int | None) -> None:
+def events(session: Session, *, project_id: str | None, after: int | None, limit: int | None) -> None:
     """List events of the ledger, as far as you may see them."""
     with session.client() as client:
         found = client.audit.events(after=after)
@@ -31,7 +31,7 @@ def events(session: Session, project_id: str | None, after: int | None, limit: i
 @click.command()
 @click.option("--receipt", "seq", type=int, metavar="SEQ", help="Instead: the receipt of this event.")
 @common_options
-def checkpoint(session: Session, seq: int | None) -> None:
+def checkpoint(session: Session, *, seq: int | None) -> None:
     """Show the ledger's signed state (a C2SP signed note); keep it to prove later what the log was."""
     with session.client() as client:
         text = client.audit.checkpoint() if seq is None else client.audit.receipt(seq=seq)

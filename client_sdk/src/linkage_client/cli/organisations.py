@@ -17,7 +17,7 @@ def organisation() -> None:
 @organisation.command("create")
 @click.option("--name", required=True, help="Name of the legal body.")
 @common_options
-def create(session: Session, name: str) -> None:
+def create(session: Session, *, name: str) -> None:
     """Record a new organisation (administrator)."""
     with session.client() as client:
         session.show(client.organisations.create(name=name))
@@ -35,7 +35,7 @@ def list_(session: Session) -> None:
 @click.argument("organisation_id")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New file for the invitation.")
 @common_options
-def invite(session: Session, organisation_id: str, out: Path) -> None:
+def invite(session: Session, *, organisation_id: str, out: Path) -> None:
     """Make a single-use invitation (administrator) and write it to a file that only you can read."""
     with session.client() as client:
         invitation = client.organisations.invite(organisation_id=organisation_id)
@@ -47,7 +47,7 @@ def invite(session: Session, organisation_id: str, out: Path) -> None:
 @organisation.command("clients")
 @click.argument("organisation_id")
 @common_options
-def clients(session: Session, organisation_id: str) -> None:
+def clients(session: Session, *, organisation_id: str) -> None:
     """List the machines of an organisation."""
     with session.client() as client:
         found = client.organisations.clients(organisation_id=organisation_id)
@@ -60,7 +60,7 @@ def clients(session: Session, organisation_id: str) -> None:
 @click.option("--public-key", required=True, type=click.Path(path_type=Path), help="Its public JWK.")
 @click.option("--role", "roles", required=True, multiple=True, type=click.Choice(ROLES), help="May be repeated.")
 @common_options
-def add_client(session: Session, organisation_id: str, name: str, public_key: Path, roles: tuple[str, ...]) -> None:
+def add_client(session: Session, *, organisation_id: str, name: str, public_key: Path, roles: tuple[str, ...]) -> None:
     """Admit another machine of your organisation (signatory)."""
     jwk = read_document(public_key)
     if "d" in jwk:
@@ -74,7 +74,7 @@ def add_client(session: Session, organisation_id: str, name: str, public_key: Pa
 @click.argument("organisation_id")
 @click.argument("client_id")
 @common_options
-def revoke_client(session: Session, organisation_id: str, client_id: str) -> None:
+def revoke_client(session: Session, *, organisation_id: str, client_id: str) -> None:
     """Shut a machine out."""
     with session.client() as client:
         client.organisations.revoke_client(organisation_id=organisation_id, client_id=client_id)

@@ -21,7 +21,7 @@ def project() -> None:
     "--schema", "schema_file", required=True, type=click.Path(path_type=Path), help="The linkage schema it names."
 )
 @common_options
-def open_(session: Session, agreement_id: str, name: str, purpose: str, schema_file: Path) -> None:
+def open_(session: Session, *, agreement_id: str, name: str, purpose: str, schema_file: Path) -> None:
     """Open a project under an agreement."""
     linkage_schema = read_document(schema_file)
     with session.client() as client:
@@ -39,7 +39,7 @@ def open_(session: Session, agreement_id: str, name: str, purpose: str, schema_f
 @click.option("--schema-out", type=click.Path(path_type=Path), help="Write the linkage schema to this file.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 @common_options
-def show(session: Session, project_id: str, schema_out: Path | None, *, force: bool) -> None:
+def show(session: Session, *, project_id: str, schema_out: Path | None, force: bool) -> None:
     """Show a project: parties, purpose, key epoch, digest of the linkage schema."""
     with session.client() as client:
         shown = client.projects.get(project_id=project_id)
@@ -64,7 +64,7 @@ def list_(session: Session) -> None:
 @project.command("disclosures")
 @click.argument("project_id")
 @common_options
-def disclosures(session: Session, project_id: str) -> None:
+def disclosures(session: Session, *, project_id: str) -> None:
     """List who retrieved what of a project."""
     with session.client() as client:
         found = client.projects.disclosures(project_id=project_id)

@@ -25,10 +25,10 @@ def run() -> None:
 @common_options
 def start(
     session: Session,
+    *,
     project_id: str,
     threshold: float | None,
     timeout_s: float | None,
-    *,
     no_wait: bool,
 ) -> None:
     """Start a run on the project's uploads and wait for its end."""
@@ -42,7 +42,7 @@ def start(
 @click.argument("run_id")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Stop waiting after this long.")
 @common_options
-def wait(session: Session, run_id: str, timeout_s: float | None) -> None:
+def wait(session: Session, *, run_id: str, timeout_s: float | None) -> None:
     """Wait for the end of a run."""
     with session.client() as client:
         _show(session, _waited(client, run_id, timeout_s))
@@ -51,7 +51,7 @@ def wait(session: Session, run_id: str, timeout_s: float | None) -> None:
 @run.command("show")
 @click.argument("run_id")
 @common_options
-def show(session: Session, run_id: str) -> None:
+def show(session: Session, *, run_id: str) -> None:
     """Show a run."""
     with session.client() as client:
         _show(session, client.runs.get(run_id=run_id))
@@ -60,7 +60,7 @@ def show(session: Session, run_id: str) -> None:
 @run.command("list")
 @click.argument("project_id")
 @common_options
-def list_(session: Session, project_id: str) -> None:
+def list_(session: Session, *, project_id: str) -> None:
     """List the runs of a project."""
     with session.client() as client:
         found = client.runs.list(project_id=project_id)
@@ -70,7 +70,7 @@ def list_(session: Session, project_id: str) -> None:
 @run.command("cancel")
 @click.argument("run_id")
 @common_options
-def cancel(session: Session, run_id: str) -> None:
+def cancel(session: Session, *, run_id: str) -> None:
     """Ask the matcher to stop."""
     with session.client() as client:
         _show(session, client.runs.cancel(run_id=run_id))

@@ -1,0 +1,120 @@
+"""The command that prepares an extract for a recipient."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from linkage_client.cli._session import Session, common_options, read_document
+from linkage_client.errors import UnexpectedAnswerError
+
+
+@click.command()
+@click.argument("extract", type=click.Path(path_type=Path))
+@click.option("--links", required=True, type=click.Path(path_type=Path), help="What `linkage results` wrote.")
+@click.option("--rows", type=click.Path(path_type=Path), help="rows.parquet; needed if the links have row numbers.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File for the recipient.")
+@click.option("--schema", "schema_file", type=click.Path(path_type=Path), help="Linkage schema: names identifiers.")
+@click.option("--project", "project_id", help="Instead of --schema: take it from this project.")
+@click.option("--id-column", default="record_id", show_default=True, help="Column with your record ids.")
+@click.option("--map", "mapping", multiple=True, metavar="THEIRS=OURS", help="As given to `linkage encode`.")
+@click.option("--drop", "dropped", multiple=True, metavar="COLUMN", help="Drop this column too; may be repeated.")
+@click.option("--keep-id", is_flag=True, help="Keep your record ids in the output.")
+@click.option("--drop-unlinked", is_flag=True, help="Leave out records without a link id (matched releases).")
+@click.option("--encoding", default="utf-8-sig", show_default=True, help="Text encoding of a CSV extract.")
+@click.option("--delimiter", default=",", show_default=True, help="Delimiter of a CSV extract.")
+@click.option("--force", is_flag=True, help="Replace the output.")
+@common_options
+def join(
+    session: Session,
+    *,
+    extract: Path,
+    links: Path,
+    rows: Path | None,
+    out: Path,
+    schema_file: Path | None,
+    project_id: str | None,
+    id_column: str,
+    mapping: tuple[str, ...],
+    dropped: tuple[str, ...],
+    keep_id: bool,
+    drop_unlinked: bool,
+    encoding: str,
+    delimiter: str,
+    force: bool,
+) -> None:
+    """Put link ids into EXTRACT (CSV or Parquet), take identifiers and record ids out of it.
+
+    Nothing is written if a record has no link id, unless --drop-unlinked says that this is meant.
+    """
+    from linkage_client.joining import (  # noqa: PLC0415 - pyarrow is slow to import
+        Columns,
+        ExtractFormat,
+        identifier_columns,
+        join_extract,
+    )
+
+    report = join_extract(
+        extract=extract,
+        links=links,
+        rows=rows,
+        out=out,
+        columns=Columns(
+            identifiers=identifier_columns(_schema(session, schema_file, project_id)),
+            record_id=id_column,
+            renamed=parse_mapping(mapping),
+            also_dropped=dropped,
+        ),
+        keep_record_id=keep_id,
+        drop_unlinked=drop_unlinked,
+        extract_format=ExtractFormat(text_encoding=encoding, delimiter=parse_delimiter(delimiter)),
+        overwrite=force,
+    )
+    session.say(
+        f"{report.rows_written:,} records in {out}; left out: {', '.join(report.columns_dropped) or 'no column'}."
+    )
+    if report.rows_dropped:
+        session.say(f"{report.rows_dropped:,} records have no link id and were left out.")
+    if report.links_unused:
+        session.say(f"{report.links_unused:,} linked records are not in the extract.")
+    session.show(
+        {
+            "out": str(out),
+            "rows": report.rows_written,
+            "rows_dropped": report.rows_dropped,
+            "columns_dropped": list(report.columns_dropped),
+            "links_unused": report.links_unused,
+        },
+        [],
+    )
+
+
+def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`THEIRS=OURS` options as a dictionary."""
+    mapping = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.partition("=")
+        if not sign or not theirs or not ours or theirs in mapping:
+            raise click.UsageError("--map needs COLUMN-OF-THE-FILE=NAME-IN-THE-SCHEMA, each column once.")
+        mapping[theirs] = ours
+    return mapping
+
+
+def parse_delimiter(text: str) -> str:
+    r"""One character; `\t` and `tab` stand for the tab, which is hard to type in a shell."""
+    delimiter = "\t" if text in {"\\t", "tab"} else text
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise click.UsageError("--delimiter needs one character, or tab.")
+    return delimiter
+
+
+def _schema(session: Session, schema_file: Path | None, project_id: str | None) -> dict[str, Any]:
+    if (schema_file is None) == (project_id is None):
+        raise click.UsageError("Say with --schema FILE or --project ID which columns are identifiers.")
+    if schema_file is not None:
+        return read_document(schema_file)
+    with session.client() as client:
+        found = client.projects.get(project_id=str(project_id)).linkage_schema
+    if found is None:
+        raise UnexpectedAnswerError("The service left out the linkage schema of this project.")
+    return found

@@ -1,0 +1,403 @@
+"""Link ids back to records: a link table with record ids, and the extract that goes to a recipient.
+
+What leaves for a recipient must hold link ids and payload and nothing that identifies, so everything is checked before
+the first line is written, identifier columns are found by the linkage schema and not by memory, and the output appears
+under its name only when it is whole.
+"""
+
+import contextlib
+import csv
+import os
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from linkage_client.errors import ColumnError, DataError, FileFormatError, JoinError, OutputExistsError
+
+if TYPE_CHECKING:
+    Array: TypeAlias = pa.Array[Any]
+else:
+    Array = pa.Array
+
+LINK_ID = "link_id"
+ROW = "row"
+RECORD_ID = "record_id"
+PARQUET_SUFFIX = ".parquet"
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractFormat:
+    """How a text extract is written; Parquet needs none of it."""
+
+    text_encoding: str = "utf-8-sig"
+    delimiter: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What becomes of the columns of an extract."""
+
+    identifiers: Collection[str]
+    """Names of the identifiers in the linkage schema, as `identifier_columns` gives them."""
+    record_id: str = RECORD_ID
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Extract's name to schema's name, as it was given when the extract was encoded."""
+    also_dropped: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JoinReport:
+    """What a join did, in numbers and names of columns."""
+
+    rows_written: int
+    rows_dropped: int
+    columns_dropped: tuple[str, ...]
+    links_unused: int
+    """Linked records that the extract does not hold."""
+
+
+def identifier_columns(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The columns that a linkage schema (clkhash v3) makes encodings of, and those that derived features come from.
+
+    A feature `date_of_birth.year` is derived from `date_of_birth`, and `given_name+surname` from both names.
+    """
+    features = schema.get("features")
+    names = [feature.get("identifier") for feature in features or [] if isinstance(feature, Mapping)]
+    found = {name for name in names if isinstance(name, str)}
+    if not found:
+        raise JoinError("The linkage schema names no columns, so identifiers cannot be told from payload.")
+    for name in tuple(found):
+        found |= {part.partition(".")[0] for part in name.split("+")}
+    return frozenset(found - {""})
+
+
+def write_links(
+    links: Iterable[tuple[int, str]], *, out: Path, rows: Path | None = None, overwrite: bool = False
+) -> int:
+    """Write a link table as CSV, with record ids instead of row numbers if `rows` (rows.parquet) is given.
+
+    Returns the number of lines. The file appears only when the iterable has ended without an error.
+
+    Raises:
+        JoinError: the table has rows that the rows file does not.
+    """
+    record_ids = _record_ids(rows) if rows is not None else None
+    count = 0
+    with atomic_output(out, overwrite=overwrite) as temporary, _text_output(temporary) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((ROW if record_ids is None else RECORD_ID, LINK_ID))
+        remaining = iter(links)
+        while batch := list(islice(remaining, BATCH_ROWS)):
+            numbers = [row for row, _ in batch]
+            keys: Sequence[Any] = numbers if record_ids is None else _taken(record_ids, numbers)
+            writer.writerows(zip(keys, (link_id for _, link_id in batch), strict=True))
+            count += len(batch)
+    return count
+
+
+def join_extract(
+    *,
+    extract: Path,
+    links: Path,
+    rows: Path | None,
+    out: Path,
+    columns: Columns,
+    keep_record_id: bool = False,
+    drop_unlinked: bool = False,
+    extract_format: ExtractFormat | None = None,
+    overwrite: bool = False,
+) -> JoinReport:
+    """Write `extract` with a first column `link_id` and without identifiers and record ids.
+
+    Reads the extract twice, first only its record ids, and keeps in memory those, the link table and one batch of rows.
+    `links` is what `write_links` wrote; `rows` is needed if it has row numbers. Where `drop_unlinked` is not set, a
+    record without a link id stops the join: nothing must go missing unnoticed.
+
+    Raises:
+        JoinError: extract, rows and links do not belong together.
+        ColumnError: the record id column is absent, or the extract has a column link_id.
+        OutputExistsError: `out` exists and `overwrite` is not set.
+    """
+    source = _open_extract(extract, extract_format or ExtractFormat())
+    kept = _kept_columns(source.names, columns, keep_record_id=keep_record_id)
+    table = _linked_records(links, rows)
+    positions = pc.index_in(source.values_of(columns.record_id), value_set=table.record_ids)
+    unlinked = positions.null_count
+    if unlinked and not drop_unlinked:
+        first = int(np.flatnonzero(positions.is_null().to_numpy(zero_copy_only=False))[0]) + 1
+        raise JoinError(
+            f"{unlinked} of {len(positions)} records of the extract have no link id (the first is record {first}). "
+            "Either the extract is not the one that was encoded, or the release has only matched records: then say "
+            "--drop-unlinked. Nothing was written.",
+        )
+    with atomic_output(out, overwrite=overwrite) as temporary:
+        source.write(temporary, kept=kept, positions=positions, link_ids=table.link_ids)
+    used = len(pc.unique(positions.drop_null()))
+    return JoinReport(
+        rows_written=len(positions) - unlinked,
+        rows_dropped=unlinked,
+        columns_dropped=tuple(name for name in source.names if name not in kept),
+        links_unused=len(table.record_ids) - used,
+    )
+
+
+@contextmanager
+def atomic_output(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary file beside `out`, readable by this account only, that takes its name when the block succeeds.
+
+    Raises:
+        OutputExistsError: `out` exists and `overwrite` is not set.
+        DataError: the file cannot be written.
+    """
+    check_output(out, overwrite=overwrite)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=out.absolute().parent, prefix=f".{out.name}-")
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror}.") from None
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.replace(out)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror}.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Find out early whether a file may be written.
+
+    Raises:
+        OutputExistsError: it exists and `overwrite` is not set.
+    """
+    if out.exists() and not overwrite:
+        raise OutputExistsError(f"{out} exists. Choose another name, or use --force.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    record_ids: Array
+    link_ids: Array
+
+
+def _linked_records(links: Path, rows: Path | None) -> _Linked:
+    """Record ids with their link ids, each record once."""
+    table = _read_links(links)
+    link_ids = table.column(LINK_ID).combine_chunks()
+    if RECORD_ID in table.column_names:
+        record_ids = table.column(RECORD_ID).combine_chunks()
+    elif rows is None:
+        raise JoinError("The link table has row numbers: name the rows file (rows.parquet) that encoding wrote.")
+    else:
+        numbers = table.column(ROW).combine_chunks()
+        if len(pc.unique(numbers)) != len(numbers):
+            raise JoinError("The link table has a row twice. Fetch it again.")
+        every_record = _record_ids(rows)
+        if len(numbers) and (pc.min(numbers).as_py() < 0 or pc.max(numbers).as_py() >= len(every_record)):
+            raise JoinError(_OTHER_ROWS)
+        record_ids = every_record.take(numbers)
+    if len(pc.unique(record_ids)) != len(record_ids):
+        raise JoinError("A record id stands for several rows, so its link id is not known. Encode with unique ids.")
+    return _Linked(record_ids=record_ids, link_ids=link_ids)
+
+
+_OTHER_ROWS = (
+    "The link table has rows that the rows file does not: they are of different uploads. Use the rows file that was "
+    "written with the encodings of this upload."
+)
+
+
+def _read_links(path: Path) -> pa.Table:
+    types = {ROW: pa.int64(), RECORD_ID: pa.string(), LINK_ID: pa.string()}
+    try:
+        table = pa_csv.read_csv(
+            path,
+            convert_options=pa_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+        )
+    except (OSError, pa.ArrowInvalid):
+        raise FileFormatError(
+            f"{path} cannot be read as a link table. Name the file that `linkage results` wrote."
+        ) from None
+    names = set(table.column_names)
+    if names not in ({ROW, LINK_ID}, {RECORD_ID, LINK_ID}):
+        raise FileFormatError(f"{path} is not a link table: it needs the columns row or record_id, and link_id.")
+    return table
+
+
+def _record_ids(path: Path) -> Array:
+    """Record ids by row number from rows.parquet."""
+    try:
+        table = pq.read_table(path, columns=[ROW, RECORD_ID])
+    except (OSError, pa.ArrowInvalid, KeyError):
+        raise FileFormatError(
+            f"{path} cannot be read as a rows file. Name the rows.parquet of the encodings."
+        ) from None
+    numbers = table.column(ROW).to_numpy()
+    if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
+        raise FileFormatError(f"{path} is damaged: its rows are not 0, 1, 2, ... Encode again.")
+    return (
+        pc.cast(table.column(RECORD_ID), pa.string()).combine_chunks().take(pa.array(np.argsort(numbers), pa.int64()))
+    )
+
+
+def _taken(record_ids: Array, numbers: list[int]) -> list[Any]:
+    if max(numbers) >= len(record_ids):
+        raise JoinError(_OTHER_ROWS)
+    return record_ids.take(pa.array(numbers, pa.int64())).to_pylist()
+
+
+def _kept_columns(names: Sequence[str], columns: Columns, *, keep_record_id: bool) -> list[str]:
+    if columns.record_id not in names:
+        raise ColumnError(f"The extract has no column {columns.record_id!r}. Name its record ids with --id-column.")
+    if any(_plain(name) == LINK_ID for name in names):
+        raise ColumnError("The extract has a column link_id already. Rename it, or use the extract as it was.")
+    absent = sorted(set(columns.also_dropped) - set(names)) + sorted(set(columns.renamed) - set(names))
+    if absent:
+        raise ColumnError(f"The extract has no columns {', '.join(map(repr, absent))}. Check --drop and --map.")
+    # "Given Name" and "given_name" are one identifier to whoever reads the extract.
+    identifying = {_plain(name) for name in columns.identifiers}
+
+    def stays(name: str) -> bool:
+        if name == columns.record_id:
+            return keep_record_id
+        ours = columns.renamed.get(name, name)
+        return name not in columns.also_dropped and not {_plain(name), _plain(ours)} & identifying
+
+    return [name for name in names if stays(name)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name.strip().casefold()).strip("_")
+
+
+def _open_extract(path: Path, extract_format: ExtractFormat) -> "_CsvExtract | _ParquetExtract":
+    if path.suffix.lower() == PARQUET_SUFFIX:
+        return _ParquetExtract(path)
+    return _CsvExtract(path, extract_format)
+
+
+class _CsvExtract:
+    """Text is passed through value by value as it is written: no number, date or code is interpreted."""
+
+    def __init__(self, path: Path, extract_format: ExtractFormat) -> None:
+        self._path = path
+        self._format = extract_format
+        with self._lines() as lines:
+            self.names: list[str] = next(lines, [])
+        if len(set(self.names)) != len(self.names) or not self.names:
+            raise ColumnError(f"{path} has no header line, or one with a name twice. Mend the header.")
+
+    def values_of(self, column: str) -> Array:
+        index = self.names.index(column)
+        batches = []
+        with self._lines() as lines:
+            next(lines, None)
+            while batch := list(islice(lines, BATCH_ROWS)):
+                batches.append(pa.array([line[index] for line in batch], pa.string()))
+        return pa.chunked_array(batches, pa.string()).combine_chunks()
+
+    def write(self, out: Path, *, kept: Sequence[str], positions: Array, link_ids: Array) -> None:
+        indexes = [self.names.index(name) for name in kept]
+        done = 0
+        with self._lines() as lines, _text_output(out) as file:
+            writer = csv.writer(file, delimiter=self._format.delimiter, lineterminator="\n")
+            writer.writerow((LINK_ID, *kept))
+            next(lines, None)
+            while batch := list(islice(lines, BATCH_ROWS)):
+                found = link_ids.take(positions.slice(done, len(batch))).to_pylist()
+                _check_unchanged(len(found), len(batch))
+                writer.writerows(
+                    [link_id, *(line[index] for index in indexes)]
+                    for link_id, line in zip(found, batch, strict=True)
+                    if link_id is not None
+                )
+                done += len(batch)
+        _check_unchanged(done, len(positions))
+
+    @contextmanager
+    def _lines(self) -> Iterator[Iterator[list[str]]]:
+        try:
+            with self._path.open(encoding=self._format.text_encoding, newline="") as file:
+                yield self._checked(csv.reader(file, delimiter=self._format.delimiter, strict=True))
+        except (UnicodeError, LookupError):
+            raise FileFormatError(
+                f"{self._path} is not text in {self._format.text_encoding}. Name its encoding with --encoding.",
+            ) from None
+        except FileNotFoundError:
+            raise DataError(f"There is no file {self._path}.") from None
+
+    def _checked(self, reader: Iterator[list[str]]) -> Iterator[list[str]]:
+        width: int | None = None
+        number = 0
+        try:
+            for line in reader:
+                if not line:
+                    continue
+                width = width if width is not None else len(line)
+                if len(line) != width:
+                    raise FileFormatError(
+                        f"{self._path}: record {number} has {len(line)} values, the header {width} names. "
+                        "Mend the file, or name its --delimiter.",
+                    )
+                number += 1
+                yield line
+        except csv.Error:
+            raise FileFormatError(f"{self._path}: record {number} is not well-formed CSV. Mend the file.") from None
+
+
+class _ParquetExtract:
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = pq.ParquetFile(path)
+        except FileNotFoundError:
+            raise DataError(f"There is no file {path}.") from None
+        except (OSError, pa.ArrowInvalid):
+            raise FileFormatError(f"{path} cannot be read as Parquet.") from None
+        self.names: list[str] = list(self._file.schema_arrow.names)
+
+    def values_of(self, column: str) -> Array:
+        values = self._file.read(columns=[column]).column(column)
+        return pc.cast(values, pa.string()).combine_chunks()
+
+    def write(self, out: Path, *, kept: Sequence[str], positions: Array, link_ids: Array) -> None:
+        schema = self._file.schema_arrow
+        # Without the file's metadata: it can repeat names, types and statistics of columns that were dropped.
+        fields = [pa.field(LINK_ID, pa.string()), *(schema.field(name).remove_metadata() for name in kept)]
+        read = list(kept) or self.names[:1]  # a batch without columns would have no rows
+        done = 0
+        with pq.ParquetWriter(out, pa.schema(fields)) as writer:
+            for batch in self._file.iter_batches(batch_size=BATCH_ROWS, columns=read):
+                found = link_ids.take(positions.slice(done, batch.num_rows))
+                _check_unchanged(len(found), batch.num_rows)
+                arrays = [found, *(batch.column(name) for name in kept)]
+                joined = pa.record_batch(arrays, schema=pa.schema(fields))
+                writer.write_batch(joined.filter(found.is_valid()))
+                done += batch.num_rows
+        _check_unchanged(done, len(positions))
+
+
+def _check_unchanged(found: int, expected: int) -> None:
+    if found != expected:
+        raise JoinError("The extract changed while it was being read. Nothing was written; try again.")
+
+
+@contextmanager
+def _text_output(path: Path) -> Iterator[TextIO]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
