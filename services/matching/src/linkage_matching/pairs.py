@@ -180,7 +180,7 @@ class Comparison:
             ranking=ranking,
             words=words,
             within=within,
-            sample=Sample.of(a, other),
+            sample=Sample.of(a, b),
         )
 
     @property

@@ -11,6 +11,7 @@ from linkage_matching.encodings import Encodings
 
 _ROWS_A = 256
 _ROWS_B = 2048
+_SEED = 0
 # One check costs about as much as this many words of the comparison (measured).
 _CHECK_WORDS = 1.5
 _TILE_ROWS = 4
@@ -19,15 +20,24 @@ _LANES = 8
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows taken at even distances from both data sets."""
+    """Rows of two data sets, or rows of one and other rows of the same."""
 
     a: Encodings
     b: Encodings
 
     @classmethod
-    def of(cls, a: Encodings, b: Encodings) -> "Sample":
-        """Up to 256 and 2048 rows of the two."""
-        return cls(a=a[_evenly(len(a), _ROWS_A)], b=b[_evenly(len(b), _ROWS_B)])
+    def of(cls, a: Encodings, b: Encodings | None) -> "Sample":
+        """Up to 256 and 2048 rows, the same at every call.
+
+        They are drawn, not taken at even distances: two data sets that hold the same people in the same order would
+        give a sample full of matches.
+        """
+        rng = np.random.default_rng(_SEED)
+        if b is None:
+            rows = _drawn(rng, len(a), _ROWS_A + _ROWS_B)
+            first = min(_ROWS_A, len(rows) // 2)
+            return cls(a=a[rows[:first]], b=a[rows[first:]])
+        return cls(a=a[_drawn(rng, len(a), _ROWS_A)], b=b[_drawn(rng, len(b), _ROWS_B)])
 
     def estimate(self, threshold: Fraction, *, total: int) -> int:
         """About how many of `total` pairs reach the threshold."""
@@ -80,5 +90,5 @@ def _counts(encodings: Encodings) -> NDArray[np.float64]:
     return counts
 
 
-def _evenly(count: int, wanted: int) -> NDArray[np.int64]:
-    return np.linspace(0, count - 1, min(count, wanted)).astype(np.int64)
+def _drawn(rng: np.random.Generator, count: int, wanted: int) -> NDArray[np.int64]:
+    return rng.choice(count, min(count, wanted), replace=False)

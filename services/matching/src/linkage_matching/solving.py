@@ -5,6 +5,7 @@ rows are free, which gives what anonlink's `greedy_solve` gives and is compiled 
 anonlink's `probabilistic_greedy_solve`.
 """
 
+import warnings
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,10 @@ def _two(pairs: _AllPairs, sizes: Sequence[int]) -> list[NDArray[np.int64]]:
 
 
 def _many(pairs: _AllPairs, sizes: Sequence[int]) -> list[NDArray[np.int64]]:
-    from anonlink.solving import probabilistic_greedy_solve  # noqa: PLC0415 - asks pkg_resources, half a second
+    with warnings.catch_warnings():
+        # anonlink 0.15.3 asks pkg_resources for its version, which warns that it is deprecated
+        warnings.simplefilter("ignore")
+        from anonlink.solving import probabilistic_greedy_solve  # noqa: PLC0415 - importing it takes half a second
 
     groups = probabilistic_greedy_solve(
         (
