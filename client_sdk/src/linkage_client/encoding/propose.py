@@ -1,0 +1,306 @@
+"""Proposes a linkage schema for a file, so that an agreement starts from weights that were measured and not guessed.
+
+The rule: a field weighs `r · min(H2, 9) · completeness^½`, with H2 the collision entropy of its values in bits (how
+much an agreement says) and r how often a field of this kind agrees for the same person. The insertions of a record are
+shared out by weight. All providers use the one schema that the agreement names: propose it on one provider's file.
+"""
+
+import base64
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from linkage_client.encoding.recognise import ColumnMatch, Kind, LeftOut, match_columns, recognise, tidy
+
+__all__ = ["ColumnMatch", "Comparison", "LeftOut", "Proposal", "ProposedField", "match_columns", "propose_schema"]
+
+MOST_ENTROPY_BITS: Final = 9.0
+"""More than this and rare values would drown the others, which have to correct for a typing error in them."""
+LEAST_SHARE: Final = 0.02
+"""A field with less of the insertions than this does more noise than good."""
+JOINED_NAMES_SHARE: Final = 0.25
+"""Of the names' insertions: a little lost where names are never swapped, much gained where they are."""
+DATE_PARTS: Final[Mapping[str, int]] = MappingProxyType(
+    {"year": 25, "month": 10, "day": 15, "year_month": 17, "year_day": 17, "month_day": 17}
+)
+"""Shares of a date's insertions (they add up to 101, and are scaled): one wrong digit costs half of the evidence."""
+HOUSEHOLD_ROWS: Final = 0.5
+"""Where more rows than this share their address with another row, addresses are of households and count half."""
+_LEAST_COMPLETENESS: Final = 0.05
+_EMPTY_IS_OMITTED: Final[Mapping[str, str]] = MappingProxyType({"sentinel": "", "replaceWith": ""})
+_SALT: Final = hashlib.sha512(b"linkage schema proposal: salt, version 1").digest()
+_INFO: Final = b"linkage schema proposal, version 1"
+_KEY_BYTES: Final = 64
+
+
+class Comparison(StrEnum):
+    """How the values of a field become tokens."""
+
+    EXACT = "exact"
+    BIGRAMS = "bigrams"
+    POSITIONAL = "positional"
+
+
+@dataclass(frozen=True, slots=True)
+class _Treatment:
+    comparison: Comparison
+    reliability: float
+    address: bool = False
+
+
+_TREATMENTS: Final[Mapping[Kind, _Treatment]] = MappingProxyType(
+    {
+        Kind.GIVEN_NAME: _Treatment(Comparison.BIGRAMS, 0.85),
+        Kind.MIDDLE_NAME: _Treatment(Comparison.BIGRAMS, 0.85),
+        Kind.SURNAME: _Treatment(Comparison.BIGRAMS, 0.85),
+        Kind.FULL_NAME: _Treatment(Comparison.BIGRAMS, 0.85),
+        Kind.DATE_OF_BIRTH: _Treatment(Comparison.EXACT, 0.9),
+        Kind.SEX: _Treatment(Comparison.EXACT, 0.95),
+        Kind.HOUSE_NUMBER: _Treatment(Comparison.POSITIONAL, 0.75, address=True),
+        Kind.ADDRESS: _Treatment(Comparison.BIGRAMS, 0.75, address=True),
+        Kind.LOCALITY: _Treatment(Comparison.BIGRAMS, 0.7, address=True),
+        Kind.TOWN: _Treatment(Comparison.BIGRAMS, 0.8, address=True),
+        Kind.COUNTY: _Treatment(Comparison.BIGRAMS, 0.8, address=True),
+        Kind.POSTCODE: _Treatment(Comparison.POSITIONAL, 0.8, address=True),
+        Kind.UPRN: _Treatment(Comparison.POSITIONAL, 0.8, address=True),
+        Kind.TELEPHONE: _Treatment(Comparison.POSITIONAL, 0.6),
+        Kind.EMAIL: _Treatment(Comparison.BIGRAMS, 0.6),
+        Kind.NHS_NUMBER: _Treatment(Comparison.POSITIONAL, 0.9),
+        Kind.NATIONAL_INSURANCE_NUMBER: _Treatment(Comparison.POSITIONAL, 0.9),
+        Kind.PLACE_OF_BIRTH: _Treatment(Comparison.BIGRAMS, 0.65),
+        Kind.OTHER_NUMBER: _Treatment(Comparison.POSITIONAL, 0.5),
+        Kind.OTHER_TEXT: _Treatment(Comparison.BIGRAMS, 0.5),
+    }
+)
+"""Comparison and a prior for how often a field of the kind agrees for the same person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedField:
+    """One feature of the proposed schema, and why it is there."""
+
+    identifier: str
+    columns: tuple[str, ...]
+    """The columns it is made of: one, or two for names held together."""
+    kind: Kind
+    comparison: Comparison
+    entropy_bits: float
+    """Collision entropy of the column's values (of the whole date for a part of a date)."""
+    reliability: float
+    completeness: float
+    weight: float
+    """Its part of the total weight; the insertions follow from it."""
+    insertions: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A clkhash linkage schema of version 3 and the account of how it came about."""
+
+    schema: Mapping[str, Any]
+    fields: tuple[ProposedField, ...]
+    left_out: tuple[LeftOut, ...]
+    households: bool
+    """Most rows share their address with another row, so address fields were given half."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One column with what was measured of it."""
+
+    column: str
+    kind: Kind
+    found_by: str
+    entropy_bits: float
+    completeness: float
+    weight: float
+
+
+def propose_schema(columns: Mapping[str, Sequence[str]], *, bits: int = 1024, insertions: int = 400) -> Proposal:
+    """A linkage schema for these columns (values of one provider's file or a sample of at least some thousand rows).
+
+    Identifiers of the features are the column names as given; derived ones are `<date>.<part>` and `<given>+<surname>`.
+    Align the names of several providers with `match_columns` first. The same columns always give the same schema.
+
+    Raises ValueError where nothing is left that could link two files.
+    """
+    tidied = {column: tidy(values) for column, values in columns.items()}
+    if len({len(values) for values in tidied.values()}) > 1:
+        raise ValueError("The columns have different numbers of rows, so they are not of one file. Pass whole columns.")
+    kinds, left_out = _recognise_all(tidied)
+    households = _are_households(tidied, kinds)
+    fields = [_measure(column, tidied[column], found, households=households) for column, found in kinds.items()]
+    kept, too_light = _drop_light(fields)
+    if not kept:
+        raise ValueError(
+            "No column could be used to link people. A schema needs columns such as names, date of birth or postcode; "
+            "rename columns so that their names say what they hold."
+        )
+    proposed = _share_out(kept, insertions=insertions, households=households)
+    return Proposal(_schema(proposed, bits=bits), proposed, (*left_out, *too_light), households)
+
+
+def _recognise_all(tidied: Mapping[str, Sequence[str]]) -> tuple[dict[str, tuple[Kind, str]], list[LeftOut]]:
+    kinds: dict[str, tuple[Kind, str]] = {}
+    left_out = []
+    for column, values in tidied.items():
+        found = recognise(column, values)
+        completeness = sum(map(bool, values)) / max(1, len(values))
+        if found.kind is None:
+            left_out.append(LeftOut(column, found.reason))
+        elif "." in column or "+" in column:
+            left_out.append(LeftOut(column, "its name has . or +, which mark derived features; rename it"))
+        elif completeness < _LEAST_COMPLETENESS:
+            left_out.append(LeftOut(column, "it is almost always empty"))
+        else:
+            kinds[column] = (found.kind, found.reason)
+    return kinds, left_out
+
+
+def _are_households(tidied: Mapping[str, Sequence[str]], kinds: Mapping[str, tuple[Kind, str]]) -> bool:
+    """Whether most rows that have an address share it with another row."""
+    address = {kind: column for column, (kind, _) in kinds.items() if _TREATMENTS[kind].address}
+    line = [address[kind] for kind in (Kind.UPRN, Kind.HOUSE_NUMBER, Kind.ADDRESS) if kind in address]
+    place = [address[kind] for kind in (Kind.POSTCODE, Kind.TOWN) if kind in address][:1]
+    # A street without number or postcode is shared by strangers, and says nothing of households.
+    if not (Kind.UPRN in address or (line and place)):
+        return False
+    rows = zip(*(tidied[column] for column in (*line, *place)), strict=True)
+    whole = Counter(row for row in rows if all(row))
+    return sum(count for count in whole.values() if count > 1) > HOUSEHOLD_ROWS * max(1, whole.total())
+
+
+def _measure(column: str, values: Sequence[str], found: tuple[Kind, str], *, households: bool) -> _Field:
+    kind, found_by = found
+    counts = Counter(value for value in values if value)
+    present = counts.total()
+    entropy = -math.log2(sum(count * count for count in counts.values()) / present**2)
+    completeness = present / len(values)
+    treatment = _TREATMENTS[kind]
+    weight = treatment.reliability * min(entropy, MOST_ENTROPY_BITS) * math.sqrt(completeness)
+    if households and treatment.address:
+        weight /= 2
+    return _Field(column, kind, found_by, entropy, completeness, weight)
+
+
+def _drop_light(fields: Sequence[_Field]) -> tuple[list[_Field], list[LeftOut]]:
+    total = sum(field.weight for field in fields)
+    light = [field for field in fields if field.weight < LEAST_SHARE * total or field.weight <= 0]
+    reason = f"by its weight it would get less than {LEAST_SHARE:.0%} of the insertions"
+    return [field for field in fields if field not in light], [LeftOut(field.column, reason) for field in light]
+
+
+def _share_out(fields: Sequence[_Field], *, insertions: int, households: bool) -> tuple[ProposedField, ...]:
+    """Features in the order of the columns; what is derived of a date stands in its place, joined names at the end."""
+    given, surname = (_only(fields, kind) for kind in (Kind.GIVEN_NAME, Kind.SURNAME))
+    joined = (given, surname) if given and surname else ()
+    drafts: list[tuple[_Field, str, float]] = []
+    for field in fields:
+        if field.kind is Kind.DATE_OF_BIRTH:
+            parts = sum(DATE_PARTS.values())
+            drafts += [
+                (field, f"{field.column}.{part}", field.weight * share / parts) for part, share in DATE_PARTS.items()
+            ]
+        elif field in joined:
+            drafts.append((field, field.column, field.weight * (1 - JOINED_NAMES_SHARE)))
+        else:
+            drafts.append((field, field.column, field.weight))
+    if given and surname:
+        together = JOINED_NAMES_SHARE * (given.weight + surname.weight)
+        drafts.append((given, f"{given.column}+{surname.column}", together))
+    total = sum(weight for _, _, weight in drafts)
+    numbers = _whole_numbers([weight / total * insertions for _, _, weight in drafts])
+    return tuple(
+        ProposedField(
+            identifier=identifier,
+            columns=tuple(identifier.split("+")) if "+" in identifier else (field.column,),
+            kind=field.kind,
+            comparison=_TREATMENTS[field.kind].comparison,
+            entropy_bits=field.entropy_bits,
+            reliability=_TREATMENTS[field.kind].reliability,
+            completeness=field.completeness,
+            weight=weight / total,
+            insertions=number,
+            reason=_reason(field, identifier, households=households),
+        )
+        for (field, identifier, weight), number in zip(drafts, numbers, strict=True)
+    )
+
+
+def _only(fields: Sequence[_Field], kind: Kind) -> _Field | None:
+    found = [field for field in fields if field.kind is kind]
+    return found[0] if len(found) == 1 else None
+
+
+def _whole_numbers(shares: Sequence[float]) -> list[int]:
+    """Whole numbers, at least 1 each, near the shares and with the same sum (largest remainders first)."""
+    numbers = [max(1, math.floor(share)) for share in shares]
+    total = round(sum(shares))
+    by_remainder = sorted(range(len(shares)), key=lambda place: (numbers[place] - shares[place], place))
+    for place in by_remainder[: max(0, total - sum(numbers))]:
+        numbers[place] += 1
+    while sum(numbers) > max(total, len(numbers)):
+        numbers[numbers.index(max(numbers))] -= 1
+    return numbers
+
+
+def _reason(field: _Field, identifier: str, *, households: bool) -> str:
+    treatment = _TREATMENTS[field.kind]
+    if "+" in identifier:
+        return "both names together, so that swapped names still agree"
+    if field.kind is Kind.DATE_OF_BIRTH:
+        return f"{field.found_by}; in parts, so that one wrong digit does not cost all of it"
+    how = {
+        Comparison.EXACT: "compared as a whole",
+        Comparison.BIGRAMS: "compared by pairs of letters, so that spellings may differ",
+        Comparison.POSITIONAL: "compared place by place",
+    }[treatment.comparison]
+    halved = (
+        "; half weight, because most rows share their address with another" if households and treatment.address else ""
+    )
+    return f"{field.found_by}; {how}{halved}"
+
+
+def _schema(fields: Sequence[ProposedField], *, bits: int) -> dict[str, Any]:
+    return {
+        "version": 3,
+        "clkConfig": {
+            "l": bits,
+            "kdf": {
+                "type": "HKDF",
+                "hash": "SHA256",
+                # Fixed: two providers that propose on the same data get the same schema. The secret is elsewhere.
+                "salt": base64.b64encode(_SALT).decode(),
+                "info": base64.b64encode(_INFO).decode(),
+                "keySize": _KEY_BYTES,
+            },
+        },
+        "features": [_feature(field) for field in fields],
+    }
+
+
+def _feature(field: ProposedField) -> dict[str, Any]:
+    comparison: dict[str, Any]
+    match field.comparison:
+        case Comparison.EXACT:
+            comparison = {"type": "exact"}
+        case Comparison.BIGRAMS:
+            comparison = {"type": "ngram", "n": 2, "positional": False}
+        case Comparison.POSITIONAL:
+            comparison = {"type": "ngram", "n": 1, "positional": True}
+    return {
+        "identifier": field.identifier,
+        "format": {"type": "string", "encoding": "utf-8"},
+        "hashing": {
+            "comparison": comparison,
+            "strategy": {"bitsPerFeature": field.insertions},
+            "hash": {"type": "blakeHash"},
+            "missingValue": dict(_EMPTY_IS_OMITTED),
+        },
+    }
