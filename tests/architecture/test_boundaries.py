@@ -81,6 +81,7 @@ def test_environment_is_read_by_settings_only() -> None:
     [
         ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
         ("obstore", SOURCES, "linkage_service/storage.py"),
+        ("cedarpy", SOURCES, "linkage_service/access/decide.py"),
     ],
 )
 def test_package_is_imported_by_its_module_only(package: str, below: tuple[Path, ...], module: str) -> None:
