@@ -75,6 +75,7 @@ def test_open_note_cut_anywhere_is_refused(peter: notes.VerifierKey) -> None:
         NOTE + "not a signature line\n",
         NOTE + "— PeterNeumann \n",
         NOTE + "— PeterNeumann x08gow==\n",
+        NOTE + "— PeterNeumann x08gowA=\n",
         NOTE + "—  x08go/ZJ\n",
         NOTE.replace("\n\n", "\n"),
         NOTE.replace("\n", "\r\n"),

@@ -162,10 +162,11 @@ def test_event_removed_with_its_trace_is_found(log: MemoryLog) -> None:
 
 
 def test_single_event_removed_with_its_trace_is_found(log: MemoryLog) -> None:
-    del log.event_rows[4]
-    del log.node_rows[0, 4]
+    del log.event_rows[3]
+    del log.node_rows[0, 3]
     report = check(log)
-    assert said(report)[0] == ("events", 4)
+    assert said(report)[0] == ("events", 3)
+    assert ("bodies", 3) in said(report)
     assert "The event is missing, without a trace" in report.findings[0].what
 
 

@@ -153,7 +153,7 @@ def parse(encoded: bytes) -> Header:
             "The leaf is not the JSON of a header. It was damaged, or written by another product."
         ) from None
     header = _header(members)
-    if encode(header) != encoded:
+    if _respelled(members) != encoded:
         raise EventError("The leaf is not in canonical form. It was rewritten after it was recorded.")
     return header
 
@@ -214,6 +214,18 @@ def new_id(at: datetime) -> str:
     return str(uuid.UUID(int=(milliseconds & (1 << 48) - 1) << 80 | version_and_random | variant_and_random))
 
 
+def _respelled(members: dict[str, Any]) -> bytes:
+    """The RFC 8785 bytes of what has just passed for a header.
+
+    A header's names are ASCII and its numbers whole, and there the standard library writes what RFC 8785 asks. It does
+    so in a seventh of the time, which is most of the time that the check of a long log takes.
+    """
+    try:
+        return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise EventError("A text of the leaf is not valid Unicode. It was not written by this product.") from None
+
+
 def _members(header: Header) -> dict[str, object]:
     actor, authn, agreement, decision = header.actor, header.authn, header.agreement, header.decision
     return _present(
@@ -265,15 +277,18 @@ def _header(members: object) -> Header:
 
 
 def _decision(members: dict[str, Any]) -> Decision:
-    policies = members.pop("policies")
+    given = dict(members)
+    policies = given.pop("policies")
     if not isinstance(policies, list):
         raise EventError("A decision's policies are a list. The leaf was not written by this product.")
-    return Decision(policies=tuple(policies), **members)
+    return Decision(policies=tuple(policies), **given)
 
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EventError("A member of the leaf should be an object and is not. It was not written by this product.")
+    if None in value.values():
+        raise EventError("A member of the leaf is null; headers leave such members out. It was not written so.")
     return value
 
 
