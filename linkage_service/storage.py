@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import obstore
 from cryptography.exceptions import InvalidTag
@@ -224,7 +225,7 @@ def _open(url: str) -> ObjectStore:
     parts = urlsplit(url)
     if parts.scheme != "file":
         return from_url(url)
-    directory = Path(unquote(parts.path))
+    directory = Path(url2pathname(parts.path))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Directories are named after uploads: a deleted upload leaves none behind.
     return LocalStore(directory, automatic_cleanup=True)
