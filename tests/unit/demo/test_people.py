@@ -129,6 +129,20 @@ def test_generate_people_live_in_households() -> None:
     assert sum(count for count in families.values() if count > 1) / 5_000 > 0.4
 
 
+def test_generate_children_of_a_family_have_names_of_their_own() -> None:
+    file = generate(rows=10_000, seed=6, errors=ErrorRates().scaled(0)).files[0]
+    children = Counter(
+        (address, postcode, surname, name)
+        for address, postcode, surname, name, born in zip(
+            *(file.columns[name] for name in ("address", "postcode", "surname", "given_name", "date_of_birth")),
+            strict=True,
+        )
+        if born > "2006"
+    )
+
+    assert sum(count > 1 for count in children.values()) <= 5
+
+
 def test_write_makes_a_file_for_each_provider_and_the_truth(tmp_path: Path) -> None:
     people = generate(["council", "hospital"], 50, seed=1)
 

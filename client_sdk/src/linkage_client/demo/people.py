@@ -417,6 +417,18 @@ def _gendered(surnames: Words, sex: Codes) -> Words:
 
 
 def _given_names(persons: _Persons, rng: np.random.Generator) -> Words:
+    """Given names; a child who got the name of somebody in the household is named again, as parents would."""
+    names = _drawn_given_names(persons, rng)
+    _, codes = np.unique(names.astype(str), return_inverse=True)
+    _, first = np.unique(np.column_stack([persons.household, codes]), axis=0, return_index=True)
+    again = ~persons.grown_up
+    again[first] = False
+    rows = np.flatnonzero(again)
+    names[rows] = _drawn_given_names(persons.take(rows), rng)
+    return names
+
+
+def _drawn_given_names(persons: _Persons, rng: np.random.Generator) -> Words:
     """By community and sex, and for the general population by decade; some of every community take a common name."""
     count = len(persons.born)
     year = persons.born.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
