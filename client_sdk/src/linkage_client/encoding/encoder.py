@@ -20,49 +20,66 @@ from linkage_client.encoding.filters import in_words, token_filters, value_filte
 from linkage_client.encoding.formats import FormattedColumn, format_values
 from linkage_client.encoding.schema import KEYS_PER_FEATURE, Feature, Hashing, LinkageSchema
 from linkage_client.encoding.tokens import tokenise
+from linkage_client.encoding.workers import in_order
 from linkage_client.errors import ColumnError, DataError, SecretError, ValueFinding, ValueFormatError
 
 BLOCK_ROWS: Final = 1 << 16
 """Large enough that common values repeat within a block, small enough that a block fits memory many times over."""
 FINDINGS_SHOWN: Final = 5
 
-Column: TypeAlias = "Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any]"
-"""One column of strings. Arrow arrays spare the conversion."""
 Progress = Callable[[int, int | None], None]
 """Called with rows done and rows in all (None: not known)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """The distinct values of a column, and for each row the place of its value among them."""
+    """A column as its distinct values, and for each row the place of its value among them."""
 
     values: list[str]
     codes: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice) -> "Distinct":
+        if rows.indices(len(self)) == (0, len(self), 1):
+            return self
+        used, codes = np.unique(self.codes[rows], return_inverse=True)
+        return Distinct(values=[self.values[place] for place in used.tolist()], codes=codes)
+
+    def map(self, write: Callable[[str], str]) -> "Distinct":
+        """The column with every value rewritten. `write` is called once for each distinct value."""
+        places: dict[str, int] = {}
+        renamed = np.fromiter(
+            (places.setdefault(write(value), len(places)) for value in self.values), np.int64, len(self.values)
+        )
+        return Distinct(values=list(places), codes=renamed[self.codes])
+
+
+Column: TypeAlias = "Sequence[str] | pa.Array[Any] | pa.ChunkedArray[Any] | Distinct"
+"""One column of strings. Arrow arrays spare the conversion."""
+
 
 def distinct(column: Column) -> Distinct:
     """Distinct values in order of first appearance; nulls are empty strings."""
-    if not isinstance(column, pa.Array | pa.ChunkedArray):
-        try:
-            array: pa.Array[Any] = pa.array(column, pa.string())
-        except UnicodeEncodeError:
-            # Lone surrogates cannot be held by Arrow; the check of formats is to say which rows have them.
-            return _distinct_by_hand(column)
-        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise DataError("a column holds values that are not strings: convert them first") from error
-    else:
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, Distinct):
+        return column
+    if isinstance(column, pa.Array | pa.ChunkedArray):
+        return _distinct_of_arrow(column)
+    values = list(dict.fromkeys(column))
+    if not set(map(type, values)) <= {str}:
+        raise DataError("a column holds values that are not strings: convert them first, missing ones to ''")
+    places = dict(zip(values, range(len(values)), strict=True))
+    return Distinct(values=values, codes=np.fromiter(map(places.__getitem__, column), np.int64, len(column)))
+
+
+def _distinct_of_arrow(column: "pa.Array[Any] | pa.ChunkedArray[Any]") -> Distinct:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if array.null_count:
         array = array.fill_null("")
     encoded = array.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return Distinct(values=cast("list[str]", encoded.dictionary.to_pylist()), codes=codes)
-
-
-def _distinct_by_hand(column: Sequence[str]) -> Distinct:
-    places: dict[str, int] = {}
-    codes = np.fromiter((places.setdefault(value, len(places)) for value in column), np.int64, len(column))
-    return Distinct(values=list(places), codes=codes)
 
 
 def derive_keys(schema: LinkageSchema, secret: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -97,6 +114,7 @@ class Encoder:
         columns: Mapping[str, Column] | Sequence[Column],
         *,
         first_row: int = 1,
+        workers: int = 1,
         progress: Progress | None = None,
     ) -> NDArray[np.uint8]:
         """Encodings of all rows: shape (rows, bits // 8), clkhash's order of bits.
@@ -104,21 +122,28 @@ class Encoder:
         Args:
             columns: by identifier of the feature (ignored ones may be absent), or one for each feature in order.
             first_row: number of the first row in messages.
+            workers: processes to spread blocks of rows over. More than one needs the caller's main module to be
+                importable without side effects (`if __name__ == "__main__"`), because workers start it anew.
             progress: told rows done and rows in all, after every block.
 
         Raises:
             ColumnError: columns are missing or differ in length.
+            WorkerError: a worker process was ended from outside.
             ValueFormatError: values are not as the schema says; names rows, columns and reasons.
         """
         chosen = self._choose(columns)
         rows = _common_length(chosen)
         encodings = np.empty((rows, self.schema.bits // 8), np.uint8)
-        for start in range(0, rows, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, rows)
-            block = [(feature, column[start:stop]) for feature, column in chosen]
-            encodings[start:stop] = self._encode_block(block, rows=stop - start, first_row=first_row + start)
+        starts = range(0, rows, BLOCK_ROWS)
+        tasks = (
+            (self, [(feature, column[start : start + BLOCK_ROWS]) for feature, column in chosen], first_row + start)
+            for start in starts
+        )
+        blocks = in_order(_encode_block, tasks, workers=min(workers, len(starts)))
+        for start, block in zip(starts, blocks, strict=True):
+            encodings[start : start + len(block)] = block
             if progress is not None:
-                progress(stop, rows)
+                progress(start + len(block), rows)
         return encodings
 
     def _choose(self, columns: Mapping[str, Column] | Sequence[Column]) -> list[tuple[Feature, Column]]:
@@ -135,7 +160,9 @@ class Encoder:
             )
         return [(feature, columns[feature.index]) for feature in features]
 
-    def _encode_block(self, block: list[tuple[Feature, Column]], *, rows: int, first_row: int) -> NDArray[np.uint8]:
+    def encode_block(self, block: list[tuple[Feature, Column]], *, first_row: int) -> NDArray[np.uint8]:
+        """Encodings of so few rows that all their filters fit into memory; for `encode_columns` and its workers."""
+        rows = len(block[0][1])
         records = np.zeros((rows, self.schema.filter_bits // 8), np.uint8)
         wide = in_words(records)
         problems: list[ValueFinding] = []
@@ -157,6 +184,10 @@ class Encoder:
         if problems:
             raise _format_error(problems)
         return fold(records, folds=self.schema.xor_folds)
+
+
+def _encode_block(encoder: Encoder, block: list[tuple[Feature, Column]], first_row: int) -> NDArray[np.uint8]:
+    return encoder.encode_block(block, first_row=first_row)
 
 
 def _encode_values(

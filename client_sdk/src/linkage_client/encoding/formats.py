@@ -14,11 +14,10 @@ from linkage_client.encoding.schema import (
     Format,
     Hashing,
     IntegerFormat,
+    MissingValue,
     NumericComparison,
     StringFormat,
 )
-
-FIRST_YEAR_OF_FOUR_DIGITS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,8 @@ class _NotInFormatError(ValueError):
 
 def format_values(hashing: Hashing, values: list[str]) -> FormattedColumn:
     """Each value as it is encoded. A missing value's sentinel is replaced and not checked."""
+    if _takes_any_text(hashing) and _all_encodable(values, hashing.text_encoding):
+        return FormattedColumn(values=_with_replacement(values, hashing.missing), problems=[])
     write = _writer(hashing)
     formatted: list[str] = []
     problems: list[tuple[int, str]] = []
@@ -48,6 +49,25 @@ def format_values(hashing: Hashing, values: list[str]) -> FormattedColumn:
             formatted.append("")
             problems.append((place, str(error)))
     return FormattedColumn(values=formatted, problems=problems)
+
+
+def _takes_any_text(hashing: Hashing) -> bool:
+    anything = StringFormat(encoding=hashing.text_encoding)
+    return hashing.format == anything and not isinstance(hashing.comparison, NumericComparison)
+
+
+def _all_encodable(values: list[str], encoding: str) -> bool:
+    try:
+        "".join(values).encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _with_replacement(values: list[str], missing: MissingValue | None) -> list[str]:
+    if missing is None or missing.sentinel == missing.replacement or missing.sentinel not in values:
+        return values
+    return [missing.replacement if value == missing.sentinel else value for value in values]
 
 
 def _writer(hashing: Hashing) -> Callable[[str], str]:
@@ -138,10 +158,10 @@ def _integer_writer(form: IntegerFormat) -> Callable[[str], str]:
 
 
 def _date_writer(form: DateFormat) -> Callable[[str], str]:
-    slices = _FIXED_WIDTH.get(form.format)
+    places = _FIXED_WIDTH.get(form.format)
 
     def write(value: str) -> str:
-        if slices is not None and (quick := _fixed_width_date(value, slices)) is not None:
+        if places is not None and (quick := _fixed_width_date(value, places)) is not None:
             return quick
         _check_encodable(value, "utf-8")
         try:
@@ -165,35 +185,39 @@ def _enum_writer(form: EnumFormat) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slices:
+class _Places:
+    """Where the parts of a date stand in a spelling of fixed width."""
+
     length: int
     year: slice
     month: slice
     day: slice
-    separators: tuple[tuple[int, str], ...] = ()
+    separator: str = ""
+    separators: tuple[int, int] = (0, 0)
 
 
 # strptime takes 5 microseconds and dates are the columns with most distinct values; these spellings are the usual ones.
 _FIXED_WIDTH: Final = {
-    "%Y%m%d": _Slices(8, slice(0, 4), slice(4, 6), slice(6, 8)),
-    "%Y-%m-%d": _Slices(10, slice(0, 4), slice(5, 7), slice(8, 10), ((4, "-"), (7, "-"))),
-    "%Y/%m/%d": _Slices(10, slice(0, 4), slice(5, 7), slice(8, 10), ((4, "/"), (7, "/"))),
-    "%d/%m/%Y": _Slices(10, slice(6, 10), slice(3, 5), slice(0, 2), ((2, "/"), (5, "/"))),
-    "%d-%m-%Y": _Slices(10, slice(6, 10), slice(3, 5), slice(0, 2), ((2, "-"), (5, "-"))),
+    "%Y%m%d": _Places(8, slice(0, 4), slice(4, 6), slice(6, 8)),
+    "%Y-%m-%d": _Places(10, slice(0, 4), slice(5, 7), slice(8, 10), "-", (4, 7)),
+    "%Y/%m/%d": _Places(10, slice(0, 4), slice(5, 7), slice(8, 10), "/", (4, 7)),
+    "%d/%m/%Y": _Places(10, slice(6, 10), slice(3, 5), slice(0, 2), "/", (2, 5)),
+    "%d-%m-%Y": _Places(10, slice(6, 10), slice(3, 5), slice(0, 2), "-", (2, 5)),
 }
 
 
-def _fixed_width_date(value: str, slices: _Slices) -> str | None:
+def _fixed_width_date(value: str, places: _Places) -> str | None:
     """The date as YYYYMMDD, or None where only strptime can tell."""
-    if len(value) != slices.length or not value.isascii():
+    if len(value) != places.length:
         return None
-    if any(value[place] != separator for place, separator in slices.separators):
+    if places.separator and not value[places.separators[0]] == value[places.separators[1]] == places.separator:
         return None
-    year, month, day = value[slices.year], value[slices.month], value[slices.day]
-    if not (year.isdigit() and month.isdigit() and day.isdigit()) or int(year) < FIRST_YEAR_OF_FOUR_DIGITS:
+    year, month, day = value[places.year], value[places.month], value[places.day]
+    if year.startswith("0"):
+        # strftime writes years before 1000 with fewer digits on some systems.
         return None
     try:
-        dt.date(int(year), int(month), int(day))
+        dt.date.fromisoformat(f"{year}-{month}-{day}")
     except ValueError:
         return None
     return year + month + day

@@ -52,7 +52,7 @@ def tokenise(values: list[str], *, comparison: Comparison, strategy: Strategy) -
     if isinstance(comparison, NgramComparison):
         split = _ngrams(values, comparison)
     elif isinstance(comparison, ExactComparison):
-        split = _listed(values, lambda value: [value] if value else [])
+        split = _whole(values)
     elif isinstance(comparison, NumericComparison):
         split = _listed(values, comparison.tokens)
     else:
@@ -65,6 +65,12 @@ class _Split:
     texts: list[str]
     occurrences: NDArray[np.int64]
     counts: NDArray[np.int64]
+
+
+def _whole(values: list[str]) -> _Split:
+    texts = [value for value in values if value]
+    counts = np.fromiter(map(bool, values), np.int64, len(values))
+    return _Split(texts=texts, occurrences=np.arange(len(texts)), counts=counts)
 
 
 def _listed(values: list[str], split: Callable[[str], Sequence[str]]) -> _Split:
@@ -93,12 +99,12 @@ def _ngrams(values: list[str], comparison: NgramComparison) -> _Split:
     grams, possible = symbols[:windows], alphabet
     for offset in range(1, n):
         grams, possible = _paired(grams, possible, symbols[offset : offset + windows], alphabet)
-    positions = _positions(counts)
-    if comparison.positional:
+    positions = _positions(counts) if comparison.positional else None
+    if positions is not None:
         grams, possible = _paired(grams, possible, positions, int(counts.max()))
     grams, distinct = _dense(grams, limit=possible)
     starts = _one_place_of_each(grams, distinct).tolist()
-    if comparison.positional:
+    if positions is not None:
         texts = [f"{positions[start] + 1} {joined[start : start + n]}" for start in starts]
     else:
         texts = [joined[start : start + n] for start in starts]
@@ -120,9 +126,12 @@ def _with_bits(split: _Split, strategy: Strategy) -> Tokens:
 
 def _with_shared_bits(split: _Split, strategy: BitsPerFeature) -> Tokens:
     """The bits of a feature are dealt out evenly, and the first tokens get those that are left over."""
-    each, left_over = np.divmod(strategy.bits, np.maximum(split.counts, 1))
-    bits = np.repeat(each, split.counts)
-    bits += _positions(split.counts) < np.repeat(left_over, split.counts)
+    most = int(split.counts.max(initial=1))
+    if most > 1:
+        each, left_over = np.divmod(strategy.bits, np.maximum(split.counts, 1))
+        bits = np.repeat(each, split.counts) + (_positions(split.counts) < np.repeat(left_over, split.counts))
+    else:
+        bits = np.full(len(split.occurrences), strategy.bits)
     levels, level_count = _dense(bits, limit=strategy.bits + 1)
     pieces, possible = _paired(split.occurrences, len(split.texts), levels, max(level_count, 1))
     pieces, distinct = _dense(pieces, limit=possible)

@@ -1,0 +1,41 @@
+"""Reads linkage secrets and makes their check values, so that a wrong secret is found before nothing matches."""
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Final
+
+from linkage_client.errors import SecretError
+
+MINIMUM_SECRET_BYTES: Final = 16
+CHECK_VALUE_HEX_DIGITS: Final = 32
+_ADVICE: Final = (
+    "Use a file of at least 16 random bytes that all providers of the project share, as `linkage` makes them"
+)
+
+
+def read_secret(path: str | Path) -> bytes:
+    """The secret in a file, without one newline at its end.
+
+    Raises:
+        SecretError: the file cannot be read, or is empty or too short to keep anybody from guessing.
+    """
+    try:
+        secret = Path(path).read_bytes()
+    except OSError as error:
+        raise SecretError(f"the file of the linkage secret cannot be read ({error.strerror}). {_ADVICE}") from error
+    for newline in (b"\r\n", b"\n"):
+        if secret.endswith(newline):
+            secret = secret.removesuffix(newline)
+            break
+    if not secret:
+        raise SecretError(f"the file of the linkage secret is empty. {_ADVICE}")
+    if len(secret) < MINIMUM_SECRET_BYTES:
+        raise SecretError(f"the linkage secret is shorter than {MINIMUM_SECRET_BYTES} bytes. {_ADVICE}")
+    return secret
+
+
+def check_value(secret: bytes, *, project_id: str, epoch: int) -> str:
+    """32 hex digits that are equal for equal secrets of one project and epoch, and say nothing else about them."""
+    message = b"linkage/kcv/v1\0" + project_id.encode() + b"\0" + str(epoch).encode()
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:CHECK_VALUE_HEX_DIGITS]
