@@ -48,7 +48,9 @@ def test_recognise_name_says_what_it_holds(name: str, kind: Kind) -> None:
 @pytest.mark.parametrize(
     "name", ["dob", "DateOfBirth", "birth_date", "date_of_birth", "PERSON_BIRTH_DATE", "Birthdate"]
 )
-@pytest.mark.parametrize("form", ["{0}-{1:02d}-{2:02d}", "{2:02d}/{1:02d}/{0}", "{0}{1:02d}{2:02d}", "{2} {1:02d} {0}"])
+@pytest.mark.parametrize(
+    "form", ["{0}-{1:02d}-{2:02d}", "{2:02d}/{1:02d}/{0}", "{0}{1:02d}{2:02d}", "{2}.{1}.{0}", "{2} mar {0}"]
+)
 def test_recognise_date_of_birth_in_any_usual_spelling(name: str, form: str) -> None:
     values = [form.format(1930 + place, 1 + place % 12, 1 + place % 28) for place in range(60)]
 

@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from linkage_client.encoding.derive import recognise_date
+
 SAMPLE: Final = 2_000
 """Values looked at to recognise a column: enough to be sure of a share within a few per cent."""
 MOSTLY: Final = 0.9
@@ -104,10 +106,6 @@ _KEYS: Final = frozenset(
 _POSTCODE: Final = re.compile(r"(GIR ?0AA|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2})", re.IGNORECASE)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _TELEPHONE: Final = re.compile(r"(\+44|0044|0)[0-9]{9,10}")
-_YEAR_FIRST: Final = re.compile(r"(1[89]|20)([0-9]{2})([-/.]?)(0[1-9]|1[0-2])\3(0[1-9]|[12][0-9]|3[01])([T ].*)?")
-_YEAR_LAST: Final = re.compile(
-    r"(0?[1-9]|[12][0-9]|3[01])[-/. ]([0-9]{1,2}|[A-Za-z]{3,9})[-/. ]((1[89]|20)[0-9]{2})([T ].*)?"
-)
 _SEX_CODES: Final = frozenset(
     {"m", "f", "x", "u", "i", "male", "female", "man", "woman", "not stated", "other", "indeterminate"}
 )
@@ -165,8 +163,11 @@ def _contradiction(kind: Kind, sample: Sequence[str]) -> str | None:
     """Why the values cannot be what the name says; only for kinds whose values have a form."""
     if len(sample) < _FEWEST_TO_JUDGE:
         return None
-    if kind is Kind.DATE_OF_BIRTH and _share(sample, _is_date) < MOSTLY / 2:
-        return "its name says date of birth, but most of its values are not dates"
+    if kind is Kind.DATE_OF_BIRTH and _share(sample, recognise_date) < MOSTLY / 2:
+        return (
+            "its name says date of birth, but most of its values are not dates as they can be read; "
+            "write them as YYYY-MM-DD"
+        )
     if kind is Kind.SEX and len(set(sample)) > 12:  # noqa: PLR2004 - no code list of sexes is longer
         return "its name says sex, but it holds too many different values"
     if kind is Kind.EMAIL and _share(sample, _EMAIL.fullmatch) < MOSTLY / 2:
@@ -175,7 +176,7 @@ def _contradiction(kind: Kind, sample: Sequence[str]) -> str | None:
 
 
 def _by_values(words: Sequence[str], sample: Sequence[str], *, distinct_share: float) -> Recognised:
-    if _share(sample, _is_date) >= MOSTLY:
+    if _share(sample, recognise_date) >= MOSTLY:
         return _date(words, sample)
     recognisers: tuple[tuple[Kind, Callable[[str], object]], ...] = (
         (Kind.SEX, _SEX_CODES.__contains__),
@@ -199,20 +200,11 @@ def _by_values(words: Sequence[str], sample: Sequence[str], *, distinct_share: f
 def _date(words: Sequence[str], sample: Sequence[str]) -> Recognised:
     if {"date", "day", "time", "when", "on", "at", "dt", "start", "end", "admission", "death"}.intersection(words):
         return Recognised(None, "it holds dates, but its name does not say that they are of birth")
-    years = sorted(year for year in map(_year, sample) if year)
-    middle = years[len(years) // 20], years[-1 - len(years) // 20]
-    if middle[1] - middle[0] < _BROAD_YEARS:
+    years = sorted(int(read[:4]) for read in map(recognise_date, sample) if read)
+    earliest, latest = years[len(years) // 20], years[-1 - len(years) // 20]  # without the odd wrong ones
+    if latest - earliest < _BROAD_YEARS:
         return Recognised(None, "it holds dates, but of too few years to be dates of birth")
     return Recognised(Kind.DATE_OF_BIRTH, "it holds dates of as many years as people live")
-
-
-def _is_date(value: str) -> bool:
-    return bool(_YEAR_FIRST.fullmatch(value) or _YEAR_LAST.fullmatch(value))
-
-
-def _year(value: str) -> int:
-    found = re.search(r"(1[89]|20)[0-9]{2}", value)
-    return int(found.group()) if found else 0
 
 
 def _has_digit(value: str) -> bool:
