@@ -5,6 +5,7 @@ the first line is written, identifier columns are found by the linkage schema an
 under its name only when it is whole.
 """
 
+import codecs
 import contextlib
 import csv
 import os
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from linkage_client.encoding.reading import Table, open_table
 from linkage_client.errors import ColumnError, DataError, FileFormatError, JoinError, OutputExistsError
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ else:
 LINK_ID = "link_id"
 ROW = "row"
 RECORD_ID = "record_id"
-PARQUET_SUFFIX = ".parquet"
 BATCH_ROWS = 65_536
 
 
@@ -41,8 +42,9 @@ BATCH_ROWS = 65_536
 class ExtractFormat:
     """How a text extract is written; Parquet needs none of it."""
 
-    text_encoding: str = "utf-8-sig"
-    delimiter: str = ","
+    text_encoding: str = "utf-8"
+    delimiter: str | None = None
+    """Found out from the header if None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,21 +287,20 @@ def _plain(name: str) -> str:
 
 
 def _open_extract(path: Path, extract_format: ExtractFormat) -> "_CsvExtract | _ParquetExtract":
-    if path.suffix.lower() == PARQUET_SUFFIX:
-        return _ParquetExtract(path)
-    return _CsvExtract(path, extract_format)
+    table = open_table(path, encoding=extract_format.text_encoding, delimiter=extract_format.delimiter)
+    return _ParquetExtract(table) if table.kind == "parquet" else _CsvExtract(table)
 
 
 class _CsvExtract:
     """Text is passed through value by value as it is written: no number, date or code is interpreted."""
 
-    def __init__(self, path: Path, extract_format: ExtractFormat) -> None:
-        self._path = path
-        self._format = extract_format
-        with self._lines() as lines:
-            self.names: list[str] = next(lines, [])
-        if len(set(self.names)) != len(self.names) or not self.names:
-            raise ColumnError(f"{path} has no header line, or one with a name twice. Mend the header.")
+    def __init__(self, table: Table) -> None:
+        self._path = table.path
+        self._delimiter = table.delimiter
+        # A byte order mark is not part of the first name.
+        utf_8 = codecs.lookup(table.encoding).name == "utf-8"
+        self._text_encoding = "utf-8-sig" if utf_8 else table.encoding
+        self.names = list(table.columns)
 
     def values_of(self, column: str) -> Array:
         index = self.names.index(column)
@@ -314,7 +315,7 @@ class _CsvExtract:
         indexes = [self.names.index(name) for name in kept]
         done = 0
         with self._lines() as lines, _text_output(out) as file:
-            writer = csv.writer(file, delimiter=self._format.delimiter, lineterminator="\n")
+            writer = csv.writer(file, delimiter=self._delimiter, lineterminator="\n")
             writer.writerow((LINK_ID, *kept))
             next(lines, None)
             while batch := list(islice(lines, BATCH_ROWS)):
@@ -331,14 +332,12 @@ class _CsvExtract:
     @contextmanager
     def _lines(self) -> Iterator[Iterator[list[str]]]:
         try:
-            with self._path.open(encoding=self._format.text_encoding, newline="") as file:
-                yield self._checked(csv.reader(file, delimiter=self._format.delimiter, strict=True))
-        except (UnicodeError, LookupError):
+            with self._path.open(encoding=self._text_encoding, newline="") as file:
+                yield self._checked(csv.reader(file, delimiter=self._delimiter, strict=True))
+        except UnicodeError:
             raise FileFormatError(
-                f"{self._path} is not text in {self._format.text_encoding}. Name its encoding with --encoding.",
+                f"{self._path} is not text in {self._text_encoding}. Name its encoding with --encoding.",
             ) from None
-        except FileNotFoundError:
-            raise DataError(f"There is no file {self._path}.") from None
 
     def _checked(self, reader: Iterator[list[str]]) -> Iterator[list[str]]:
         width: int | None = None
@@ -360,14 +359,9 @@ class _CsvExtract:
 
 
 class _ParquetExtract:
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = pq.ParquetFile(path)
-        except FileNotFoundError:
-            raise DataError(f"There is no file {path}.") from None
-        except (OSError, pa.ArrowInvalid):
-            raise FileFormatError(f"{path} cannot be read as Parquet.") from None
-        self.names: list[str] = list(self._file.schema_arrow.names)
+    def __init__(self, table: Table) -> None:
+        self._file = pq.ParquetFile(table.path)
+        self.names = list(table.columns)
 
     def values_of(self, column: str) -> Array:
         values = self._file.read(columns=[column]).column(column)

@@ -133,8 +133,8 @@ def document_digest(document: Mapping[str, Any]) -> str:
 
 
 def client_description(*, name: str, client_key: SigningKey, roles: Sequence[str]) -> dict[str, Any]:
-    """The `client` member of a registration."""
-    return {"name": name, "jwk": client_key.public_jwk, "roles": list(roles)}
+    """The `client` member of a registration. Outer spaces go first: the service takes them off before it verifies."""
+    return {"name": name.strip(), "jwk": client_key.public_jwk, "roles": list(roles)}
 
 
 def sign_registration(*, invitation: str, signing_key: SigningKey, client: Mapping[str, Any]) -> str:

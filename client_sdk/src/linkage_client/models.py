@@ -58,10 +58,10 @@ class Registration(Answer):
 
 
 class Party(Answer):
-    """One organisation of an agreement, in one role."""
+    """One organisation of an agreement, in its roles."""
 
     organisation: str
-    role: str
+    roles: list[str]
     signed: bool
 
 
@@ -70,6 +70,7 @@ class Agreement(Answer):
 
     id: str
     reference: str
+    title: str = ""
     state: str
     version: int
     digest: str
@@ -139,6 +140,7 @@ class Manifest(Answer):
     version: Literal[1] = 1
     linkage_schema_sha256: str
     encoding_profile: str | None = None
+    normalisation: str | None = None
     encoder: Encoder
     count: int
     bits: int
@@ -172,6 +174,7 @@ class UploadSummary(Answer):
     organisation: str
     state: str
     count: int | None = None
+    sha256: str | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "organisation": ("linkage_client.cli.organisations:organisation", "Organisations, invitations and clients."),
     "agreement": ("linkage_client.cli.agreements:agreement", "Draft, propose, read and sign agreements."),
     "project": ("linkage_client.cli.projects:project", "Open and show linkage rounds."),
+    "secret": ("linkage_client.cli.secret:secret", "Draw a linkage secret, or compare it with the partners'."),
     "schema": ("linkage_client.cli.encode:schema", "Propose a linkage schema from a sample."),
     "encode": ("linkage_client.cli.encode:encode", "Turn an extract into encodings, on this machine."),
     "upload": ("linkage_client.cli.upload:upload", "Send encodings; goes on where it was interrupted."),
@@ -116,5 +117,7 @@ def _defect(error: Exception) -> dict[str, Any]:
     )
     click.echo(f"Error: {detail}", err=True)
     if os.environ.get(DEBUG_VARIABLE) == "1":
-        click.echo("".join(traceback.format_tb(error.__traceback__)) + kind, err=True)
+        for frame in traceback.extract_tb(error.__traceback__):
+            click.echo(f"  {frame.filename}:{frame.lineno} in {frame.name}", err=True)
+        click.echo(kind, err=True)
     return _document("defect", detail, ExitCode.DEFECT)

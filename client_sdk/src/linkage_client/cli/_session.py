@@ -154,6 +154,27 @@ def read_token(path: str, *, prompt: str) -> str:
     return text.strip()
 
 
+def read_secret_file(path: str) -> bytes:
+    """The linkage secret from a file, or from standard input for "-".
+
+    Raises:
+        SecretError: it cannot be read, or is too short.
+    """
+    from linkage_client.encoding.key_check import read_secret  # noqa: PLC0415 - keeps `--help` of each command quick
+
+    return read_secret("/dev/stdin" if path == "-" else path)
+
+
+def parse_delimiter(text: str | None) -> str | None:
+    r"""One character; `\t` and `tab` stand for the tab, which is hard to type in a shell. None: find it out."""
+    if text is None:
+        return None
+    delimiter = "\t" if text in {"\\t", "tab"} else text
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise click.UsageError("--delimiter needs one character, or tab.")
+    return delimiter
+
+
 @contextmanager
 def progress_bar(description: str, *, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with (done, total); it draws a bar if stderr is a terminal, and is silent otherwise."""

@@ -126,5 +126,5 @@ def _lines(shown: "AgreementVersion") -> list[str]:
     for party in shown.parties:
         by = signed.get(party.organisation)
         mark = f"signed {by.signed_at.isoformat()}" if by else ("signed" if party.signed else "not signed")
-        lines.append(f"party: {party.organisation} ({party.role}), {mark}")
+        lines.append(f"party: {party.organisation} ({', '.join(party.roles)}), {mark}")
     return lines

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from linkage_client.cli._session import Session, common_options, read_document
+from linkage_client.cli._session import Session, common_options, parse_delimiter, read_document
 from linkage_client.errors import UnexpectedAnswerError
 
 
@@ -17,12 +17,14 @@ from linkage_client.errors import UnexpectedAnswerError
 @click.option("--schema", "schema_file", type=click.Path(path_type=Path), help="Linkage schema: names identifiers.")
 @click.option("--project", "project_id", help="Instead of --schema: take it from this project.")
 @click.option("--id-column", default="record_id", show_default=True, help="Column with your record ids.")
-@click.option("--map", "mapping", multiple=True, metavar="THEIRS=OURS", help="As given to `linkage encode`.")
+@click.option(
+    "--map", "mapping", multiple=True, metavar="THEIRS=OURS", help="A column that holds an identifier of the schema."
+)
 @click.option("--drop", "dropped", multiple=True, metavar="COLUMN", help="Drop this column too; may be repeated.")
 @click.option("--keep-id", is_flag=True, help="Keep your record ids in the output.")
 @click.option("--drop-unlinked", is_flag=True, help="Leave out records without a link id (matched releases).")
-@click.option("--encoding", default="utf-8-sig", show_default=True, help="Text encoding of a CSV extract.")
-@click.option("--delimiter", default=",", show_default=True, help="Delimiter of a CSV extract.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Text encoding of a CSV extract.")
+@click.option("--delimiter", help="Delimiter of a CSV extract; default: found out.")
 @click.option("--force", is_flag=True, help="Replace the output.")
 @common_options
 def join(
@@ -40,7 +42,7 @@ def join(
     keep_id: bool,
     drop_unlinked: bool,
     encoding: str,
-    delimiter: str,
+    delimiter: str | None,
     force: bool,
 ) -> None:
     """Put link ids into EXTRACT (CSV or Parquet), take identifiers and record ids out of it.
@@ -98,14 +100,6 @@ def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError("--map needs COLUMN-OF-THE-FILE=NAME-IN-THE-SCHEMA, each column once.")
         mapping[theirs] = ours
     return mapping
-
-
-def parse_delimiter(text: str) -> str:
-    r"""One character; `\t` and `tab` stand for the tab, which is hard to type in a shell."""
-    delimiter = "\t" if text in {"\\t", "tab"} else text
-    if len(delimiter) != 1 or delimiter in '\r\n"':
-        raise click.UsageError("--delimiter needs one character, or tab.")
-    return delimiter
 
 
 def _schema(session: Session, schema_file: Path | None, project_id: str | None) -> dict[str, Any]:

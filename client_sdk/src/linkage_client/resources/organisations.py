@@ -1,5 +1,6 @@
 """Organisations: who takes part, and which machines speak for them."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from linkage_client._transport import path_of
@@ -40,13 +41,17 @@ class Organisations(Resource):
     ) -> Registration:
         """Redeem an invitation: publish the organisation's signing key and its first client. Needs no log-in."""
         client = client_description(name=client_name, client_key=client_key, roles=roles)
+        signature = sign_registration(invitation=invitation, signing_key=signing_key, client=client)
         body = {
             "invitation": invitation,
             "signing_key": signing_key.public_jwk,
             "client": client,
-            "signature": sign_registration(invitation=invitation, signing_key=signing_key, client=client),
+            "signature": signature,
         }
-        return self._post(path_of("registrations"), body, Registration, public=True)
+        # An invitation works once. The key follows from the content, so that a registration whose answer was lost can
+        # be repeated, even by another process.
+        headers = {"Idempotency-Key": hashlib.sha256(signature.encode()).hexdigest()}
+        return self._post(path_of("registrations"), body, Registration, public=True, headers=headers)
 
     def add_client(
         self,

@@ -1,0 +1,122 @@
+"""The command that sends encodings to the service."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from linkage_client.cli._session import Session, common_options, progress_bar, read_document, read_secret_file
+from linkage_client.errors import PackageError, UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from linkage_client.client import LinkageClient
+    from linkage_client.models import Project, Upload
+
+ENCODINGS_FILE = "encodings.bin"
+MANIFEST_FILE = "manifest.json"
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--project", "project_id", required=True, help="Id of the project.")
+@click.option("--secret-file", metavar="FILE", help="The linkage secret, if encoding was done without the project.")
+@click.option(
+    "--completeness",
+    "shares",
+    multiple=True,
+    metavar="FIELD=SHARE",
+    help="Of clkhash encodings: share of records with a value, 0 to 1, for each hashed field.",
+)
+@click.option("--clkhash-version", default="unknown", help="Of clkhash encodings: what made them.")
+@common_options
+def upload(
+    session: Session,
+    *,
+    source: Path,
+    project_id: str,
+    secret_file: str | None,
+    shares: tuple[str, ...],
+    clkhash_version: str,
+) -> None:
+    """Send SOURCE, a directory that `linkage encode` made or a JSON file of clkhash, to a project.
+
+    Only encodings and the manifest are sent. An upload that was interrupted goes on with what is missing.
+    """
+    with session.client() as client:
+        project = client.projects.get(project_id=project_id)
+        if source.is_dir():
+            manifest = _with_check_value(read_document(source / MANIFEST_FILE), project, secret_file)
+            sent = _send(client, project, manifest, source / ENCODINGS_FILE)
+        else:
+            with _imported(project, source, shares=shares, clkhash_version=clkhash_version) as (manifest, encodings):
+                sent = _send(client, project, _with_check_value(manifest, project, secret_file), encodings)
+    session.say(f"{sent.manifest.count:,} encodings are at the service.")
+    session.show(sent, [f"upload: {sent.id}", f"state: {sent.state}", f"sha256: {sent.manifest.sha256}"])
+
+
+def _send(client: "LinkageClient", project: "Project", manifest: Mapping[str, Any], encodings: Path) -> "Upload":
+    with progress_bar("Uploading") as advance:
+        return client.uploads.send(
+            project_id=project.id,
+            manifest=manifest,
+            encodings=encodings,
+            progress=advance,
+        )
+
+
+@contextmanager
+def _imported(
+    project: "Project",
+    source: Path,
+    *,
+    shares: tuple[str, ...],
+    clkhash_version: str,
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Manifest and file of encodings from a JSON file of clkhash, for as long as they are sent."""
+    from linkage_client.encoding.package import import_clkhash_json  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.encoding.schema import LinkageSchema  # noqa: PLC0415 - as above
+
+    if project.linkage_schema is None:
+        raise UnexpectedAnswerError("The service left out the linkage schema of this project.")
+    schema = LinkageSchema.parse(project.linkage_schema)
+    completeness = _completeness(shares, fields=schema.hashed_fields)
+    package = import_clkhash_json(source, schema=schema, epoch=project.key_epoch, encoder_version=clkhash_version)
+    with tempfile.TemporaryDirectory(prefix="linkage-upload-") as folder:
+        encodings = Path(folder) / ENCODINGS_FILE
+        encodings.write_bytes(package.encodings.tobytes())
+        yield {**package.manifest, "completeness": completeness}, encodings
+
+
+def _completeness(shares: tuple[str, ...], *, fields: tuple[str, ...]) -> dict[str, float]:
+    found = {}
+    for share in shares:
+        name, _, number = share.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise click.UsageError("--completeness needs FIELD=SHARE, such as given_name=0.98.") from None
+    if set(found) != set(fields) or not all(0 <= value <= 1 for value in found.values()):
+        raise click.UsageError(
+            "A JSON file of clkhash does not say how complete its fields were. Say it with --completeness FIELD=SHARE "
+            f"(0 to 1) for each of: {', '.join(fields)}.",
+        )
+    return found
+
+
+def _with_check_value(manifest: Mapping[str, Any], project: "Project", secret_file: str | None) -> dict[str, Any]:
+    """The manifest with the check value of the secret, which encoding leaves open when it knows no project."""
+    from linkage_client.encoding.key_check import check_value  # noqa: PLC0415 - keeps `--help` quick
+
+    key = manifest.get("key")
+    known = key.get("check_value") if isinstance(key, Mapping) else None
+    if secret_file is None:
+        if known is None:
+            raise click.UsageError("Encoding was done without a project. Name the secret with --secret-file.")
+        return dict(manifest)
+    value = check_value(read_secret_file(secret_file), project_id=project.id, epoch=project.key_epoch)
+    if known not in {None, value}:
+        raise PackageError("The encodings were made with another secret, or for another project. Encode again.")
+    return {**manifest, "key": {"epoch": project.key_epoch, "check_value": value}}

@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import stamina
+
+from linkage_client._authentication import Clock, Credentials
+from linkage_client._transport import Limits, Transport
+from linkage_client.client import LinkageClient
+from linkage_client.keys import SigningKey
+from support.fake_service import FakeService
+
+
+@dataclass
+class HandClock:
+    """Time that passes only when somebody sleeps or a test moves it."""
+
+    seconds: float = 1_000_000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def clock(self) -> Clock:
+        return Clock(now=self.now, monotonic=self.now, sleep=self.sleep)
+
+
+@pytest.fixture(autouse=True)
+def _retries_do_not_wait() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=4, cap=True):
+        yield
+
+
+@pytest.fixture
+def hand_clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService()
+
+
+@pytest.fixture
+def client_key() -> SigningKey:
+    return SigningKey.generate()
+
+
+@pytest.fixture
+def client(service: FakeService, hand_clock: HandClock, client_key: SigningKey) -> Iterator[LinkageClient]:
+    url = "https://service.example"
+    transport = Transport(
+        url,
+        credentials=Credentials(client_id="cli_1", client_key=client_key),
+        limits=Limits(attempts=4),
+        clock=hand_clock.clock(),
+        http_transport=service.transport(),
+    )
+    with LinkageClient(service_url=url, transport=transport) as made:
+        yield made

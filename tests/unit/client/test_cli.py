@@ -1,0 +1,483 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from linkage_client import cli as command
+from linkage_client import errors, keys
+from linkage_client.cli import exit_codes
+from linkage_client.cli._lazy import LazyGroup
+from linkage_client.cli.exit_codes import ExitCode, exit_code_of
+from linkage_client.config import Profile, load_profile, save_profile
+from linkage_client.keys import SigningKey
+from support.fake_service import CREATED, OWN, FakeService, Reply, client, organisation, problem, project, release, run
+
+HEAVY = {"numpy", "pyarrow", "httpx", "pydantic", "rich", "stamina", "cryptography"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Linkage = Callable[..., Outcome]
+
+
+@pytest.fixture
+def url(service: FakeService) -> Iterator[str]:
+    with service.on_loopback() as address:
+        yield address
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "configuration" / "profile.toml"
+
+
+@pytest.fixture
+def registered(config: Path, url: str) -> Path:
+    config.parent.mkdir()
+    client_key, signing_key = config.parent / "client-key.jwk", config.parent / "signing-key.jwk"
+    SigningKey.generate().save(client_key)
+    SigningKey.generate().save(signing_key)
+    save_profile(
+        Profile(
+            path=config,
+            service_url=url,
+            organisation_id=OWN,
+            client_id="cli_1",
+            client_key_file=client_key,
+            signing_key_file=signing_key,
+        )
+    )
+    return config
+
+
+@pytest.fixture
+def linkage(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Linkage:
+    monkeypatch.setenv("LINKAGE_CONFIG", str(config))
+
+    def call(*arguments: str | Path) -> Outcome:
+        code = command.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def _loaded_by(*arguments: str) -> set[str]:
+    program = (
+        "import sys; from linkage_client.cli import run; code = run(sys.argv[1:]);"
+        "print('|'.join(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.strip().splitlines()[-1].split("|")}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert HEAVY & _loaded_by("--help") == set()
+
+
+def test_help_of_a_command_does_not_import_the_sdk() -> None:
+    assert {"numpy", "pyarrow", "httpx", "rich", "stamina"} & _loaded_by("join", "--help") == set()
+
+
+def test_every_command_can_be_imported_and_explains_itself() -> None:
+    def check(group: click.Group, path: str) -> None:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            found = group.get_command(context, name)
+            assert found is not None, f"{path} {name}"
+            assert found.help, f"{path} {name}"
+            if isinstance(found, click.Group):
+                check(found, f"{path} {name}")
+                continue
+            if not found.callback or not found.callback.__module__.startswith("linkage_client.cli"):
+                continue
+            options = {option for parameter in found.params for option in parameter.opts}
+            assert {"--json", "--config"} <= options, f"{path} {name}"
+
+    without_demo = {name: entry for name, entry in command.COMMANDS.items() if name != "demo"}
+    check(LazyGroup("linkage", lazy=without_demo), "linkage")
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "linkage_client", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("linkage")
+
+
+def test_every_error_of_the_tree_has_an_exit_code_of_its_own_kind() -> None:
+    def leaves(kind: type[errors.LinkageClientError]) -> Iterator[type[errors.LinkageClientError]]:
+        below = [one for one in kind.__subclasses__() if one.__module__ == errors.__name__]
+        yield from ([kind] if not below else [leaf for one in below for leaf in leaves(one)])
+
+    general = {errors.WorkerError}
+    for leaf in leaves(errors.LinkageClientError):
+        error = leaf.__new__(leaf)
+        assert (exit_code_of(error) == ExitCode.FAILURE) == (leaf in general), leaf
+
+
+def test_exit_codes_are_all_in_the_table() -> None:
+    for code in ExitCode:
+        assert f"| {code.value} |" in (exit_codes.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (problem(401), ExitCode.NOT_AUTHENTICATED),
+        (problem(403), ExitCode.REFUSED),
+        (problem(404), ExitCode.NOT_FOUND),
+        (problem(409), ExitCode.CONFLICT),
+        (problem(422), ExitCode.INVALID),
+        (problem(503), ExitCode.TRY_LATER),
+        (Reply(text=b"<html>"), ExitCode.CONNECTION),
+    ],
+)
+@pytest.mark.usefixtures("registered")
+def test_failure_ends_with_the_exit_code_of_its_kind(
+    service: FakeService, linkage: Linkage, reply: Reply, code: ExitCode
+) -> None:
+    service.on("GET", "/v1/me", reply)
+    outcome = linkage("whoami")
+    assert outcome.code == code
+    assert outcome.out == ""
+    assert "Error:" in outcome.err
+
+
+@pytest.mark.usefixtures("registered")
+def test_failure_with_json_is_a_problem_on_stdout(service: FakeService, linkage: Linkage) -> None:
+    elements = [{"element": "purpose", "policy": "p", "reason": "Not agreed."}]
+    service.on("GET", "/v1/me", problem(403, "policy_refused", agreement="ISP-1", elements=elements))
+    outcome = linkage("whoami", "--json")
+    document = outcome.json()
+    assert (document["code"], document["status"], document["request_id"]) == ("policy_refused", 403, "req_1")
+    assert document["exit_code"] == outcome.code == ExitCode.REFUSED
+    assert document["elements"] == elements
+    assert "Not agreed." in outcome.err
+
+
+def test_unreachable_service_ends_with_connection(registered: Path, linkage: Linkage) -> None:
+    save_profile(
+        Profile(
+            path=registered,
+            service_url="http://127.0.0.1:9",
+            organisation_id=OWN,
+            client_id="cli_1",
+            client_key_file=registered.parent / "client-key.jwk",
+        ),
+        replace=True,
+    )
+    assert linkage("whoami").code == ExitCode.CONNECTION
+
+
+def test_missing_profile_ends_with_configuration(linkage: Linkage) -> None:
+    outcome = linkage("whoami", "--json")
+    assert outcome.code == ExitCode.CONFIGURATION
+    assert outcome.json()["code"] == "configuration"
+
+
+def test_wrong_usage_with_json_is_a_problem_too(linkage: Linkage) -> None:
+    outcome = linkage("whoami", "--json", "--nonsense")
+    assert outcome.code == ExitCode.USAGE
+    assert outcome.json()["code"] == "usage"
+
+
+def test_defect_shows_no_values(linkage: Linkage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Ann Example, 1970-01-01")
+
+    monkeypatch.setattr(command.cli, "main", fail)
+    monkeypatch.setenv("LINKAGE_DEBUG", "1")
+    outcome = linkage("whoami", "--json")
+    assert outcome.code == ExitCode.DEFECT
+    assert "Ann" not in outcome.out + outcome.err
+    assert "RuntimeError" in outcome.err
+    assert "in fail" in outcome.err
+    monkeypatch.delenv("LINKAGE_DEBUG")
+    assert "in fail" not in linkage("whoami").err
+
+
+def test_interrupt_ends_with_130(linkage: Linkage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.cli, "main", interrupt)
+    assert linkage("whoami").code == ExitCode.INTERRUPTED
+
+
+@pytest.mark.usefixtures("registered")
+def test_whoami_shows_organisation_and_roles(linkage: Linkage) -> None:
+    outcome = linkage("whoami")
+    assert "organisation: Own (org_own, active)" in outcome.out
+    assert linkage("whoami", "--json").json()["client"]["id"] == "cli_1"
+
+
+@pytest.mark.usefixtures("registered")
+def test_names_from_the_service_cannot_steer_the_terminal(service: FakeService, linkage: Linkage) -> None:
+    service.on("GET", "/v1/organisations", {"items": [{**organisation(), "name": "a\x1b[2Jb\nc"}], "next_cursor": None})
+    outcome = linkage("organisation", "list")
+    assert "\x1b" not in outcome.out
+    assert len(outcome.out.splitlines()) == 1
+
+
+def _registration(service: FakeService) -> None:
+    service.on("POST", "/v1/registrations", Reply(201, {"organisation": organisation(), "client": client()}))
+
+
+def _register(linkage: Linkage, url: str, invitation: Path, *more: str) -> Outcome:
+    return linkage(
+        *("register", "--service", url, "--invitation-file", invitation),
+        *("--name", "laptop", "--role", "analyst", "--role", "signatory", *more),
+    )
+
+
+@pytest.fixture
+def invitation(tmp_path: Path) -> Path:
+    path = tmp_path / "invitation.txt"
+    path.write_text("secret-invitation\n")
+    return path
+
+
+def test_register_makes_keys_and_a_profile_that_works(
+    service: FakeService, url: str, config: Path, linkage: Linkage, invitation: Path
+) -> None:
+    _registration(service)
+    outcome = _register(linkage, url, invitation, "--json")
+    assert outcome.code == 0
+    assert outcome.json()["client"] == "cli_1"
+    profile = load_profile(config)
+    assert stat.S_IMODE(profile.client_key_file.stat().st_mode) & 0o077 == 0
+    sent = service.asked[-1].json()
+    assert sent["invitation"] == "secret-invitation"
+    assert sent["client"]["roles"] == ["analyst", "signatory"]
+    assert sent["client"]["jwk"] == SigningKey.load(profile.client_key_file).public_jwk
+    assert linkage("whoami").code == 0
+    assert "secret-invitation" not in outcome.out + outcome.err
+
+
+def test_register_that_is_refused_leaves_no_files(
+    service: FakeService, url: str, config: Path, linkage: Linkage, invitation: Path
+) -> None:
+    service.on("POST", "/v1/registrations", problem(404, "invitation_unknown"))
+    assert _register(linkage, url, invitation).code == ExitCode.NOT_FOUND
+    assert list(config.parent.iterdir()) == []
+
+
+def test_register_whose_answer_is_lost_can_be_repeated_with_the_same_keys(
+    service: FakeService, url: str, config: Path, linkage: Linkage, invitation: Path
+) -> None:
+    service.on("POST", "/v1/registrations", Reply(text=b"proxy error"))
+    assert _register(linkage, url, invitation).code == ExitCode.CONNECTION
+    kept = SigningKey.load(config.parent / "client-key.jwk").thumbprint
+    _registration(service)
+    assert _register(linkage, url, invitation).code == 0
+    first, second = [asked for asked in service.asked if asked.path == "/v1/registrations"]
+    assert first.body == second.body
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert SigningKey.load(config.parent / "client-key.jwk").thumbprint == kept
+
+
+@pytest.mark.usefixtures("registered")
+def test_register_on_a_registered_machine_is_refused(url: str, linkage: Linkage, invitation: Path) -> None:
+    assert _register(linkage, url, invitation).code == ExitCode.DATA
+
+
+def test_register_over_plain_http_to_another_machine_is_refused(linkage: Linkage, invitation: Path) -> None:
+    assert _register(linkage, "http://service.example", invitation).code == ExitCode.CONFIGURATION
+
+
+def test_key_new_hands_out_the_public_half_only(linkage: Linkage, tmp_path: Path) -> None:
+    outcome = linkage("key", "new", tmp_path / "k.jwk", "--public-out", tmp_path / "pub.jwk", "--json")
+    public = json.loads((tmp_path / "pub.jwk").read_text())
+    assert set(public) == {"crv", "kty", "x"}
+    assert outcome.json()["public_jwk"] == public
+    assert linkage("key", "show", tmp_path / "k.jwk", "--json").json()["public_jwk"] == public
+
+
+def test_profile_new_writes_a_profile(linkage: Linkage, tmp_path: Path, config: Path) -> None:
+    linkage("key", "new", tmp_path / "k.jwk")
+    service = ("--service", "https://a.example", "--organisation", "org_1", "--client", "cli_9")
+    assert linkage("profile", "new", *service, "--client-key", tmp_path / "k.jwk").code == 0
+    assert load_profile(config).client_id == "cli_9"
+    assert linkage("profile", "show", "--json").json()["client"] == "cli_9"
+
+
+@pytest.mark.usefixtures("registered")
+def test_invitation_goes_to_a_private_file_and_not_to_stdout(
+    service: FakeService, linkage: Linkage, tmp_path: Path
+) -> None:
+    made = {"token": "the-token", "organisation": OWN, "expires_at": CREATED}
+    service.on("POST", "/v1/organisations/org_2/invitations", Reply(201, made))
+    outcome = linkage("organisation", "invite", "org_2", "--out", tmp_path / "inv.txt")
+    assert (tmp_path / "inv.txt").read_text() == "the-token\n"
+    assert "the-token" not in outcome.out + outcome.err
+
+
+DOCUMENT = {"format": 1, "title": "Sharing"}
+
+
+@pytest.fixture
+def proposed(service: FakeService) -> str:
+    digest = keys.document_digest(DOCUMENT)
+    party = {"organisation": OWN, "roles": ["provider"], "signed": False}
+    agreement = {"id": "agr_1", "reference": "ISP-1", "state": "proposed", "version": 2, "digest": digest}
+    agreement |= {"parties": [party], "created_at": CREATED}
+    service.on("GET", "/v1/agreements/agr_1", agreement)
+    service.on("POST", "/v1/agreements", Reply(201, agreement))
+    service.on("POST", "/v1/agreements/agr_1/versions/2:propose", agreement)
+    service.on("GET", "/v1/agreements/agr_1/versions/2", {**agreement, "document": DOCUMENT, "signatures": []})
+    service.on("POST", "/v1/agreements/agr_1/versions/2/signatures", Reply(201, {**agreement, "state": "active"}))
+    return digest
+
+
+@pytest.mark.usefixtures("registered")
+def test_agreement_is_created_proposed_shown_and_signed(linkage: Linkage, tmp_path: Path, proposed: str) -> None:
+    (tmp_path / "isp.json").write_text(json.dumps(DOCUMENT))
+    assert linkage("agreement", "create", tmp_path / "isp.json", "--json").json()["id"] == "agr_1"
+    assert linkage("agreement", "propose", "agr_1").code == 0
+    shown = linkage("agreement", "show", "agr_1", "--out", tmp_path / "text.json")
+    assert f"digest: {proposed}" in shown.out
+    assert json.loads((tmp_path / "text.json").read_text()) == DOCUMENT
+    assert linkage("agreement", "sign", "agr_1", "--digest", proposed, "--json").json()["state"] == "active"
+
+
+@pytest.mark.usefixtures("registered", "proposed")
+def test_agreement_is_not_signed_blindly(linkage: Linkage, service: FakeService) -> None:
+    assert linkage("agreement", "sign", "agr_1").code == ExitCode.USAGE
+    assert linkage("agreement", "sign", "agr_1", "--digest", "00" * 32).code == ExitCode.DATA
+    assert not any(path.endswith("/signatures") for path in service.paths("POST"))
+
+
+@pytest.mark.usefixtures("registered")
+def test_project_show_writes_the_schema(service: FakeService, linkage: Linkage, tmp_path: Path) -> None:
+    service.on("GET", "/v1/projects/prj_1", project())
+    outcome = linkage("project", "show", "prj_1", "--schema-out", tmp_path / "schema.json")
+    assert "providers: org_own, org_other" in outcome.out
+    assert json.loads((tmp_path / "schema.json").read_text()) == project()["linkage_schema"]
+    assert linkage("project", "show", "prj_1", "--schema-out", tmp_path / "schema.json").code == ExitCode.DATA
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("words", [("run", "prj_1"), ("run", "start", "prj_1")])
+def test_run_starts_and_waits(service: FakeService, linkage: Linkage, words: tuple[str, ...]) -> None:
+    service.on("POST", "/v1/projects/prj_1/runs", Reply(202, run("queued")))
+    service.on("GET", "/v1/runs/run_1", run("succeeded", metrics={"groups": 12, "seconds": 1.5}))
+    outcome = linkage(*words)
+    assert "state: succeeded" in outcome.out
+    assert "groups: 12" in outcome.out
+
+
+@pytest.mark.usefixtures("registered")
+def test_run_that_fails_ends_with_its_exit_code(service: FakeService, linkage: Linkage) -> None:
+    service.on("GET", "/v1/runs/run_1", run("failed", error={"detail": "No."}))
+    assert linkage("run", "wait", "run_1").code == ExitCode.RUN_ENDED
+    assert linkage("run", "show", "run_1").code == 0
+
+
+@pytest.mark.usefixtures("registered")
+def test_results_join_takes_link_ids_to_the_recipient(service: FakeService, linkage: Linkage, tmp_path: Path) -> None:
+    lines = b"".join(json.dumps({"row": row, "link_id": f"L{row}"}).encode() + b"\n" for row in range(3))
+    service.on("GET", "/v1/releases/rel_1", release())
+    service.on("GET", "/v1/runs/run_1", run("succeeded"))
+    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=lines))
+    rows, extract = tmp_path / "rows.parquet", tmp_path / "extract.csv"
+    pq.write_table(pa.table({"row": [0, 1, 2], "record_id": ["c", "a", "b"]}), rows)
+    extract.write_text("record_id,given_name,score\na,Ann,1\nb,Bob,2\nc,Cy,3\n")
+    (tmp_path / "schema.json").write_text(json.dumps(project()["linkage_schema"]))
+    links, out = tmp_path / "links.csv", tmp_path / "out.csv"
+    assert linkage("results", "rel_1", "--out", links, "--rows", rows, "--json").json()["rows"] == 3
+    outcome = linkage("join", extract, "--links", links, "--schema", tmp_path / "schema.json", "--out", out, "--json")
+    assert outcome.json()["columns_dropped"] == ["record_id", "given_name"]
+    assert out.read_text() == "link_id,score\nL1,1\nL2,2\nL0,3\n"
+
+
+@pytest.mark.usefixtures("registered")
+def test_results_onto_an_existing_file_does_not_spend_a_retrieval(
+    service: FakeService, linkage: Linkage, tmp_path: Path
+) -> None:
+    (tmp_path / "links.csv").write_text("")
+    assert linkage("results", "rel_1", "--out", tmp_path / "links.csv").code == ExitCode.DATA
+    assert service.asked == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_results_summary_says_what_is_suppressed(service: FakeService, linkage: Linkage) -> None:
+    patterns = [{"organisations": ["org_a", "org_b"], "groups": None}, {"organisations": ["org_a"], "groups": 1200}]
+    summary = {"run": "run_1", "patterns": patterns, "rounded_to": 5, "suppressed_below": 10}
+    service.on("GET", "/v1/runs/run_1/summary", summary)
+    out = linkage("results", "--summary", "run_1").out
+    assert "org_a + org_b: fewer than 10" in out
+    assert "org_a: about 1,200" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("results",),
+        ("results", "rel_1", "--summary", "run_1"),
+        ("results", "rel_1"),
+        ("join", "a.csv", "--links", "b", "--out", "c"),
+        ("join", "a.csv", "--links", "b", "--out", "c", "--schema", "s", "--project", "prj_1"),
+        ("join", "a.csv", "--links", "b", "--out", "c", "--project", "prj_1", "--delimiter", "ab"),
+    ],
+)
+@pytest.mark.usefixtures("registered")
+def test_command_without_what_it_needs_explains_its_usage(
+    service: FakeService, linkage: Linkage, words: tuple[str, ...]
+) -> None:
+    service.on("GET", "/v1/projects/prj_1", project())
+    assert linkage(*words).code == ExitCode.USAGE
+
+
+@pytest.mark.usefixtures("registered")
+def test_events_of_a_project_include_those_of_its_runs(service: FakeService, linkage: Linkage) -> None:
+    page = {"items": [run()], "next_cursor": None}
+    empty: dict[str, Any] = {"items": [], "next_cursor": None}
+    service.on("GET", "/v1/projects/prj_1/runs", page)
+    service.on("GET", "/v1/projects/prj_1/uploads", empty)
+    service.on("GET", "/v1/projects/prj_1/releases", empty)
+    events = [
+        {"seq": 1, "type": "run.started", "resource": {"type": "run", "id": "run_1"}},
+        {"seq": 2, "type": "run.started", "resource": {"type": "run", "id": "run_2"}},
+        {"seq": 3, "type": "project.opened", "resource": {"type": "project", "id": "prj_1"}},
+    ]
+    service.on("GET", "/v1/audit/events", {"items": events, "next_cursor": None})
+    found = linkage("events", "--project", "prj_1", "--json").json()["items"]
+    assert [event["seq"] for event in found] == [1, 3]
+
+
+@pytest.mark.usefixtures("registered")
+def test_checkpoint_is_the_note_as_it_was_signed(service: FakeService, linkage: Linkage) -> None:
+    note = "origin\n3\nroot\n\n— origin sig\n"
+    service.on("GET", "/v1/audit/checkpoint", Reply(text=note.encode()))
+    service.on("GET", "/v1/audit/verifier-key", Reply(text=b"origin+abc+def\n"))
+    assert linkage("checkpoint").out == note
+    assert linkage("checkpoint", "--json").json() == {"note": note, "verifier_key": "origin+abc+def"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes close like this on POSIX")
+def test_reader_that_goes_away_is_no_defect(tmp_path: Path) -> None:
+    key = tmp_path / "k.jwk"
+    SigningKey.generate().save(key)
+    program = f"{sys.executable} -m linkage_client key show {key} | true"
+    done = subprocess.run(["/bin/sh", "-c", program], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr

@@ -1,0 +1,282 @@
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkage_client import joining
+from linkage_client.errors import ColumnError, FileFormatError, IncompleteDownloadError, JoinError, OutputExistsError
+from linkage_client.joining import Columns, ExtractFormat, identifier_columns, join_extract, write_links
+
+EXTRACT = 'record_id,given_name,score\nr1,Ann,007\nr2,Bob,1.50\nr3,"Cy, ""C""",=1+1\n'
+COLUMNS = Columns(identifiers=frozenset({"given_name"}))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"row": pa.array([0, 1, 2]), "record_id": ["r3", "r1", "r2"]}), path)
+    return path
+
+
+@pytest.fixture
+def extract(tmp_path: Path) -> Path:
+    path = tmp_path / "extract.csv"
+    path.write_text(EXTRACT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Path:
+    path = tmp_path / "links.csv"
+    path.write_text("row,link_id\n0,L3\n1,L1\n2,L2\n")
+    return path
+
+
+def _join(tmp_path: Path, extract: Path, links: Path, rows: Path | None, **options: Any) -> list[list[str]]:
+    out = tmp_path / "out.csv"
+    join_extract(**{"extract": extract, "links": links, "rows": rows, "out": out, "columns": COLUMNS, **options})
+    return list(csv.reader(io.StringIO(out.read_text(encoding="utf-8"))))
+
+
+def test_join_adds_link_ids_and_takes_identifiers_out(tmp_path: Path, extract: Path, links: Path, rows: Path) -> None:
+    assert _join(tmp_path, extract, links, rows) == [
+        ["link_id", "score"],
+        ["L1", "007"],
+        ["L2", "1.50"],
+        ["L3", "=1+1"],
+    ]
+
+
+def test_join_reports_what_it_did(tmp_path: Path, extract: Path, links: Path, rows: Path) -> None:
+    report = join_extract(extract=extract, links=links, rows=rows, out=tmp_path / "o.csv", columns=COLUMNS)
+    assert report == joining.JoinReport(
+        rows_written=3, rows_dropped=0, columns_dropped=("record_id", "given_name"), links_unused=0
+    )
+
+
+def test_join_can_keep_record_ids(tmp_path: Path, extract: Path, links: Path, rows: Path) -> None:
+    assert _join(tmp_path, extract, links, rows, keep_record_id=True)[1] == ["L1", "r1", "007"]
+
+
+def test_join_takes_links_that_have_record_ids(tmp_path: Path, extract: Path) -> None:
+    named = tmp_path / "named.csv"
+    named.write_text("record_id,link_id\nr2,L2\nr1,L1\nr3,L3\n")
+    assert [line[0] for line in _join(tmp_path, extract, named, None)] == ["link_id", "L1", "L2", "L3"]
+
+
+def test_join_of_several_lines_of_one_record_gives_each_its_link_id(tmp_path: Path, links: Path, rows: Path) -> None:
+    extract = tmp_path / "episodes.csv"
+    extract.write_text("record_id,episode\nr1,a\nr1,b\nr2,c\nr3,d\n")
+    assert [line[0] for line in _join(tmp_path, extract, links, rows)[1:]] == ["L1", "L1", "L2", "L3"]
+
+
+def test_join_with_a_record_without_link_id_writes_nothing(tmp_path: Path, extract: Path, rows: Path) -> None:
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("row,link_id\n0,L3\n1,L1\n")
+    with pytest.raises(JoinError, match=r"1 of 3 records .* record 2") as caught:
+        _join(tmp_path, extract, fewer, rows)
+    assert "r2" not in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_join_can_leave_records_without_link_id_out(tmp_path: Path, extract: Path, rows: Path) -> None:
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("row,link_id\n0,L3\n1,L1\n")
+    assert [line[0] for line in _join(tmp_path, extract, fewer, rows, drop_unlinked=True)] == ["link_id", "L1", "L3"]
+
+
+def test_join_of_a_link_table_of_another_upload_is_refused(tmp_path: Path, extract: Path, rows: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("row,link_id\n0,L3\n1,L1\n2,L2\n3,L4\n")
+    with pytest.raises(JoinError, match="different uploads"):
+        _join(tmp_path, extract, other, rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("row,link_id\n0,L3\n0,L1\n", JoinError),
+        ("record_id,link_id\nr1,L3\nr1,L1\n", JoinError),
+        ("row,other\n0,L3\n", FileFormatError),
+        ("row,link_id\nx,L3\n", FileFormatError),
+        ("", FileFormatError),
+    ],
+)
+def test_join_of_a_damaged_link_table_is_refused(
+    tmp_path: Path, extract: Path, rows: Path, content: str, kind: type[Exception]
+) -> None:
+    damaged = tmp_path / "damaged.csv"
+    damaged.write_text(content)
+    with pytest.raises(kind):
+        _join(tmp_path, extract, damaged, rows)
+
+
+def test_join_of_row_numbers_without_a_rows_file_says_what_is_needed(
+    tmp_path: Path, extract: Path, links: Path
+) -> None:
+    with pytest.raises(JoinError, match=r"rows\.parquet"):
+        _join(tmp_path, extract, links, None)
+
+
+@pytest.mark.parametrize("name", ["Given Name", "GIVEN_NAME", " given-name "])
+def test_join_recognises_identifiers_however_they_are_written(
+    tmp_path: Path, links: Path, rows: Path, name: str
+) -> None:
+    extract = tmp_path / "extract.csv"
+    extract.write_text(f"record_id,{name},score\nr1,Ann,1\nr2,Bob,2\nr3,Cy,3\n")
+    assert _join(tmp_path, extract, links, rows)[0] == ["link_id", "score"]
+
+
+def test_join_drops_renamed_and_named_columns(tmp_path: Path, links: Path, rows: Path) -> None:
+    extract = tmp_path / "extract.csv"
+    extract.write_text("nr,forename,note,score\nr1,Ann,x,1\nr2,Bob,y,2\nr3,Cy,z,3\n")
+    columns = Columns(
+        identifiers=frozenset({"given_name"}),
+        record_id="nr",
+        renamed={"forename": "given_name"},
+        also_dropped=("note",),
+    )
+    assert _join(tmp_path, extract, links, rows, columns=columns)[0] == ["link_id", "score"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        Columns(identifiers=(), record_id="nr"),
+        Columns(identifiers=(), also_dropped=("absent",)),
+        Columns(identifiers=(), renamed={"absent": "given_name"}),
+    ],
+)
+def test_join_naming_columns_that_are_not_there_is_refused(
+    tmp_path: Path, extract: Path, links: Path, rows: Path, columns: Columns
+) -> None:
+    with pytest.raises(ColumnError):
+        _join(tmp_path, extract, links, rows, columns=columns)
+
+
+@pytest.mark.parametrize("header", ["record_id,link_id", "record_id,Link ID", "record_id,a,a", "record_id,"])
+def test_join_of_an_extract_with_an_impossible_header_is_refused(
+    tmp_path: Path, links: Path, rows: Path, header: str
+) -> None:
+    extract = tmp_path / "extract.csv"
+    extract.write_text(header + "\n")
+    with pytest.raises(ColumnError):
+        _join(tmp_path, extract, links, rows)
+
+
+@pytest.mark.parametrize("line", [b"r1,secret,value,more", b"r1,sec\xe9ret", b'r1,"secret'])
+def test_join_of_a_malformed_extract_is_refused_without_its_values(
+    tmp_path: Path, links: Path, rows: Path, line: bytes
+) -> None:
+    extract = tmp_path / "extract.csv"
+    extract.write_bytes(b"record_id,score\n" + line + b"\n")
+    with pytest.raises(FileFormatError) as caught:
+        _join(tmp_path, extract, links, rows)
+    assert "secret" not in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_join_keeps_delimiter_and_reads_the_named_encoding(tmp_path: Path, links: Path, rows: Path) -> None:
+    extract = tmp_path / "extract.csv"
+    extract.write_bytes("record_id;town\nr1;Orléans\nr2;a\nr3;b\n".encode("latin-1"))
+    out = tmp_path / "out.csv"
+    form = ExtractFormat(text_encoding="latin-1", delimiter=";")
+    join_extract(extract=extract, links=links, rows=rows, out=out, columns=COLUMNS, extract_format=form)
+    assert out.read_text(encoding="utf-8").splitlines()[:2] == ["link_id;town", "L1;Orléans"]
+
+
+@pytest.mark.parametrize("names", [["score", "given_name"], ["given_name"]])
+def test_join_of_parquet_keeps_types_and_no_metadata(tmp_path: Path, links: Path, rows: Path, names: list[str]) -> None:
+    extract, out = tmp_path / "extract.parquet", tmp_path / "out.parquet"
+    columns = {"given_name": ["Ann", "Bob", "Cy"], "score": [7, 8, 9]}
+    table = pa.table({"record_id": ["r1", "r2", "r3"], **{name: columns[name] for name in names}})
+    pq.write_table(table.replace_schema_metadata({"note": "Ann"}), extract)
+    join_extract(extract=extract, links=links, rows=rows, out=out, columns=COLUMNS)
+    expected = {"link_id": ["L1", "L2", "L3"], **({"score": [7, 8, 9]} if "score" in names else {})}
+    assert pq.read_table(out).to_pydict() == expected
+    assert b"Ann" not in out.read_bytes()
+
+
+def test_join_does_not_replace_an_output_unless_said(tmp_path: Path, extract: Path, links: Path, rows: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+    with pytest.raises(OutputExistsError):
+        _join(tmp_path, extract, links, rows)
+    assert out.read_text() == "before"
+    assert _join(tmp_path, extract, links, rows, overwrite=True)[0] == ["link_id", "score"]
+
+
+def test_join_works_across_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "BATCH_ROWS", 7)
+    rows, extract, links = tmp_path / "rows.parquet", tmp_path / "extract.csv", tmp_path / "links.csv"
+    pq.write_table(pa.table({"row": list(range(50)), "record_id": [str(100 - row) for row in range(50)]}), rows)
+    write_links(((row, f"L{row}") for row in range(50)), out=links)
+    extract.write_text("record_id,own\n" + "".join(f"{100 - row},{row}\n" for row in range(50)))
+    assert _join(tmp_path, extract, links, rows)[1:] == [[f"L{row}", str(row)] for row in range(50)]
+
+
+def test_write_links_with_rows_writes_record_ids(tmp_path: Path, rows: Path) -> None:
+    out = tmp_path / "links.csv"
+    assert write_links(iter([(0, "L3"), (2, "L2")]), out=out, rows=rows) == 2
+    assert out.read_text() == "record_id,link_id\nr3,L3\nr2,L2\n"
+
+
+def test_write_links_of_a_download_that_breaks_leaves_no_file(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[int, str]]:
+        yield 0, "L0"
+        raise IncompleteDownloadError("broken")
+
+    with pytest.raises(IncompleteDownloadError):
+        write_links(broken(), out=tmp_path / "links.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_links_for_other_rows_is_refused(tmp_path: Path, rows: Path) -> None:
+    with pytest.raises(JoinError):
+        write_links(iter([(3, "L")]), out=tmp_path / "links.csv", rows=rows)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 3], [0, 0, 1], [1, 2, 3]])
+def test_damaged_rows_file_is_refused(tmp_path: Path, extract: Path, links: Path, numbers: list[int]) -> None:
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"row": numbers, "record_id": ["r1", "r2", "r3"]}), rows)
+    with pytest.raises(FileFormatError, match="damaged"):
+        _join(tmp_path, extract, links, rows)
+
+
+def test_identifier_columns_include_what_derived_features_come_from() -> None:
+    names = ["date_of_birth.year", "given_name+surname", "postcode"]
+    found = identifier_columns({"features": [{"identifier": name} for name in names]})
+    assert found >= {"date_of_birth", "given_name", "surname", "postcode"}
+
+
+@pytest.mark.parametrize("schema", [{}, {"features": []}, {"features": [{}]}])
+def test_identifier_columns_of_a_schema_without_columns_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(JoinError):
+        identifier_columns(schema)
+
+
+@given(
+    values=st.lists(
+        st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r\x00")), min_size=1, max_size=20
+    )
+)
+def test_join_passes_every_payload_value_through_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("join")
+    with (folder / "extract.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["record_id", "payload"], *([str(row), value] for row, value in enumerate(values))])
+    links = folder / "links.csv"
+    links.write_text("record_id,link_id\n" + "".join(f"{row},L{row}\n" for row in range(len(values))))
+    out = folder / "out.csv"
+    join_extract(extract=folder / "extract.csv", links=links, rows=None, out=out, columns=COLUMNS)
+    with out.open(encoding="utf-8", newline="") as file:
+        assert [line[1] for line in csv.reader(file)][1:] == values

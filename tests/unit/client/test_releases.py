@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from linkage_client.client import LinkageClient
+from linkage_client.errors import IncompleteDownloadError, NotFoundError, UnexpectedAnswerError
+from support.fake_service import FakeService, Reply, release, run
+
+
+def _table(service: FakeService, rows: list[int], *, mode: str = "blind", tail: bytes = b"") -> None:
+    lines = b"".join(json.dumps({"row": row, "link_id": f"id{row}"}).encode() + b"\n" for row in rows)
+    service.on("GET", "/v1/releases/rel_1", release(mode))
+    service.on("GET", "/v1/runs/run_1", run("succeeded"))
+    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=lines + tail))
+
+
+def test_link_table_that_is_whole_is_answered_row_by_row(client: LinkageClient, service: FakeService) -> None:
+    _table(service, [0, 1, 2])
+    assert list(client.releases.link_table(release_id="rel_1")) == [(0, "id0"), (1, "id1"), (2, "id2")]
+
+
+def test_link_table_of_matched_rows_may_have_gaps(client: LinkageClient, service: FakeService) -> None:
+    _table(service, [0, 2], mode="matched")
+    assert [link.row for link in client.releases.link_table(release_id="rel_1")] == [0, 2]
+
+
+@pytest.mark.parametrize("rows", [[], [0], [0, 1], [1, 2], [0, 2], [0, 1, 1], [1, 0, 2], [0, 1, 2, 3]])
+def test_blind_link_table_that_is_not_whole_is_refused(
+    client: LinkageClient, service: FakeService, rows: list[int]
+) -> None:
+    _table(service, rows)
+    with pytest.raises(IncompleteDownloadError):
+        list(client.releases.link_table(release_id="rel_1"))
+
+
+@pytest.mark.parametrize("rows", [[1, 1], [2, 0], [3], [-1]])
+def test_matched_link_table_with_impossible_rows_is_refused(
+    client: LinkageClient, service: FakeService, rows: list[int]
+) -> None:
+    _table(service, rows, mode="matched")
+    with pytest.raises(IncompleteDownloadError):
+        list(client.releases.link_table(release_id="rel_1"))
+
+
+def test_link_table_cut_within_a_line_is_refused(client: LinkageClient, service: FakeService) -> None:
+    _table(service, [0, 1], tail=b'{"row": 2, "link_')
+    with pytest.raises(IncompleteDownloadError):
+        list(client.releases.link_table(release_id="rel_1"))
+
+
+@pytest.mark.parametrize(
+    "line", [b"<html>\n", b'{"row": "0", "link_id": "a"}\n', b'{"row": true, "link_id": "a"}\n', b"[]\n"]
+)
+def test_line_that_is_none_of_a_link_table_is_refused(client: LinkageClient, service: FakeService, line: bytes) -> None:
+    _table(service, [], tail=line)
+    with pytest.raises(UnexpectedAnswerError):
+        list(client.releases.link_table(release_id="rel_1"))
+
+
+def test_link_table_that_is_not_there_is_a_problem(client: LinkageClient, service: FakeService) -> None:
+    _table(service, [])
+    service.routes.pop(("GET", "/v1/releases/rel_1/link-table"))
+    with pytest.raises(NotFoundError) as caught:
+        list(client.releases.link_table(release_id="rel_1"))
+    assert caught.value.request_id == "req_1"

@@ -1,0 +1,263 @@
+import datetime as dt
+import email.utils
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from linkage_client._authentication import Credentials
+from linkage_client._transport import Transport, check_service_url, path_of, retry_delay
+from linkage_client.client import LinkageClient
+from linkage_client.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    NotAuthenticatedError,
+    NotFoundError,
+    PolicyRefusalError,
+    RefusedElement,
+    ServiceConnectionError,
+    ServiceError,
+    StateConflictError,
+    TryAgainLaterError,
+    UnexpectedAnswerError,
+)
+from linkage_client.keys import SigningKey
+from support.fake_service import ISSUER, FakeService, Reply, me, organisation, problem
+
+
+def test_me_with_valid_credentials_answers_the_caller(client: LinkageClient) -> None:
+    assert client.me().organisation.name == "Own"
+
+
+def test_assertion_has_the_claims_of_private_key_jwt(client: LinkageClient, service: FakeService) -> None:
+    client.me()
+    (claims,) = service.assertions
+    assert claims["iss"] == claims["sub"] == "cli_1"
+    assert claims["aud"] == ISSUER
+    assert claims["exp"] - claims["iat"] == 60
+
+
+def test_token_is_kept_between_requests(client: LinkageClient, service: FakeService) -> None:
+    client.me()
+    client.me()
+    assert service.tokens_issued == 1
+
+
+def test_token_shortly_before_its_end_is_renewed(client: LinkageClient, service: FakeService, hand_clock: Any) -> None:
+    client.me()
+    hand_clock.sleep(271)
+    client.me()
+    assert service.tokens_issued == 2
+    assert len({claims["jti"] for claims in service.assertions}) == 2
+
+
+def test_rejected_token_is_renewed_once(client: LinkageClient, service: FakeService) -> None:
+    client.me()
+    service.dead_tokens.add("token-1")
+    assert client.me().client.id == "cli_1"
+    assert service.tokens_issued == 2
+
+
+def test_unknown_client_is_not_retried(client: LinkageClient, service: FakeService) -> None:
+    service.on("POST", "/v1/oauth/token", problem(401, "invalid_client"))
+    with pytest.raises(NotAuthenticatedError) as caught:
+        client.me()
+    assert caught.value.code == "invalid_client"
+    assert service.paths("POST") == ["/v1/oauth/token"]
+
+
+def test_token_refused_twice_is_an_error(client: LinkageClient, service: FakeService) -> None:
+    service.dead_tokens |= {"token-1", "token-2"}
+    with pytest.raises(NotAuthenticatedError):
+        client.me()
+    assert service.tokens_issued == 2
+
+
+@pytest.mark.parametrize("failure", [problem(429), problem(502), problem(503), problem(504), httpx.ConnectError("x")])
+def test_passing_failure_is_retried(client: LinkageClient, service: FakeService, failure: Reply | Exception) -> None:
+    client.me()
+    service.failures.extend([failure, failure])
+    assert client.me().client.id == "cli_1"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500])
+def test_lasting_failure_is_not_retried(client: LinkageClient, service: FakeService, status: int) -> None:
+    client.me()
+    service.failures.append(problem(status))
+    with pytest.raises(ServiceError) as caught:
+        client.me()
+    assert caught.value.status == status
+
+
+def test_retries_end_with_the_last_error(client: LinkageClient, service: FakeService) -> None:
+    client.me()
+    service.failures.extend([httpx.ReadTimeout("x")] * 10)
+    with pytest.raises(ServiceConnectionError):
+        client.me()
+    assert len(service.failures) == 6
+
+
+def test_retried_post_keeps_its_idempotency_key(client: LinkageClient, service: FakeService) -> None:
+    service.on("POST", "/v1/organisations", Reply(201, organisation()))
+    client.me()
+    service.failures.append(problem(503))
+    client.organisations.create(name="Council")
+    client.organisations.create(name="Council")
+    keys = [asked.headers["idempotency-key"] for asked in service.asked if asked.path == "/v1/organisations"]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def _error(status: int, retry_after_s: float | None) -> ServiceError:
+    kind = StateConflictError if status == 409 else TryAgainLaterError
+    return kind("x", status=status, retry_after_s=retry_after_s)
+
+
+def test_retry_delay_follows_retry_after() -> None:
+    delay = retry_delay(_error(503, 7))
+    assert 7 < delay < 7.5
+
+
+def test_retry_delay_of_a_very_long_retry_after_gives_up() -> None:
+    assert retry_delay(_error(429, 3600)) is False
+
+
+def test_retry_delay_without_retry_after_backs_off() -> None:
+    assert retry_delay(_error(429, None)) is True
+
+
+def test_retry_delay_of_a_request_in_flight_waits() -> None:
+    assert retry_delay(_error(409, 2)) > 2
+    assert retry_delay(_error(409, None)) is False
+
+
+def test_retry_after_as_a_date_is_understood(client: LinkageClient, service: FakeService) -> None:
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    client.me()
+    service.failures.append(Reply(503, {}, {"Retry-After": email.utils.format_datetime(moment, usegmt=True)}))
+    with pytest.raises(TryAgainLaterError) as caught:
+        client.me()
+    assert caught.value.retry_after_s == pytest.approx(3600, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequestError),
+        (403, PolicyRefusalError),
+        (404, NotFoundError),
+        (412, StateConflictError),
+        (413, InvalidRequestError),
+        (500, TryAgainLaterError),
+        (418, ServiceError),
+    ],
+)
+def test_problem_becomes_the_error_of_its_status(
+    client: LinkageClient, service: FakeService, status: int, kind: type[ServiceError]
+) -> None:
+    service.on("GET", "/v1/me", problem(status))
+    with pytest.raises(kind) as caught:
+        client.me()
+    assert caught.value.request_id == "req_1"
+    assert "req_1" in str(caught.value)
+
+
+def test_policy_refusal_names_its_elements(client: LinkageClient, service: FakeService) -> None:
+    element = {"element": "purpose", "policy": "purpose-listed", "reason": "This purpose is not in the agreement."}
+    service.on("GET", "/v1/me", problem(403, "policy", agreement="ISP-1", elements=[element]))
+    with pytest.raises(PolicyRefusalError) as caught:
+        client.me()
+    assert caught.value.elements == (RefusedElement(**element),)
+    assert caught.value.agreement == "ISP-1"
+    assert "not in the agreement" in caught.value.message
+
+
+def test_message_from_outside_loses_its_control_characters(client: LinkageClient, service: FakeService) -> None:
+    service.on("GET", "/v1/me", problem(404, detail="gone\x1b[2J"))
+    with pytest.raises(NotFoundError) as caught:
+        client.me()
+    assert "\x1b" not in caught.value.message
+
+
+@pytest.mark.parametrize("reply", [Reply(200, text=b"<html>"), Reply(200, {"other": 1}), Reply(302, {})])
+def test_answer_of_something_else_is_unexpected(client: LinkageClient, service: FakeService, reply: Reply) -> None:
+    service.on("GET", "/v1/me", reply)
+    with pytest.raises(UnexpectedAnswerError):
+        client.me()
+
+
+def test_answer_with_unknown_members_is_understood(client: LinkageClient, service: FakeService) -> None:
+    service.on("GET", "/v1/me", {**me(), "new": 1})
+    assert client.me().client.id == "cli_1"
+
+
+def test_list_walks_through_all_pages(client: LinkageClient, service: FakeService) -> None:
+    def pages(asked: Any) -> Reply:
+        cursor = int(asked.query.get("cursor", 0))
+        item = {**organisation(), "id": f"org_{cursor}"}
+        return Reply(content={"items": [item], "next_cursor": str(cursor + 1) if cursor < 3 else None})
+
+    service.on("GET", "/v1/organisations", pages)
+    assert [found.id for found in client.organisations.list()] == ["org_0", "org_1", "org_2", "org_3"]
+
+
+def test_list_that_turns_in_circles_is_refused(client: LinkageClient, service: FakeService) -> None:
+    service.on("GET", "/v1/organisations", {"items": [], "next_cursor": "same"})
+    with pytest.raises(UnexpectedAnswerError):
+        list(client.organisations.list())
+
+
+def test_events_are_paged_by_sequence_number(client: LinkageClient, service: FakeService) -> None:
+    def pages(asked: Any) -> Reply:
+        after = int(asked.query.get("after", -1))
+        more = "x" if after < 3 else None
+        return Reply(content={"items": [{"seq": after + 1, "type": "a.b"}, {"seq": after + 2}], "next_cursor": more})
+
+    service.on("GET", "/v1/audit/events", pages)
+    assert [event.seq for event in client.audit.events()] == [0, 1, 2, 3, 4, 5]
+
+
+def test_anonymous_client_is_told_to_register(service: FakeService) -> None:
+    url = "https://service.example"
+    with (
+        LinkageClient(service_url=url, transport=Transport(url, http_transport=service.transport())) as anonymous,
+        pytest.raises(ConfigurationError, match="register"),
+    ):
+        anonymous.me()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:1", "https://a.example"])
+def test_service_url_that_is_safe_is_taken(url: str) -> None:
+    check_service_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example", "http://localhost.a.example", "ftp://a", "a.example", "https://me:pw@a.example", ""]
+)
+def test_service_url_that_is_not_safe_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        check_service_url(url)
+
+
+def test_service_url_of_plain_http_can_be_allowed() -> None:
+    check_service_url("http://a.example", allow_plain_http=True)
+
+
+@pytest.mark.parametrize("segment", ["", "..", "a/b", "a?b", "a%2Fb"])
+def test_path_of_something_that_is_no_id_is_refused(segment: str) -> None:
+    with pytest.raises(ConfigurationError):
+        path_of("runs", segment)
+
+
+def test_requests_name_the_client_and_no_secret_is_logged(
+    client: LinkageClient, service: FakeService, client_key: SigningKey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        client.me()
+        service.failures.append(problem(503))
+        client.me()
+    assert service.asked[-1].headers["user-agent"].startswith("linkage-client/")
+    assert "token-1" not in caplog.text
+    assert "eyJ" not in caplog.text
+    assert "token-1" not in repr(client.__dict__)
+    assert client_key.thumbprint in repr(Credentials(client_id="cli_1", client_key=client_key))
