@@ -15,7 +15,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def realistic_records(count: int, *, seed: int = 1) -> dict[str, list[str]]:
 
 
 def feature(
-    name: str, comparison: dict[str, object], bits: int, form: dict[str, object] | None = None
+    name: str, comparison: Mapping[str, object], bits: int, form: dict[str, object] | None = None
 ) -> dict[str, object]:
     return {
         "identifier": name,
@@ -149,7 +149,7 @@ def main() -> int:
     columns = realistic_records(options.records)
     document = realistic_schema()
     encoder = Encoder(LinkageSchema.parse(document), SECRET)
-    ours_s, ours = timed(lambda: encoder.encode_columns(columns))
+    ours_s, ours = timed(lambda: encoder.encode_columns(columns, workers=options.workers))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report: dict[str, Any] = {
         "records": options.records,

@@ -4,8 +4,8 @@
     manifest.json   counts, digests and rates that the linkage unit may know
     rows.parquet    row -> record id; stays with the provider, readable by its owner only
 
-Rows are shuffled by a permutation drawn anew each time, so that the order of a file (of admission, of the alphabet) says
-nothing. A directory appears complete or not at all.
+Rows are shuffled by a permutation drawn anew each time, so that the order of a file (of admission, of the alphabet)
+says nothing. A directory appears complete or not at all.
 """
 
 import base64
@@ -122,7 +122,7 @@ def encode_file(
         )
         order = _permutation(len(record_ids))
         sha256 = _write_shuffled(directory, order, row_bytes=schema.bits // 8)
-        _write_rows(directory / ROWS_FILE, record_ids.take(pa.array(order)))
+        _write_rows(directory / ROWS_FILE, record_ids.take(order))
         manifest = {
             "version": MANIFEST_VERSION,
             "linkage_schema_sha256": schema.digest,
@@ -225,6 +225,7 @@ def _write_shuffled(directory: Path, order: NDArray[np.int64], *, row_bytes: int
             block = encoded[order[start : start + BLOCK_ROWS]]
             digest.update(block.data)
             file.write(block.data)
+        file.flush()
         _flush(file.fileno())
     # Windows keeps a mapped file from being deleted.
     del encoded, block
@@ -250,7 +251,7 @@ def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _flush(descriptor: int) -> None:
-    # A rename may reach the disk before the bytes do; then a power cut would leave an empty package under its final name.
+    # A rename may reach the disk before the bytes do; a power cut would leave an empty package under its final name.
     os.fsync(descriptor)
 
 
@@ -372,7 +373,7 @@ def import_clkhash_json(
     bits = encodings.shape[1] * 8
     if schema is not None and schema.bits != bits:
         raise PackageError(
-            f"the encodings have {bits} bits and the linkage schema says {schema.bits}: they were made with another schema"
+            f"the encodings have {bits} bits and the linkage schema says {schema.bits}: they were made with another"
         )
     raw = encodings.tobytes()
     manifest = {
@@ -402,9 +403,7 @@ def _clks(path: str | Path) -> list[Any]:
         raise PackageError("this is not JSON: check that it is the output of `clkutil hash`") from None
     clks = document.get("clks") if isinstance(document, dict) else None
     if not isinstance(clks, list) or not clks:
-        raise PackageError(
-            'the file holds no encodings: {"clks": ["base64", …]} is expected, as `clkutil hash` writes it'
-        )
+        raise PackageError('the file holds no encodings: {"clks": ["base64", …]} is what `clkutil hash` writes')
     return clks
 
 
@@ -417,8 +416,8 @@ def _decoded(clks: Sequence[Any]) -> NDArray[np.uint8]:
             raise PackageError(f"encoding {place} (counted from 0) is not base64: write the file again") from None
         if not raw[place] or len(raw[place]) != len(raw[0]):
             raise PackageError(
-                f"encoding {place} (counted from 0) differs in length from the first: a file can only hold encodings of one "
-                "schema"
+                f"encoding {place} (counted from 0) differs in length from the first: a file can only hold encodings "
+                "of one schema"
             )
     return np.frombuffer(b"".join(raw), np.uint8).reshape(len(raw), -1)
 

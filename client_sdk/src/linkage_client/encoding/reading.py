@@ -178,8 +178,8 @@ def _ragged_error(ragged: list[pa_csv.InvalidRow]) -> FileFormatError:
     where = ", ".join(map(str, numbers[:ROWS_SHOWN]))
     first = ragged[0]
     return FileFormatError(
-        f"rows with the wrong number of fields (first: row {where}; the header has {first.expected_columns}, the first of "
-        f"these {first.actual_columns}): a value that holds the delimiter needs quotes around it"
+        f"rows with the wrong number of fields (first: row {where}; the header has {first.expected_columns}, the "
+        f"first of these {first.actual_columns}): a value that holds the delimiter needs quotes around it"
     )
 
 
@@ -217,7 +217,7 @@ def _parquet_batches(table: Table, columns: list[str]) -> Iterator[pa.RecordBatc
 def _as_text(column: "pa.Array[Any]", *, name: str) -> "pa.Array[Any]":
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
+        column = cast("pa.DictionaryArray[Any, Any]", column).dictionary_decode()
         kind = column.type
     if pa.types.is_null(kind):
         return pa.nulls(len(column), pa.string()).fill_null("")
@@ -239,10 +239,12 @@ def _as_text(column: "pa.Array[Any]", *, name: str) -> "pa.Array[Any]":
 
 
 def _as_date(column: "pa.Array[Any]", *, name: str) -> "pa.Array[Any]":
-    try:
-        return column.cast(pa.timestamp("us")).cast(pa.date32())
-    except pa.ArrowInvalid:
-        raise ColumnError(f"column {name!r} holds times as well as dates: convert it to dates") from None
+    moments = column.cast(pa.timestamp("ns"), safe=False)
+    dates = moments.cast(pa.date32())
+    # Arrow drops the time of day without a word.
+    if not dates.cast(moments.type).equals(moments):
+        raise ColumnError(f"column {name!r} holds times as well as dates: convert it to dates")
+    return dates
 
 
 def _as_integer(column: "pa.Array[Any]", *, name: str) -> "pa.Array[Any]":
@@ -260,7 +262,7 @@ def check_record_ids(record_ids: "pa.ChunkedArray[Any]") -> None:
     Raises:
         ColumnError: some id cannot name its record.
     """
-    empty = np.flatnonzero(pc.equal(record_ids, "").to_numpy(zero_copy_only=False))
+    empty = np.flatnonzero(pc.equal(record_ids, pa.scalar("")).to_numpy(zero_copy_only=False))
     if len(empty):
         raise ColumnError(
             f"{len(empty)} records have no id (first: row {_listed_rows(empty)}): every record needs one, "
@@ -272,8 +274,8 @@ def check_record_ids(record_ids: "pa.ChunkedArray[Any]") -> None:
     repeats = np.setdiff1d(np.arange(len(codes)), first_rows, assume_unique=True)
     if len(repeats):
         raise ColumnError(
-            f"{len(repeats)} records repeat the id of an earlier one (first: row {_listed_rows(repeats)}): an id has to "
-            "name one record. Remove duplicates, or choose another --id-column"
+            f"{len(repeats)} records repeat the id of an earlier one (first: row {_listed_rows(repeats)}): an id "
+            "has to name one record. Remove duplicates, or choose another --id-column"
         )
 
 
