@@ -1,14 +1,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import stamina
 
+from linkage_client import cli as command
 from linkage_client._authentication import Clock, Credentials
 from linkage_client._transport import Limits, Transport
 from linkage_client.client import LinkageClient
+from linkage_client.config import Profile, save_profile
 from linkage_client.keys import SigningKey
-from support.fake_service import FakeService
+from support.command import Linkage, Outcome
+from support.fake_service import OWN, FakeService
 
 
 @dataclass
@@ -60,3 +64,45 @@ def client(service: FakeService, hand_clock: HandClock, client_key: SigningKey) 
     )
     with LinkageClient(service_url=url, transport=transport) as made:
         yield made
+
+
+@pytest.fixture
+def url(service: FakeService) -> Iterator[str]:
+    with service.on_loopback() as address:
+        yield address
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "configuration" / "profile.toml"
+
+
+@pytest.fixture
+def registered(config: Path, url: str) -> Path:
+    config.parent.mkdir()
+    client_key, signing_key = config.parent / "client-key.jwk", config.parent / "signing-key.jwk"
+    SigningKey.generate().save(client_key)
+    SigningKey.generate().save(signing_key)
+    save_profile(
+        Profile(
+            path=config,
+            service_url=url,
+            organisation_id=OWN,
+            client_id="cli_1",
+            client_key_file=client_key,
+            signing_key_file=signing_key,
+        )
+    )
+    return config
+
+
+@pytest.fixture
+def linkage(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Linkage:
+    monkeypatch.setenv("LINKAGE_CONFIG", str(config))
+
+    def call(*arguments: str | Path) -> Outcome:
+        code = command.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call

@@ -3,8 +3,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +19,10 @@ from linkage_client.cli._lazy import LazyGroup
 from linkage_client.cli.exit_codes import ExitCode, exit_code_of
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.keys import SigningKey
+from support.command import Linkage, Outcome
 from support.fake_service import CREATED, OWN, FakeService, Reply, client, organisation, problem, project, release, run
 
 HEAVY = {"numpy", "pyarrow", "httpx", "pydantic", "rich", "stamina", "cryptography"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Linkage = Callable[..., Outcome]
-
-
-@pytest.fixture
-def url(service: FakeService) -> Iterator[str]:
-    with service.on_loopback() as address:
-        yield address
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "configuration" / "profile.toml"
-
-
-@pytest.fixture
-def registered(config: Path, url: str) -> Path:
-    config.parent.mkdir()
-    client_key, signing_key = config.parent / "client-key.jwk", config.parent / "signing-key.jwk"
-    SigningKey.generate().save(client_key)
-    SigningKey.generate().save(signing_key)
-    save_profile(
-        Profile(
-            path=config,
-            service_url=url,
-            organisation_id=OWN,
-            client_id="cli_1",
-            client_key_file=client_key,
-            signing_key_file=signing_key,
-        )
-    )
-    return config
-
-
-@pytest.fixture
-def linkage(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Linkage:
-    monkeypatch.setenv("LINKAGE_CONFIG", str(config))
-
-    def call(*arguments: str | Path) -> Outcome:
-        code = command.run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
 
 
 def _loaded_by(*arguments: str) -> set[str]:

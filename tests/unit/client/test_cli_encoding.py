@@ -1,0 +1,201 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkage_client import keys
+from linkage_client.cli.exit_codes import ExitCode
+from linkage_client.encoding.key_check import check_value
+from linkage_client.encoding.package import export_clkhash_json, read_encodings
+from support.command import Linkage
+from support.fake_service import CREATED, FakeService, FakeUploads, project
+
+PEOPLE = [("Ann", "Archer", "F"), ("Bob", "Baker", "M"), ("Cyd", "Cooper", "F"), ("Dan", "Draper", "M")]
+
+
+def _people(rows: int) -> str:
+    lines = ["record_id,given_name,surname,sex"]
+    for row in range(rows):
+        given, family, sex = PEOPLE[row % 4]
+        lines.append(
+            f"r{row},{given}{'abcdefghij'[row % 10]}{'klmno'[row % 5]},{family}{'xyz'[row % 3]}{row % 7},{sex}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.csv"
+    path.write_text(_people(300))
+    return path
+
+
+@pytest.fixture
+def secret(tmp_path: Path, linkage: Linkage) -> Path:
+    path = tmp_path / "secret.txt"
+    assert linkage("secret", "new", path).code == 0
+    return path
+
+
+@pytest.fixture
+def schema_file(tmp_path: Path, data: Path, linkage: Linkage) -> Path:
+    path = tmp_path / "schema.json"
+    assert linkage("schema", "propose", data, "--out", path).code == 0
+    return path
+
+
+@dataclass(frozen=True)
+class Files:
+    folder: Path
+    data: Path
+    secret: Path
+    schema: Path
+
+
+@pytest.fixture
+def files(tmp_path: Path, data: Path, secret: Path, schema_file: Path) -> Files:
+    return Files(folder=tmp_path, data=data, secret=secret, schema=schema_file)
+
+
+@pytest.fixture
+def uploads(service: FakeService, schema_file: Path) -> FakeUploads:
+    schema = json.loads(schema_file.read_text())
+    digest = keys.document_digest(schema)
+    made = FakeUploads(service, schema_digest=digest)
+    service.on("GET", "/v1/projects/prj_1", {**project(schema_digest=digest), "linkage_schema": schema})
+    version: dict[str, Any] = {
+        "id": "agr_1",
+        "reference": "ISP-1",
+        "state": "active",
+        "version": 1,
+        "digest": "cd" * 32,
+    }
+    document = {"security": {"encoding_profile": "clk-1024-v1"}}
+    version |= {"digest": "cd" * 32, "parties": [], "created_at": CREATED, "document": document, "signatures": []}
+    service.on("GET", "/v1/agreements/agr_1/versions/1", version)
+    return made
+
+
+def test_secret_new_is_long_random_and_private(linkage: Linkage, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        outcome = linkage("secret", "new", tmp_path / name)
+        assert (tmp_path / name).read_text().strip() not in outcome.out + outcome.err
+    assert (tmp_path / "a").read_text() != (tmp_path / "b").read_text()
+    assert len((tmp_path / "a").read_text().strip()) == 64
+    assert (tmp_path / "a").stat().st_mode & 0o077 == 0
+    assert linkage("secret", "new", tmp_path / "a").code == ExitCode.DATA
+
+
+def test_secret_check_of_one_secret_is_the_same_everywhere(linkage: Linkage, secret: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(secret.read_bytes().rstrip() + b"\r\n")
+    words = ("--project", "prj_1", "--epoch", "1", "--json")
+    values = [linkage("secret", "check", path, *words).json()["check_value"] for path in (secret, copy)]
+    assert values[0] == values[1]
+    assert len(values[0]) == 32
+
+
+def test_schema_propose_explains_and_writes_a_schema(linkage: Linkage, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.json"
+    outcome = linkage("schema", "propose", data, "--out", out, "--json")
+    assert outcome.json()["linkage_schema_sha256"] == keys.document_digest(json.loads(out.read_text()))
+    assert "given_name" in outcome.err
+    assert "Archer" not in outcome.out + outcome.err
+    assert json.loads(linkage("schema", "propose", data).out) == json.loads(out.read_text())
+
+
+def test_schema_propose_of_data_without_identifiers_is_refused(linkage: Linkage, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("record_id,blank\n1,\n2,\n")
+    assert linkage("schema", "propose", tmp_path / "x.csv").code == ExitCode.DATA
+
+
+@pytest.mark.usefixtures("registered")
+def test_encode_and_upload_for_a_project(linkage: Linkage, files: Files, uploads: FakeUploads) -> None:
+    out = files.folder / "encodings"
+    words = ("--project", "prj_1", "--secret-file", files.secret, "--out", out, "--json")
+    manifest = linkage("encode", files.data, *words).json()["manifest"]
+    raw = files.secret.read_bytes().strip()
+    assert manifest["key"] == {"epoch": 1, "check_value": check_value(raw, project_id="prj_1", epoch=1)}
+    assert manifest["encoding_profile"] == "clk-1024-v1"
+    outcome = linkage("upload", out, "--project", "prj_1", "--json")
+    assert outcome.code == 0, outcome.err
+    (upload,) = uploads.uploads.values()
+    assert upload["state"] == "complete"
+    assert upload["manifest"] == manifest
+    assert b"".join(uploads.parts[upload["id"]].values()) == (out / "encodings.bin").read_bytes()
+    sent = b"".join(asked.body for asked in uploads.service.asked)
+    assert b"r17" not in sent
+    assert raw not in sent
+
+
+@pytest.mark.usefixtures("registered")
+def test_upload_of_encodings_made_without_the_project_needs_the_secret(
+    linkage: Linkage, files: Files, uploads: FakeUploads
+) -> None:
+    out = files.folder / "encodings"
+    assert (
+        linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out).code == 0
+    )
+    assert linkage("upload", out, "--project", "prj_1").code == ExitCode.USAGE
+    assert linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret).code == 0
+    (upload,) = uploads.uploads.values()
+    assert len(upload["manifest"]["key"]["check_value"]) == 32
+
+
+@pytest.mark.usefixtures("registered")
+def test_upload_with_another_secret_than_encoded_with_is_refused(
+    linkage: Linkage, files: Files, uploads: FakeUploads
+) -> None:
+    out, other = files.folder / "encodings", files.folder / "other.txt"
+    linkage("encode", files.data, "--project", "prj_1", "--secret-file", files.secret, "--out", out)
+    linkage("secret", "new", other)
+    assert linkage("upload", out, "--project", "prj_1", "--secret-file", other).code == ExitCode.DATA
+    assert uploads.uploads == {}
+
+
+@pytest.mark.usefixtures("registered")
+def test_upload_of_clkhash_encodings_fills_the_manifest(linkage: Linkage, files: Files, uploads: FakeUploads) -> None:
+    out, clks = files.folder / "encodings", files.folder / "clks.json"
+    linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out)
+    export_clkhash_json(read_encodings(out), clks)
+    words = ("upload", clks, "--project", "prj_1", "--secret-file", files.secret)
+    refused = linkage(*words)
+    assert refused.code == ExitCode.USAGE
+    assert "given_name" in refused.err
+    features = json.loads((out / "manifest.json").read_text())["completeness"]
+    shares = [word for name in features for word in ("--completeness", f"{name}=0.9")]
+    assert linkage(*words, *shares, "--clkhash-version", "0.18.3").code == 0
+    (upload,) = uploads.uploads.values()
+    assert upload["manifest"]["encoder"] == {"name": "clkhash", "version": "0.18.3"}
+    assert upload["manifest"]["sha256"] == json.loads((out / "manifest.json").read_text())["sha256"]
+
+
+@pytest.mark.usefixtures("registered", "uploads")
+def test_encode_with_another_schema_than_the_project_is_refused(linkage: Linkage, files: Files) -> None:
+    schema = json.loads(files.schema.read_text())
+    schema["features"][0]["hashing"]["strategy"]["bitsPerFeature"] += 1
+    (files.folder / "other.json").write_text(json.dumps(schema))
+    words = ("--schema", files.folder / "other.json", "--secret-file", files.secret, "--out", files.folder / "e")
+    assert linkage("encode", files.data, "--project", "prj_1", *words).code == ExitCode.DATA
+    assert not (files.folder / "e").exists()
+
+
+@pytest.mark.usefixtures("registered")
+def test_encode_with_a_schema_that_is_not_the_agreed_one_is_refused(
+    linkage: Linkage, files: Files, service: FakeService, uploads: FakeUploads
+) -> None:
+    assert uploads.uploads == {}
+    service.on("GET", "/v1/projects/prj_1", {**project(), "linkage_schema": json.loads(files.schema.read_text())})
+    words = ("--secret-file", files.secret, "--out", files.folder / "e")
+    assert linkage("encode", files.data, "--project", "prj_1", *words).code == ExitCode.CONNECTION
+
+
+@pytest.mark.parametrize(("content", "code"), [("short", ExitCode.CONFIGURATION), ("", ExitCode.CONFIGURATION)])
+def test_encode_with_an_unusable_secret_is_refused(
+    linkage: Linkage, files: Files, content: str, code: ExitCode
+) -> None:
+    (files.folder / "bad.txt").write_text(content)
+    words = ("--schema", files.schema, "--secret-file", files.folder / "bad.txt", "--out", files.folder / "e")
+    assert linkage("encode", files.data, *words).code == code
