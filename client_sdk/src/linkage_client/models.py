@@ -262,14 +262,29 @@ class Disclosure(Answer):
     release: str | None = None
     recipient: str | None = None
     provider: str | None = None
-    kind: str
+    kind: str = "link_table"
     rows: int | None = None
     at: datetime
 
 
-class LedgerEvent(BaseModel):
-    """One entry of the ledger. What it holds beyond its number depends on its type, so unknown members are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
+class LedgerEvent(Answer):
+    """One leaf of the ledger. `header` is what was hashed; what it holds depends on the type of the event."""
 
     seq: int
+    leaf_hash: str
+    header: dict[str, Any]
+
+
+class VerifierKey(Answer):
+    """The key with which checkpoints are checked, as a C2SP note verifier key."""
+
+    origin: str
+    key: str
+
+
+class Consistency(Answer):
+    """Proof (RFC 6962 section 2.1.2) that the log of `second` leaves continues the log of `first`; base64 hashes."""
+
+    first: int
+    second: int
+    proof: list[str]

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pyarrow as pa
@@ -393,27 +392,21 @@ def test_command_without_what_it_needs_explains_its_usage(
 
 
 @pytest.mark.usefixtures("registered")
-def test_events_of_a_project_include_those_of_its_runs(service: FakeService, linkage: Linkage) -> None:
-    page = {"items": [run()], "next_cursor": None}
-    empty: dict[str, Any] = {"items": [], "next_cursor": None}
-    service.on("GET", "/v1/projects/prj_1/runs", page)
-    service.on("GET", "/v1/projects/prj_1/uploads", empty)
-    service.on("GET", "/v1/projects/prj_1/releases", empty)
-    events = [
-        {"seq": 1, "type": "run.started", "resource": {"type": "run", "id": "run_1"}},
-        {"seq": 2, "type": "run.started", "resource": {"type": "run", "id": "run_2"}},
-        {"seq": 3, "type": "project.opened", "resource": {"type": "project", "id": "prj_1"}},
-    ]
-    service.on("GET", "/v1/audit/events", {"items": events, "next_cursor": None})
-    found = linkage("events", "--project", "prj_1", "--json").json()["items"]
-    assert [event["seq"] for event in found] == [1, 3]
+def test_events_of_a_project_are_listed_in_brief(service: FakeService, linkage: Linkage) -> None:
+    header = {"type": "run.started", "time": CREATED, "actor": {"kind": "client", "id": "cli_1"}}
+    events = [{"seq": 7, "leaf_hash": "00", "header": {**header, "outcome": {"status": 200, "code": "ok"}}}]
+    service.on("GET", "/v1/audit/events", {"items": events, "next_after": None})
+    outcome = linkage("events", "--project", "prj_1")
+    assert service.asked[-1].query["project"] == "prj_1"
+    assert outcome.out.split("\t")[:4] == ["7", CREATED, "run.started", "cli_1"]
+    assert linkage("events", "--json").json()["items"] == events
 
 
 @pytest.mark.usefixtures("registered")
 def test_checkpoint_is_the_note_as_it_was_signed(service: FakeService, linkage: Linkage) -> None:
     note = "origin\n3\nroot\n\n— origin sig\n"
     service.on("GET", "/v1/audit/checkpoint", Reply(text=note.encode()))
-    service.on("GET", "/v1/audit/verifier-key", Reply(text=b"origin+abc+def\n"))
+    service.on("GET", "/v1/audit/verifier-key", {"origin": "origin", "key": "origin+abc+def"})
     assert linkage("checkpoint").out == note
     assert linkage("checkpoint", "--json").json() == {"note": note, "verifier_key": "origin+abc+def"}
 

@@ -7,11 +7,14 @@ from linkage_client.errors import IncompleteDownloadError, NotFoundError, Unexpe
 from support.fake_service import FakeService, Reply, release, run
 
 
-def _table(service: FakeService, rows: list[int], *, mode: str = "blind", tail: bytes = b"") -> None:
+def _table(
+    service: FakeService, rows: list[int], *, mode: str = "blind", tail: bytes = b"", announced: int | None = None
+) -> None:
     lines = b"".join(json.dumps({"row": row, "link_id": f"id{row}"}).encode() + b"\n" for row in rows)
+    headers = {} if announced is None else {"Linkage-Rows": str(announced)}
     service.on("GET", "/v1/releases/rel_1", release(mode))
     service.on("GET", "/v1/runs/run_1", run("succeeded"))
-    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=lines + tail))
+    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=lines + tail, headers=headers))
 
 
 def test_link_table_that_is_whole_is_answered_row_by_row(client: LinkageClient, service: FakeService) -> None:
@@ -22,6 +25,15 @@ def test_link_table_that_is_whole_is_answered_row_by_row(client: LinkageClient, 
 def test_link_table_of_matched_rows_may_have_gaps(client: LinkageClient, service: FakeService) -> None:
     _table(service, [0, 2], mode="matched")
     assert [link.row for link in client.releases.link_table(release_id="rel_1")] == [0, 2]
+
+
+@pytest.mark.parametrize("announced", [1, 3])
+def test_link_table_of_another_length_than_announced_is_refused(
+    client: LinkageClient, service: FakeService, announced: int
+) -> None:
+    _table(service, [0, 2], mode="matched", announced=announced)
+    with pytest.raises(IncompleteDownloadError):
+        list(client.releases.link_table(release_id="rel_1"))
 
 
 @pytest.mark.parametrize("rows", [[], [0], [0, 1], [1, 2], [0, 2], [0, 1, 1], [1, 0, 2], [0, 1, 2, 3]])

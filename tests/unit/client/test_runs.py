@@ -23,7 +23,13 @@ def test_wait_for_a_run_that_succeeds_reports_each_state(client: LinkageClient, 
     assert ended.state == "succeeded"
     assert seen == ["queued", "running", "succeeded"]
     polls = [asked.headers.get("prefer") for asked in service.asked if asked.path == "/v1/runs/run_1"]
-    assert polls == [None, "wait=20", "wait=20"]
+    assert polls == [None, "wait=2", "wait=2"]
+
+
+def test_wait_that_nobody_watches_asks_seldom(client: LinkageClient, service: FakeService) -> None:
+    _script(service, [run("queued"), run("succeeded")])
+    client.runs.wait(run_id="run_1")
+    assert service.asked[-1].headers["prefer"] == "wait=20"
 
 
 def test_wait_for_a_service_that_does_not_hold_requests_pauses(

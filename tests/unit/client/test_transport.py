@@ -207,14 +207,24 @@ def test_list_that_turns_in_circles_is_refused(client: LinkageClient, service: F
         list(client.organisations.list())
 
 
+def _event(seq: int) -> dict[str, Any]:
+    return {"seq": seq, "leaf_hash": "00", "header": {"type": "run.started"}}
+
+
 def test_events_are_paged_by_sequence_number(client: LinkageClient, service: FakeService) -> None:
     def pages(asked: Any) -> Reply:
         after = int(asked.query.get("after", -1))
-        more = "x" if after < 3 else None
-        return Reply(content={"items": [{"seq": after + 1, "type": "a.b"}, {"seq": after + 2}], "next_cursor": more})
+        items = [_event(after + 1), _event(after + 2)]
+        return Reply(content={"items": items, "next_after": after + 2 if after < 3 else None})
 
     service.on("GET", "/v1/audit/events", pages)
     assert [event.seq for event in client.audit.events()] == [0, 1, 2, 3, 4, 5]
+
+
+def test_events_that_turn_in_circles_are_refused(client: LinkageClient, service: FakeService) -> None:
+    service.on("GET", "/v1/audit/events", {"items": [_event(1)], "next_after": 1})
+    with pytest.raises(UnexpectedAnswerError):
+        list(client.audit.events())
 
 
 def test_anonymous_client_is_told_to_register(service: FakeService) -> None:

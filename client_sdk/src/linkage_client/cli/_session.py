@@ -65,7 +65,7 @@ class Session:
         self.say("\t".join(columns))
         for item in items:
             document = as_document(item)
-            click.echo("\t".join(printable(_cell(document.get(column))) for column in columns))
+            click.echo("\t".join(printable(cell(document.get(column))) for column in columns))
 
     def say(self, text: str) -> None:
         """A remark for people, on stderr."""
@@ -200,16 +200,17 @@ def quieten_retries() -> None:
 def _named_values(document: Mapping[str, Any]) -> Iterator[str]:
     for name, value in document.items():
         if value is not None:
-            yield f"{name}: {_cell(value)}"
+            yield f"{name}: {cell(value)}"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of an answer on one line."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(_cell(item) for item in value) or "-"
+        return ", ".join(cell(item) for item in value) or "-"
     if isinstance(value, dict):
-        return " ".join(f"{name}={_cell(item)}" for name, item in value.items())
+        return " ".join(f"{name}={cell(item)}" for name, item in value.items())
     return str(value)

@@ -1,31 +1,37 @@
 """Commands about the ledger: its events, receipts and signed state."""
 
+import json
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from linkage_client.cli._session import Session, as_document, common_options
+from linkage_client.cli._session import Session, as_document, cell, common_options, printable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from linkage_client.client import LinkageClient
-    from linkage_client.models import LedgerEvent
+COLUMNS = ("time", "type", "actor", "resource", "outcome")
 
 
 @click.command()
-@click.option("--project", "project_id", help="Only events of this project and what belongs to it.")
+@click.option("--project", "project_id", help="Only events of this project.")
 @click.option("--after", type=int, help="Only events with a greater number.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @common_options
 def events(session: Session, *, project_id: str | None, after: int | None, limit: int | None) -> None:
-    """List events of the ledger, as far as you may see them."""
+    """List events of the ledger, as far as you may see them. Reading the ledger is itself an event."""
     with session.client() as client:
-        found = client.audit.events(after=after)
-        if project_id is not None:
-            found = _of_project(client, found, project_id)
-        session.show_list(islice(found, limit), columns=("seq", "time", "type", "actor", "resource", "outcome"))
+        found = islice(client.audit.events(after=after, project_id=project_id), limit)
+        if session.as_json:
+            click.echo(json.dumps({"items": [as_document(event) for event in found]}, indent=2))
+            return
+        session.say("\t".join(("seq", *COLUMNS)))
+        for event in found:
+            values = (_brief(event.header.get(name)) for name in COLUMNS)
+            click.echo("\t".join((str(event.seq), *map(printable, values))))
+
+
+def _brief(value: Any) -> str:
+    """A part of a header on one line: an actor or resource by its id."""
+    return str(value["id"]) if isinstance(value, dict) and value.get("id") else cell(value)
 
 
 @click.command()
@@ -36,18 +42,4 @@ def checkpoint(session: Session, *, seq: int | None) -> None:
     with session.client() as client:
         text = client.audit.checkpoint() if seq is None else client.audit.receipt(seq=seq)
         key = client.audit.verifier_key()
-    session.show({"note": text, "verifier_key": key}, text.splitlines())
-
-
-def _of_project(client: "LinkageClient", found: "Iterator[LedgerEvent]", project_id: str) -> "Iterator[LedgerEvent]":
-    """Events that name the project or one of its runs, uploads and releases; what is deleted has left the lists."""
-    ids = {project_id}
-    ids |= {upload.id for upload in client.uploads.list(project_id=project_id)}
-    ids |= {run.id for run in client.runs.list(project_id=project_id)}
-    ids |= {release.id for release in client.releases.list(project_id=project_id)}
-    for event in found:
-        document = as_document(event)
-        resource = document.get("resource")
-        resource_id = resource.get("id") if isinstance(resource, dict) else resource
-        if document.get("project") in ids or resource_id in ids:
-            yield event
+    session.show({"note": text, "verifier_key": key.key}, text.splitlines())

@@ -1,5 +1,6 @@
 """Commands about runs. `linkage run PROJECT` is short for `linkage run start PROJECT`."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ def run() -> None:
 
 @run.command("start")
 @click.argument("project_id")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Default: the service's.")
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="Default: the service's.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Stop waiting after this long.")
 @common_options
@@ -83,7 +84,8 @@ def _waited(client: "LinkageClient", run_id: str, timeout_s: float | None) -> "R
             if state.progress is not None:
                 advance(state.progress.done, state.progress.total)
 
-        return client.runs.wait(run_id=run_id, progress=seen, timeout_s=timeout_s)
+        watched = seen if sys.stderr.isatty() else None
+        return client.runs.wait(run_id=run_id, progress=watched, timeout_s=timeout_s)
 
 
 def _show(session: Session, shown: "Run") -> None:

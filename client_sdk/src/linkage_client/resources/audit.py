@@ -4,8 +4,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from linkage_client._transport import path_of
-from linkage_client.models import LedgerEvent
-from linkage_client.resources._base import PAGE_ROWS, Resource, validated
+from linkage_client.errors import UnexpectedAnswerError
+from linkage_client.models import Answer, Consistency, LedgerEvent, VerifierKey
+from linkage_client.resources._base import Resource, parsed
+
+# Reading the log is an event in it: few large pages rather than many small ones.
+EVENTS_PAGE = 500
+
+
+class EventPage(Answer):
+    """One page of the ledger."""
+
+    items: list[LedgerEvent]
+    next_after: int | None = None
 
 
 class Audit(Resource):
@@ -13,19 +24,23 @@ class Audit(Resource):
 
     __slots__ = ()
 
-    def events(self, *, after: int | None = None) -> Iterator[LedgerEvent]:
+    def events(self, *, after: int | None = None, project_id: str | None = None) -> Iterator[LedgerEvent]:
         """Events with a sequence number above `after`, in order. An officer sees all, others what concerns them."""
+        params: dict[str, Any] = {"limit": EVENTS_PAGE}
+        if project_id is not None:
+            params["project"] = project_id
         while True:
-            params: dict[str, Any] = {"limit": PAGE_ROWS} | ({} if after is None else {"after": after})
-            answer = self._transport.send("GET", path_of("audit", "events"), params=params)
-            page = answer.json()
-            items = page.get("items", []) if isinstance(page, dict) else []
-            events = [validated(item, LedgerEvent, answer) for item in items]
-            yield from events
-            # The ledger pages by sequence number: the number of the last event is the cursor.
-            if not events or not page.get("next_cursor") or (after is not None and events[-1].seq <= after):
+            answer = self._transport.send(
+                "GET", path_of("audit", "events"), params=params | ({} if after is None else {"after": after})
+            )
+            page = parsed(answer, EventPage)
+            yield from page.items
+            if page.next_after is None:
                 return
-            after = events[-1].seq
+            if after is not None and page.next_after <= after:
+                # Without this a faulty service keeps the caller in the loop for ever.
+                raise UnexpectedAnswerError("The ledger's pages turn in circles.", request_id=answer.request_id)
+            after = page.next_after
 
     def event(self, *, seq: int) -> LedgerEvent:
         """One event."""
@@ -39,16 +54,14 @@ class Audit(Resource):
         """The log's latest signed state (C2SP signed note)."""
         return self._text("audit", "checkpoint")
 
-    def verifier_key(self) -> str:
-        """The public key that checkpoints are signed with, as a note verifier key."""
-        return self._text("audit", "verifier-key").strip()
+    def verifier_key(self) -> VerifierKey:
+        """The public key that checkpoints are signed with. Compare it once with what the operator published."""
+        return self._get(path_of("audit", "verifier-key"), VerifierKey)
 
-    def consistency(self, *, first: int, second: int) -> dict[str, Any]:
+    def consistency(self, *, first: int, second: int) -> Consistency:
         """Proof that the log of size `second` continues the log of size `first`."""
         params = {"first": first, "second": second}
-        answer = self._transport.send("GET", path_of("audit", "consistency"), params=params)
-        proof = answer.json()
-        return proof if isinstance(proof, dict) else {"proof": proof}
+        return self._get(path_of("audit", "consistency"), Consistency, params=params)
 
     def _text(self, *segments: str | int) -> str:
         answer = self._transport.send("GET", path_of(*segments), headers={"Accept": "text/plain"})

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from linkage_client._transport import path_of
@@ -26,6 +26,8 @@ class ExpectedRows:
     """Rows of the caller's upload in the run; None if the run does not list it."""
     every_row: bool
     """Blind tables have a line for each row, matched ones only for matched rows."""
+    announced: int | None = None
+    """Number of lines that the service says will follow."""
 
 
 class Releases(Resource):
@@ -59,7 +61,10 @@ class Releases(Resource):
         """
         expected = self._expected_rows(release_id)
         path = path_of("releases", release_id, "link-table")
-        with self._transport.stream_lines(path, accept="application/jsonl") as (_, lines):
+        with self._transport.stream_lines(path, accept="application/jsonl") as (headers, lines):
+            announced = headers.get("linkage-rows", "")
+            if announced.isascii() and announced.isdigit():
+                expected = replace(expected, announced=int(announced))
             yield from checked_links(lines, expected=expected)
 
     def _expected_rows(self, release_id: str) -> ExpectedRows:
@@ -77,7 +82,7 @@ def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows) -> Iterator
         IncompleteDownloadError: rows are absent, repeated, out of order or too many.
         UnexpectedAnswerError: a line is not one of a link table.
     """
-    next_row = 0
+    next_row = found = 0
     for line in lines:
         link = _parse_link(line)
         if link.row < next_row or (expected.every_row and link.row != next_row):
@@ -85,7 +90,10 @@ def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows) -> Iterator
         if expected.count is not None and link.row >= expected.count:
             raise _incomplete(expected.count)
         next_row = link.row + 1
+        found += 1
         yield link
+    if expected.announced is not None and found != expected.announced:
+        raise _incomplete(next_row)
     if expected.every_row and expected.count is not None and next_row != expected.count:
         raise _incomplete(next_row)
 

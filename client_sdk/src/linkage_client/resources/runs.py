@@ -8,6 +8,8 @@ from linkage_client.models import Run, Summary
 from linkage_client.resources._base import Resource
 
 LONG_POLL_S = 20
+# The service holds a request until the run ends; whoever watches wants to see it move.
+WATCHED_POLL_S = 2
 # A service that does not hold the request open is asked at most this often.
 SHORTEST_POLL_S = 1.0
 
@@ -23,7 +25,7 @@ class Runs(Resource):
         return self._post(path_of("projects", project_id, "runs"), body, Run)
 
     def get(self, *, run_id: str, wait_s: int = 0) -> Run:
-        """One run; with `wait_s` the service answers when something changed, or after that many seconds (RFC 7240)."""
+        """One run; with `wait_s` the service answers when it ended, or after that many seconds (RFC 7240)."""
         headers = {"Prefer": f"wait={wait_s}"} if wait_s else {}
         return self._get(path_of("runs", run_id), Run, headers=headers)
 
@@ -46,7 +48,7 @@ class Runs(Resource):
         progress: Callable[[Run], None] | None = None,
         timeout_s: float | None = None,
     ) -> Run:
-        """Follow a run to its success by long polls; `progress` is called with every state that is seen.
+        """Follow a run to its success by long polls, shorter ones if `progress` wants to be told of every state.
 
         Raises:
             RunEndedError: the run failed or was cancelled.
@@ -65,7 +67,7 @@ class Runs(Resource):
                     f"Run {run.id} is still {run.state} after {timeout_s:.0f} s. It goes on; ask for it again later.",
                 )
             asked = clock.monotonic()
-            run = self.get(run_id=run_id, wait_s=LONG_POLL_S)
+            run = self.get(run_id=run_id, wait_s=LONG_POLL_S if progress is None else WATCHED_POLL_S)
             held_s = clock.monotonic() - asked
             if not run.ended and held_s < SHORTEST_POLL_S:
                 clock.sleep(SHORTEST_POLL_S - held_s)
