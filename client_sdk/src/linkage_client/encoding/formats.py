@@ -213,7 +213,7 @@ def _fixed_width_date(value: str, places: _Places) -> str | None:
     if places.separator and not value[places.separators[0]] == value[places.separators[1]] == places.separator:
         return None
     year, month, day = value[places.year], value[places.month], value[places.day]
-    if year.startswith("0"):
+    if year[0] == "0":
         # strftime writes years before 1000 with fewer digits on some systems.
         return None
     try:

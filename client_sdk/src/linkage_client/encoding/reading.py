@@ -239,7 +239,7 @@ def _as_text(column: "pa.Array[Any]", *, name: str) -> "pa.Array[Any]":
 
 
 def _as_date(column: "pa.Array[Any]", *, name: str) -> "pa.Array[Any]":
-    moments = column.cast(pa.timestamp("ns"), safe=False)
+    moments = column.cast(pa.timestamp("us"), safe=False)
     dates = moments.cast(pa.date32())
     # Arrow drops the time of day without a word.
     if not dates.cast(moments.type).equals(moments):

@@ -23,6 +23,8 @@ from linkage_client.encoding.schema import (
 
 LOOKUP_LIMIT: Final = 1 << 22
 """Up to this many possible numbers, a table of them is quicker than sorting."""
+SMALL_ALPHABET: Final = 128
+"""ASCII needs no renaming to keep the number of possible n-grams small."""
 PRODUCT_LIMIT: Final = 1 << 40
 """Products of numbers of tokens stay far below 2^63."""
 
@@ -95,7 +97,9 @@ def _ngrams(values: list[str], comparison: NgramComparison) -> _Split:
     if windows == 0:
         return _Split(texts=[], occurrences=np.empty(0, np.int64), counts=counts)
     points = np.frombuffer(joined.encode("utf-32-le"), np.dtype("<u4")).astype(np.int64)
-    symbols, alphabet = _dense(points, limit=int(points.max()) + 1)
+    symbols, alphabet = points, int(points.max()) + 1
+    if alphabet > SMALL_ALPHABET:
+        symbols, alphabet = _dense(points, limit=alphabet)
     grams, possible = symbols[:windows], alphabet
     for offset in range(1, n):
         grams, possible = _paired(grams, possible, symbols[offset : offset + windows], alphabet)
@@ -112,7 +116,7 @@ def _ngrams(values: list[str], comparison: NgramComparison) -> _Split:
 
 
 def _with_bits(split: _Split, strategy: Strategy) -> Tokens:
-    if isinstance(strategy, BitsPerToken):
+    if isinstance(strategy, BitsPerToken) or split.counts.max(initial=0) <= 1:
         distinct = len(split.texts)
         return Tokens(
             texts=split.texts,
@@ -126,14 +130,13 @@ def _with_bits(split: _Split, strategy: Strategy) -> Tokens:
 
 def _with_shared_bits(split: _Split, strategy: BitsPerFeature) -> Tokens:
     """The bits of a feature are dealt out evenly, and the first tokens get those that are left over."""
-    most = int(split.counts.max(initial=1))
-    if most > 1:
-        each, left_over = np.divmod(strategy.bits, np.maximum(split.counts, 1))
-        bits = np.repeat(each, split.counts) + (_positions(split.counts) < np.repeat(left_over, split.counts))
-    else:
-        bits = np.full(len(split.occurrences), strategy.bits)
-    levels, level_count = _dense(bits, limit=strategy.bits + 1)
-    pieces, possible = _paired(split.occurrences, len(split.texts), levels, max(level_count, 1))
+    each, left_over = np.divmod(strategy.bits, np.maximum(split.counts, 1))
+    bits = np.repeat(each, split.counts)
+    bits += _positions(split.counts) < np.repeat(left_over, split.counts)
+    levels, level_count = bits, strategy.bits + 1
+    if len(split.texts) * level_count > LOOKUP_LIMIT:
+        levels, level_count = _dense(bits, limit=level_count)
+    pieces, possible = _paired(split.occurrences, len(split.texts), levels, level_count)
     pieces, distinct = _dense(pieces, limit=possible)
     examples = _one_place_of_each(pieces, distinct)
     return Tokens(
