@@ -18,16 +18,19 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL; default: linkage.db in the data folder (SQLite)."
     )
     blob_url: str | None = Field(
-        default=None, description="Where encrypted blobs live: file://, s3://, gs://, az://; default: data folder/blobs."
+        default=None,
+        description="Where encrypted blobs live: file://, s3://, gs://, az://; default: data folder/blobs.",
     )
     keys_dir: Path | None = Field(
         default=None, description="Folder of the service's own keys (log, tokens, link ids, encryption at rest)."
     )
     issuer: str | None = Field(
-        default=None, description="Issuer string of access tokens and audience of assertions; default: the address bound."
+        default=None,
+        description="Issuer string of access tokens and audience of assertions; default: the address bound.",
     )
     log_origin: str | None = Field(
-        default=None, description="Name of the log in checkpoints, a schema-less URL; default: linkage.local/ and a random name."
+        default=None,
+        description="Name of the log in checkpoints, a schema-less URL; default: linkage.local/ and a random name.",
     )
     default_threshold: float = Field(
         default=0.7, gt=0, le=1, description="Dice threshold of a run that does not name one."
@@ -35,7 +38,9 @@ class Settings(BaseSettings):
     access_token_s: int = Field(default=300, ge=30, le=3600, description="Life of an access token, seconds.")
     assertion_s: int = Field(default=300, ge=30, le=300, description="Longest life of a client assertion, seconds.")
     invitation_days: int = Field(default=14, ge=1, le=90, description="Life of an organisation's invitation.")
-    checkpoint_s: float = Field(default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds.")
+    checkpoint_s: float = Field(
+        default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds."
+    )
     lease_s: float = Field(default=30, gt=0, description="A worker that is silent for so long loses its run, seconds.")
     poll_s: float = Field(default=0.2, gt=0, description="An idle worker looks for a run this often, seconds.")
     part_bytes_max: int = Field(default=16 * 2**20, ge=2**16, description="Largest part of an upload, bytes.")

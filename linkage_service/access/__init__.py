@@ -1,0 +1,1 @@
+"""Who is calling, and whether the policy allows it: the one place where access is decided."""

@@ -1,0 +1,372 @@
+"""What stands before every route: who calls is checked, the policy decides, and the ledger hears of it.
+
+A route depends on `guard(Action.…)` or on `public`; a test enumerates all routes and fails for one that does neither. The gate
+it is given runs the route's use case in one transaction in which it must decide, and writes down every refusal.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Protocol, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from sqlmodel import Session
+
+from linkage_ledger import events
+from linkage_service.access import idempotency
+from linkage_service.access.actions import Action
+from linkage_service.access.decide import Attribute, Caller, Decision, Policy, Resource
+from linkage_service.access.tokens import TokenAuthority
+from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.log import Log, entry
+from linkage_service.audit.unit import UnitOfWork, unit_of_work
+from linkage_service.clock import Clock
+from linkage_service.database import Database
+from linkage_service.errors import Invalid, LinkageError, NotFound, Refused, Unauthenticated
+
+Answer = TypeVar("Answer")
+_bearer = HTTPBearer(auto_error=False, scheme_name="client", description="An access token from the token endpoint.")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every gate needs, built once when the service starts.
+
+    Attributes:
+        load_caller: finds a client with its organisation as they stand now; None for one that is not registered.
+        issuer: gives the issuer string of this service.
+    """
+
+    database: Database
+    log: Log
+    policy: Policy
+    tokens: TokenAuthority
+    clock: Clock
+    load_caller: Callable[[Session, str], Caller | None]
+    issuer: Callable[[], str]
+
+
+class HasDoor(Protocol):
+    """What the application's state offers to this module."""
+
+    door: Door
+
+
+class Operation:
+    """One use case in progress: its transaction, its caller, and the decision it stands on."""
+
+    def __init__(
+        self,
+        *,
+        unit: UnitOfWork | None,
+        session: Session,
+        caller: Caller,
+        now: datetime,
+        gate: "Gate",
+        key: idempotency.Key | None = None,
+    ) -> None:
+        self.session = session
+        self.caller = caller
+        self.now = now
+        self.decision: Decision | None = None
+        self.resource: Resource | None = None
+        self._unit = unit
+        self._gate = gate
+        self._key = key
+
+    def require(self, resource: Resource, **context: Attribute) -> None:
+        """Lets the policy decide on the route's action.
+
+        Raises:
+            NotFound: the caller may not know that the resource exists.
+            Refused: with the elements of the agreement that say no.
+        """
+        caller = self.caller
+        self.resource = resource
+        self.decision = self._gate.door.policy.decide(
+            action=self._gate.action, caller=caller, resource=resource, now=self.now, context=context
+        )
+        if self.decision.allowed:
+            # A kept answer is given again only to a caller who may still ask for it.
+            if self._key and (kept := idempotency.find(self.session, self._key)):
+                raise _Replay(kept)
+            return
+        if resource.visible_to is not None and caller.organisation not in resource.visible_to and not caller.oversees:
+            raise NotFound("There is no such resource, or it is not yours to see.")
+        agreement = resource.agreement
+        what_changes_it = (
+            "Ask the parties of the agreement for an amendment, or meet the condition named."
+            if agreement
+            else "Use a client that has the role, or ask the linkage unit."
+        )
+        raise Refused(
+            f"{' '.join(refusal.reason for refusal in self.decision.refusals)} {what_changes_it}",
+            agreement=agreement.reference if agreement else None,
+            elements=self.decision.refusals,
+        )
+
+    def record(
+        self,
+        event_type: EventType,
+        *,
+        resource: events.Resource,
+        under: Resource | None = None,
+        purpose: str | None = None,
+        counts: dict[str, int] | None = None,
+    ) -> None:
+        """Notes what this use case did.
+
+        Args:
+            event_type: from the catalogue.
+            resource: what it was done to.
+            under: where agreement and project are taken from; default: what was decided on.
+            purpose: the purpose that was stated.
+            counts: numbers that say how much, never about a person.
+        """
+        if self._unit is None:
+            raise RuntimeError("a reading operation records nothing; use Gate.change or Gate.disclose")
+        self._unit.record(
+            self._gate.entry(
+                self.now,
+                event_type,
+                resource=resource,
+                under=under or self.resource,
+                decision=self.decision,
+                outcome=events.Outcome("success", "ok"),
+                purpose=purpose,
+                counts=counts,
+            )
+        )
+
+
+class _Replay(Exception):  # noqa: N818 - not an error: the answer is already there
+    """Leaves a transaction that has nothing to do."""
+
+    def __init__(self, kept: idempotency.Kept) -> None:
+        super().__init__()
+        self.kept = kept
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """An answer with the address of what was made."""
+
+    body: BaseModel
+    location: str
+
+
+@dataclass(slots=True)
+class Gate:
+    """One request at the door."""
+
+    door: Door
+    action: Action
+    caller: Caller
+    request_id: str
+    source: str
+    route: str
+    idempotency_key: str | None
+
+    def read(self, query: Callable[[Operation], Answer]) -> Answer:
+        """Runs a query that leaves no event, unless it is refused."""
+        with self._recording_refusals(only_policy=True) as track, self.door.database.reading() as session:
+            operation = Operation(unit=None, session=session, caller=self.caller, now=self.door.clock(), gate=self)
+            track(operation)
+            answer = query(operation)
+            _must_have_decided(operation)
+            return answer
+
+    def perform(
+        self, use_case: Callable[[Operation], Answer], *, key: idempotency.Key | None = None
+    ) -> tuple[Answer, int]:
+        """Runs a use case in one transaction with its event; gives its answer and the event's sequence number."""
+        with self._recording_refusals(only_policy=False) as track:
+            now = self.door.clock()
+            with unit_of_work(database=self.door.database, log=self.door.log, now=now) as unit:
+                operation = Operation(unit=unit, session=unit.session, caller=self.caller, now=now, gate=self, key=key)
+                track(operation)
+                answer = use_case(operation)
+                _must_have_decided(operation)
+            return answer, unit.sequence[-1]
+
+    def change(
+        self,
+        use_case: Callable[[Operation], BaseModel | Created | None],
+        *,
+        status: int = 200,
+        body: BaseModel | None = None,
+    ) -> Response:
+        """Runs a use case that changes something and renders its answer; an Idempotency-Key replays the stored answer.
+
+        Args:
+            use_case: what to do.
+            status: HTTP status of success.
+            body: the request's body, part of what an idempotency key is bound to.
+        """
+        if self.idempotency_key is None:
+            answer, seq = self.perform(use_case)
+            return _render(answer, status=status, seq=seq)
+        fingerprint = hashlib.sha256(
+            json.dumps([self.route, body.model_dump(mode="json") if body else None], sort_keys=True).encode()
+        ).hexdigest()
+        key = idempotency.Key(client=self.caller.client, key=self.idempotency_key, fingerprint=fingerprint)
+        try:
+            return self._change_once(use_case, key, status=status)
+        except _Replay as replay:
+            kept = replay.kept
+            headers = {**kept.headers, "Idempotency-Replayed": "true"}
+            return Response(kept.body, status_code=kept.status, media_type="application/json", headers=headers)
+
+    def _change_once(
+        self, use_case: Callable[[Operation], BaseModel | Created | None], key: idempotency.Key, *, status: int
+    ) -> Response:
+        rendered: list[Response] = []
+
+        def once(operation: Operation) -> None:
+            response = _render(use_case(operation), status=status, seq=None)
+            idempotency.keep(operation.session, key, response, now=operation.now)
+            rendered.append(response)
+
+        _, seq = self.perform(once, key=key)
+        rendered[0].headers["Linkage-Event"] = str(seq)
+        return rendered[0]
+
+    def entry(  # noqa: D102 - see audit.log.entry
+        self,
+        now: datetime,
+        event_type: EventType,
+        *,
+        resource: events.Resource,
+        under: Resource | None,
+        decision: Decision | None,
+        outcome: events.Outcome,
+        purpose: str | None = None,
+        counts: dict[str, int] | None = None,
+    ) -> Any:
+        agreement = under.agreement if under else None
+        return entry(
+            now=now,
+            event_type=event_type,
+            actor=events.Actor("client", self.caller.client, self.caller.organisation),
+            authn=events.Authn("private_key_jwt", key_thumbprint=self.caller.key_thumbprint),
+            agreement=agreement and events.AgreementRef(agreement.reference, agreement.version, agreement.digest),
+            project=under.project if under else None,
+            resource=resource,
+            action=self.action.value,
+            purpose=purpose,
+            decision=decision
+            and events.Decision(
+                "allow" if decision.allowed else "deny",
+                decision.policies,
+                decision.policy_digest,
+                decision.entities_digest,
+            ),
+            outcome=outcome,
+            counts=counts,
+            request_id=self.request_id,
+            source=self.source,
+        )
+
+    @contextmanager
+    def _recording_refusals(self, *, only_policy: bool) -> Iterator[Callable[[Operation], None]]:
+        tracked: list[Operation] = []
+        try:
+            yield tracked.append
+        except LinkageError as error:
+            operation = tracked[0] if tracked else None
+            decided = operation is not None and operation.decision is not None and not operation.decision.allowed
+            if decided or not only_policy:
+                self.record_refusal(error, operation)
+            raise
+
+    def record_refusal(self, error: LinkageError, operation: Operation | None) -> None:
+        """Writes a refusal in a transaction of its own: the one it refused was rolled back."""
+        now = self.door.clock()
+        resource = operation.resource if operation else None
+        with unit_of_work(database=self.door.database, log=self.door.log, now=now) as unit:
+            unit.record(
+                self.entry(
+                    now,
+                    EventType(f"{self.action.noun}.refused"),
+                    resource=events.Resource(resource.kind, resource.id)
+                    if resource
+                    else events.Resource(self.action.noun),
+                    under=resource,
+                    decision=operation.decision if operation else None,
+                    outcome=events.Outcome("failed" if error.status >= 500 else "refused", error.instance_code),  # noqa: PLR2004 - HTTP
+                )
+            )
+
+
+def _must_have_decided(operation: Operation) -> None:
+    if operation.decision is None or not operation.decision.allowed:
+        raise RuntimeError("a route answered without a decision of the policy")
+
+
+def _render(answer: BaseModel | Created | None, *, status: int, seq: int | None) -> Response:
+    headers = {} if seq is None else {"Linkage-Event": str(seq)}
+    if isinstance(answer, Created):
+        headers["Location"] = answer.location
+        answer = answer.body
+    if answer is None:
+        return Response(status_code=status, headers=headers)
+    return Response(answer.model_dump_json(), status_code=status, media_type="application/json", headers=headers)
+
+
+class Guard:
+    """The dependency of a route that acts for a signed-in client."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    def __call__(
+        self,
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                description="Makes a repeated POST safe: same key and body, same answer.", min_length=1, max_length=128
+            ),
+        ] = None,
+    ) -> Gate:
+        """Checks the token and looks up the client as it stands now."""
+        state: HasDoor = request.app.state.service
+        door = state.door
+        if credentials is None:
+            raise Unauthenticated(
+                "This needs an access token. Get one from POST /v1/oauth/token and send it as a bearer token."
+            )
+        client = door.tokens.client_of(credentials.credentials, issuer=door.issuer(), now=door.clock())
+        with door.database.reading() as session:
+            caller = door.load_caller(session, client)
+        if caller is None:
+            raise Unauthenticated("The access token's client is not registered here.", code="invalid_token")
+        if idempotency_key is not None and not idempotency_key.isprintable():
+            raise Invalid("The Idempotency-Key has characters that cannot be printed.")
+        return Gate(
+            door=door,
+            action=self.action,
+            caller=caller,
+            request_id=request.state.request_id,
+            source=request.client.host if request.client else "unknown",
+            route=f"{request.method} {request.url.path}",
+            idempotency_key=idempotency_key if request.method == "POST" else None,
+        )
+
+
+def guard(action: Action) -> Any:
+    """The dependency that gives a route its gate: `gate: Annotated[Gate, guard(Action.START_RUN)]`."""
+    return Depends(Guard(action))
+
+
+def public() -> None:
+    """The dependency that marks a route as open to anyone on purpose."""
+
+
+PUBLIC = Depends(public)

@@ -1,0 +1,1 @@
+"""Agreements: what the parties signed, and what the policy reads from it."""

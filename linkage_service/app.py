@@ -1,0 +1,176 @@
+"""The HTTP application: rooms put together, nothing decided here."""
+
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from linkage_service import problems
+from linkage_service.access.guard import PUBLIC
+from linkage_service.agreements import routes as agreements
+from linkage_service.audit import routes as audit
+from linkage_service.errors import LinkageError, TooLarge, Unavailable
+from linkage_service.health import router as health
+from linkage_service.link_tables import routes as link_tables
+from linkage_service.organisations import routes as organisations
+from linkage_service.projects import routes as projects
+from linkage_service.runs import routes as runs
+from linkage_service.runtime import Runtime
+from linkage_service.uploads import routes as uploads
+
+_log = structlog.get_logger(__name__)
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_TAGS = [
+    {"name": "identity", "description": "Tokens, organisations, registration, machine clients."},
+    {"name": "agreements", "description": "Information sharing protocols: documents, signatures, state."},
+    {"name": "projects", "description": "Linkage rounds under an agreement."},
+    {"name": "uploads", "description": "Encodings and their manifests."},
+    {"name": "runs", "description": "Executions of the matcher."},
+    {"name": "results", "description": "Releases, link tables, disclosures."},
+    {"name": "ledger", "description": "The access log, its checkpoints and proofs."},
+    {"name": "health", "description": "Whether the service is well."},
+]
+DESCRIPTION = (
+    "Privacy-preserving record linkage. Providers send encodings made on their own machines; this service matches them and gives "
+    "pseudonymous link tables, as far as the agreement between the parties allows. It never receives a name, a date of birth, an "
+    "address or a record id. Errors are RFC 9457 problem documents. Every POST that creates something takes an Idempotency-Key."
+)
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """Makes the application from a runtime."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        checkpointer = _Checkpointer(runtime)
+        checkpointer.start()
+        yield
+        checkpointer.stop()
+
+    app = FastAPI(
+        title="Linkage service",
+        version=version("linkage-service"),
+        description=DESCRIPTION,
+        openapi_tags=_TAGS,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.service = runtime
+    problems.install(app)
+    for room in (organisations, agreements, projects, uploads, runs, link_tables, audit):
+        app.include_router(room.router)
+    app.include_router(health)
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[PUBLIC])
+    def openapi_document() -> dict[str, Any]:
+        return app.openapi()
+
+    app.middleware("http")(_with_context)
+    app.add_middleware(_BodyLimit, limit=runtime.settings.body_bytes_max)
+    return app
+
+
+def routes_of(app: FastAPI) -> list[APIRoute]:
+    """Every route of the application, for tests that enumerate them."""
+    return [route for route in app.routes if isinstance(route, APIRoute)]
+
+
+async def _with_context(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Gives every request an id, every response its headers, and the log one line that says nothing about a person."""
+    request.state.request_id = f"req_{secrets.token_hex(12)}"
+    began = time.monotonic()
+    try:
+        response = await call_next(request)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever was missed becomes a problem document
+        # No traceback: a failing statement's parameters would be in it.
+        _log.error("request_crashed", error_type=type(error).__name__, request_id=request.state.request_id)
+        unexpected = LinkageError(
+            "The service failed unexpectedly. Nothing was changed. Tell the operator the request_id."
+        )
+        busy = "database is locked" in str(error)
+        response = problems.render(
+            Unavailable("The database is busy. Nothing was changed. Try again.") if busy else unexpected, request
+        )
+    response.headers["X-Request-Id"] = request.state.request_id
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    route = request.scope.get("route")
+    _log.info(
+        "request",
+        method=request.method,
+        route=getattr(route, "path", "unknown"),
+        status=response.status_code,
+        duration_ms=round((time.monotonic() - began) * 1000),
+        request_id=request.state.request_id,
+    )
+    return response
+
+
+class _BodyLimit:
+    """Stops reading a body above the limit; parts of uploads have their own, exact one."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"] == "PUT" and "/parts/" in scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        seen = 0
+
+        async def limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                raise TooLarge(f"The body is larger than {self._limit} bytes, the most this service takes here.")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+class _Checkpointer:
+    """Signs a checkpoint from time to time when the log grew, and at the end."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends with a last checkpoint."""
+        self._stop.set()
+        self._thread.join()
+        self._sign()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._runtime.settings.checkpoint_s):
+            self._sign()
+
+    def _sign(self) -> None:
+        try:
+            self._runtime.log.checkpoint(self._runtime.database)
+        except Exception as error:  # noqa: BLE001 - the next one tries again; the events themselves are safe
+            _log.error("checkpoint_failed", error_type=type(error).__name__)

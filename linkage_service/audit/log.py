@@ -1,0 +1,163 @@
+"""Appends to the ledger inside the business transaction, signs checkpoints, and answers with proofs.
+
+Fail closed: an append that fails fails the transaction that it belongs to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, update
+from sqlmodel import Session, col
+
+from linkage_ledger import events, merkle
+from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
+from linkage_ledger.notes import SigningKey, VerifierKey
+from linkage_ledger.receipts import Receipt
+from linkage_service.audit import tables
+from linkage_service.clock import Clock
+from linkage_service.database import Database
+from linkage_service.errors import Conflict, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event to append.
+
+    Attributes:
+        header: the leaf.
+        body: canonical JSON tied in by the header's `body_hash`, or None.
+        salt: the salt of that hash, or None.
+    """
+
+    header: events.Header
+    body: bytes | None = None
+    salt: bytes | None = None
+
+
+class Log:
+    """This service's log: its signing key (which lives outside the database) and its tables."""
+
+    def __init__(self, *, key: SigningKey, clock: Clock) -> None:
+        self._key = key
+        self._clock = clock
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public key with which anyone checks this log's checkpoints."""
+        return self._key.verifier
+
+    def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
+        """Appends events as the last statements of a transaction and returns their sequence numbers."""
+        head = tables.locked_head(session)
+        nodes = tables.SessionNodes(session)
+        size = head.size
+        leaves, subtrees, bodies, sequence = [], [], [], []
+        for entry in entries:
+            header = events.encode(entry.header)
+            leaf = merkle.leaf_hash(header)
+            for level, index, node in merkle.append(nodes, size, leaf):
+                nodes.put(level, index, node)
+                subtrees.append({"level": level, "index": index, "hash": node})
+            leaves.append({"seq": size, "header": header, "leaf_hash": leaf, **events.indexed(entry.header)})
+            if entry.body is not None and entry.salt is not None:
+                bodies.append({"seq": size, "salt": entry.salt, "body": entry.body, "disposed": False})
+            sequence.append(size)
+            size += 1
+        session.execute(insert(tables.AuditEvent), leaves)
+        session.execute(insert(tables.AuditNode), subtrees)
+        if bodies:
+            session.execute(insert(tables.AuditBody), bodies)
+        session.execute(
+            update(tables.AuditHead)
+            .where(col(tables.AuditHead.id) == 1)
+            .values(size=size, root=merkle.root(nodes, size))
+            .execution_options(synchronize_session=False)
+        )
+        return sequence
+
+    def sign(self, session: Session) -> tables.AuditCheckpoint:
+        """The signed checkpoint of the log as it is now; signs one if the log has grown since the last."""
+        head = tables.locked_head(session)
+        latest = tables.latest_checkpoint(session)
+        if latest is not None and latest.size == head.size:
+            return latest
+        note = sign_checkpoint(Checkpoint(origin=self._key.name, size=head.size, root=head.root), self._key)
+        checkpoint = tables.AuditCheckpoint(size=head.size, root=head.root, note=note, signed_at=self._clock())
+        session.add(checkpoint)
+        return checkpoint
+
+    def checkpoint(self, database: Database) -> str:
+        """The note of `sign`, writing only when there is something to sign."""
+        with database.reading() as session:
+            latest = tables.latest_checkpoint(session)
+            if latest is not None and latest.size == tables.head(session).size:
+                return latest.note
+        with database.writing() as session:
+            return self.sign(session).note
+
+    def receipt(self, session: Session, *, seq: int) -> str:
+        """A receipt for one event under the latest checkpoint.
+
+        Raises:
+            NotFound: there is no such event.
+            Conflict: the event is younger than the latest checkpoint.
+        """
+        latest = tables.latest_checkpoint(session)
+        if seq < 0 or seq >= tables.head(session).size:
+            raise NotFound("There is no event with this sequence number.")
+        if latest is None or latest.size <= seq:
+            raise Conflict("This event is not under a signed checkpoint yet. Ask for /v1/audit/checkpoint, then again.")
+        proof = merkle.inclusion_proof(tables.SessionNodes(session), seq, latest.size)
+        return Receipt(index=seq, proof=tuple(proof), checkpoint=latest.note).text()
+
+    def consistency(self, session: Session, *, first: int, second: int) -> list[bytes]:
+        """The proof that the log of `first` leaves is the beginning of the log of `second`.
+
+        Raises:
+            NotFound: the log was never that long.
+        """
+        if not 0 <= first <= second <= tables.head(session).size:
+            raise NotFound(
+                "The log has no such pair of sizes: first must not be above second, nor second above the log's size."
+            )
+        return merkle.consistency_proof(tables.SessionNodes(session), first, second)
+
+
+def entry(  # noqa: D417 - the rest are members of the header, see linkage_ledger.events
+    *,
+    now: datetime,
+    event_type: str,
+    actor: events.Actor,
+    resource: events.Resource,
+    action: str,
+    outcome: events.Outcome,
+    request_id: str,
+    source: str,
+    body: dict[str, object] | None = None,
+    **optional: object,
+) -> Entry:
+    """Makes the entry of one event, with its id and time.
+
+    Args:
+        now: when it happened.
+        body: personal or bulky detail, tied in by a salted hash.
+    """
+    encoded = salt = None
+    if body is not None:
+        salt = events.new_salt()
+        encoded = events.canonical(body)
+        optional["body_hash"] = events.body_bytes_hash(salt, encoded).hex()
+    header = events.Header(
+        id=events.new_id(now),
+        time=events.format_time(now),
+        type=event_type,
+        actor=actor,
+        resource=resource,
+        action=action,
+        outcome=outcome,
+        request_id=request_id,
+        source=source,
+        **optional,  # type: ignore[arg-type]  # members of Header, checked by its own validation
+    )
+    return Entry(header=header, body=encoded, salt=salt)

@@ -1,0 +1,187 @@
+"""The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import Column, LargeBinary, or_
+from sqlalchemy import select as sa_select
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from linkage_ledger.errors import MissingNodeError
+from linkage_service.database import BigInt, UtcDateTime
+
+_PAGE = 2_000
+
+
+class AuditEvent(SQLModel, table=True):
+    """One leaf: the canonical header bytes, their hash, and copies of header fields to search by."""
+
+    __tablename__ = "audit_event"
+
+    seq: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
+    header: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    leaf_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    id: str
+    time: str
+    type: str
+    actor_kind: str
+    actor_id: str | None
+    actor_org: str | None = Field(index=True)
+    agreement: str | None = Field(index=True)
+    project: str | None = Field(index=True)
+    resource_type: str | None
+    resource_id: str | None = Field(index=True)
+    action: str | None
+    purpose: str | None
+    effect: str | None
+    outcome: str | None
+    request_id: str | None
+
+
+class AuditNode(SQLModel, table=True):
+    """The hash of one complete subtree."""
+
+    __tablename__ = "audit_node"
+
+    level: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    index: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
+    hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+
+
+class AuditHead(SQLModel, table=True):
+    """The one row that says how long the log is; its lock orders appends."""
+
+    __tablename__ = "audit_head"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    size: int = Field(sa_type=BigInt)
+    root: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+
+
+class AuditCheckpoint(SQLModel, table=True):
+    """A signed checkpoint."""
+
+    __tablename__ = "audit_checkpoint"
+
+    size: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
+    root: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    note: str
+    signed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class AuditBody(SQLModel, table=True):
+    """Detail of an event, tied in by a salted hash in its header.
+
+    At the end of its retention the row stays, marked as disposed of, and salt and body become null.
+    """
+
+    __tablename__ = "audit_body"
+
+    seq: int = Field(
+        primary_key=True, sa_type=BigInt, foreign_key="audit_event.seq", sa_column_kwargs={"autoincrement": False}
+    )
+    salt: bytes | None = Field(sa_column=Column(LargeBinary(32), nullable=True))
+    body: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    disposed: bool = False
+
+
+class SessionNodes:
+    """The node table as `linkage_ledger` reads it, remembering what this transaction already read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: dict[tuple[int, int], bytes] = {}
+
+    def get(self, level: int, index: int, /) -> bytes:
+        """The hash of a complete subtree."""
+        if (level, index) not in self._known:
+            table = AuditNode.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+            found = self._session.execute(
+                sa_select(table.c.hash).where(table.c.level == level, table.c.index == index)
+            ).scalar()
+            if found is None:
+                raise MissingNodeError(f"The subtree at level {level}, index {index} is not in the log's tables.")
+            self._known[level, index] = found
+        return self._known[level, index]
+
+    def put(self, level: int, index: int, node: bytes, /) -> None:
+        """Remembers a node that this transaction writes."""
+        self._known[level, index] = node
+
+
+def locked_head(session: Session) -> AuditHead:
+    """The head, locked until the transaction ends."""
+    return session.exec(select(AuditHead).where(AuditHead.id == 1).with_for_update()).one()
+
+
+def head(session: Session) -> AuditHead:
+    """The head as this transaction sees it."""
+    return session.exec(select(AuditHead).where(AuditHead.id == 1)).one()
+
+
+def latest_checkpoint(session: Session) -> AuditCheckpoint | None:
+    """The checkpoint of the longest log that was signed."""
+    return session.exec(select(AuditCheckpoint).order_by(col(AuditCheckpoint.size).desc()).limit(1)).first()
+
+
+def event_at(session: Session, seq: int) -> AuditEvent | None:
+    """The event with this sequence number."""
+    return session.get(AuditEvent, seq)
+
+
+def events_after(
+    session: Session,
+    *,
+    after: int,
+    limit: int,
+    organisation: str | None,
+    references: Sequence[str],
+    project: str | None,
+) -> Sequence[AuditEvent]:
+    """Events above a sequence number, oldest first.
+
+    Args:
+        session: a transaction.
+        after: sequence numbers above this one; -1 for all.
+        limit: at most so many.
+        organisation: None for everything, else only what this organisation did or what happened under `references`.
+        references: references of the agreements that the organisation is a party of.
+        project: only this project's events.
+    """
+    query = select(AuditEvent).where(AuditEvent.seq > after)
+    if organisation is not None:
+        query = query.where(
+            or_(col(AuditEvent.actor_org) == organisation, col(AuditEvent.agreement).in_(list(references)))
+        )
+    if project is not None:
+        query = query.where(AuditEvent.project == project)
+    return session.exec(query.order_by(col(AuditEvent.seq)).limit(limit)).all()
+
+
+def all_events(session: Session) -> Iterator[AuditEvent]:
+    """Every event in order, a page at a time."""
+    yield from session.exec(select(AuditEvent).order_by(col(AuditEvent.seq)).execution_options(yield_per=_PAGE))
+
+
+def all_nodes(session: Session) -> Iterator[AuditNode]:
+    """Every node by level, then index."""
+    yield from session.exec(
+        select(AuditNode).order_by(col(AuditNode.level), col(AuditNode.index)).execution_options(yield_per=_PAGE)
+    )
+
+
+def all_heads(session: Session) -> Sequence[AuditHead]:
+    """Every row of the head table: there must be one."""
+    return session.exec(select(AuditHead)).all()
+
+
+def all_checkpoints(session: Session) -> Iterator[AuditCheckpoint]:
+    """Every checkpoint by size."""
+    yield from session.exec(
+        select(AuditCheckpoint).order_by(col(AuditCheckpoint.size)).execution_options(yield_per=_PAGE)
+    )
+
+
+def all_bodies(session: Session) -> Iterator[AuditBody]:
+    """Every body that is still held, in order."""
+    yield from session.exec(select(AuditBody).order_by(col(AuditBody.seq)).execution_options(yield_per=_PAGE))

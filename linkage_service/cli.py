@@ -1,0 +1,306 @@
+"""The operator's command line: first run, serve, work, look after the database, check the log.
+
+Data goes to standard output, words for people to standard error. Exit codes: 0 done, 1 the check failed or the service refused,
+2 wrong usage. Modules that take long to load are loaded by the command that needs them, so that `--help` is quick.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from linkage_service.runtime import Runtime
+    from linkage_service.settings import Settings
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of database, blobs and keys. [env LINKAGE_DATA_DIR]",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="linkage-service")
+def main() -> None:
+    """Run and look after a linkage service."""
+
+
+@main.command()
+@_data_dir
+@click.option("--organisation", required=True, help="Name of the organisation that runs the linkage unit.")
+@click.option(
+    "--administrator-jwk",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="File with the administrator client's public key as JWK.",
+)
+@click.option(
+    "--officer-jwk",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with an information governance officer client's public key as JWK.",
+)
+@_as_json
+def init(
+    *, data_dir: Path | None, organisation: str, administrator_jwk: Path, officer_jwk: Path | None, as_json: bool
+) -> None:
+    """Create database, keys, the linkage unit and its first clients.
+
+    There is no default password: whoever holds the private key of the administrator's client administers.
+    """
+    from linkage_service import service_keys  # noqa: PLC0415
+    from linkage_service.access.tokens import public_key  # noqa: PLC0415
+    from linkage_service.audit.unit import unit_of_work  # noqa: PLC0415
+    from linkage_service.database import Database  # noqa: PLC0415
+    from linkage_service.migrate import upgrade  # noqa: PLC0415
+    from linkage_service.organisations.service import found_unit  # noqa: PLC0415
+    from linkage_service.runtime import build  # noqa: PLC0415
+
+    settings = _settings(data_dir)
+    with _errors():
+        clients = [("administrator", public_key(_read_jwk(administrator_jwk), pointer=""), "administrator")]
+        if officer_jwk is not None:
+            clients.append(("officer", public_key(_read_jwk(officer_jwk), pointer=""), "officer"))
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        service_keys.create(settings.resolved_keys_dir, log_origin=settings.log_origin)
+        database = Database(settings.resolved_database_url)
+        upgrade(database.engine)
+        database.close()
+        runtime = build(settings)
+        with unit_of_work(database=runtime.database, log=runtime.log, now=runtime.clock()) as unit:
+            unit_row, made = found_unit(unit, name=organisation, clients=clients)
+        runtime.log.checkpoint(runtime.database)
+        runtime.close()
+    document = {
+        "organisation": unit_row.id,
+        "clients": {client.name: client.id for client in made},
+        "log_verifier_key": runtime.log.verifier.format(),
+        "data_dir": str(settings.data_dir),
+    }
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    click.echo(f"The linkage unit is {unit_row.id}.")
+    for client in made:
+        click.echo(f"Its {client.name} is the client {client.id}.")
+    click.echo(f"Publish this key, with which anyone can check the access log:\n{document['log_verifier_key']}")
+    click.echo(f"Next: linkage-service serve --data-dir {settings.data_dir}", err=True)
+
+
+@main.command()
+@_data_dir
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
+)
+@click.option(
+    "--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="Write url and pid here once ready."
+)
+@click.option("--workers/--no-workers", default=True, show_default=True, help="Run the embedded worker process.")
+@click.option(
+    "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
+)
+def serve(
+    *, data_dir: Path | None, host: str, port: int, ready_file: Path | None, workers: bool, exit_with_parent: bool
+) -> None:
+    """Serve the HTTP API, with one embedded worker."""
+    from linkage_service.server import Serving, serve_until_stopped  # noqa: PLC0415
+
+    settings = _settings(data_dir)
+    with _errors():
+        serve_until_stopped(
+            settings,
+            Serving(
+                host=host, port=port, ready_file=ready_file, embedded_worker=workers, exit_with_parent=exit_with_parent
+            ),
+        )
+
+
+@main.command()
+@_data_dir
+@click.option(
+    "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
+)
+def worker(*, data_dir: Path | None, exit_with_parent: bool) -> None:
+    """Carry out runs until stopped."""
+    from linkage_service.server import work_until_stopped  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        work_until_stopped(runtime, exit_with_parent=exit_with_parent)
+
+
+@main.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command("upgrade")
+@_data_dir
+def db_upgrade(*, data_dir: Path | None) -> None:
+    """Run the migrations that are missing."""
+    from linkage_service.database import Database  # noqa: PLC0415
+    from linkage_service.migrate import current_revision, upgrade  # noqa: PLC0415
+
+    with _errors():
+        database = Database(_settings(data_dir).resolved_database_url)
+        upgrade(database.engine)
+        click.echo(current_revision(database.engine))
+        database.close()
+
+
+@db.command("current")
+@_data_dir
+def db_current(*, data_dir: Path | None) -> None:
+    """Print the database's revision; exit 1 if it is not this release's."""
+    from linkage_service.database import Database  # noqa: PLC0415
+    from linkage_service.migrate import current_revision, is_current, newest_revision  # noqa: PLC0415
+
+    with _errors():
+        database = Database(_settings(data_dir).resolved_database_url)
+        click.echo(current_revision(database.engine) or "none")
+        current = is_current(database.engine)
+        database.close()
+    if not current:
+        _fail(f"This release needs {newest_revision()}. Run `linkage-service db upgrade`.")
+
+
+@main.group()
+def audit() -> None:
+    """Check the access log."""
+
+
+@audit.command("verify")
+@_data_dir
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A checkpoint kept elsewhere; without one, a log that the operator rewrote whole would pass.",
+)
+@_as_json
+def audit_verify(*, data_dir: Path | None, against: Path | None, as_json: bool) -> None:
+    """Check every byte of the log against its tree and signed checkpoints; exit 1 if anything was changed."""
+    from linkage_service.audit.verify import verify  # noqa: PLC0415
+
+    kept = against.read_text("utf-8") if against else None
+    with _runtime(data_dir) as runtime:
+        report = verify(runtime.database, [runtime.log.verifier], expected_checkpoint=kept)
+    if as_json:
+        findings = [{"where": item.where, "seq": item.seq, "what": item.what} for item in report.findings]
+        document = {
+            "size": report.size,
+            "root": report.root.hex(),
+            "signed_size": report.signed_size,
+            "verified": report.verified,
+            "findings": findings,
+            "findings_left_out": report.findings_left_out,
+        }
+        click.echo(json.dumps(document))
+    else:
+        for item in report.findings:
+            place = "" if item.seq is None else f" {item.seq}"
+            click.echo(f"{item.where}{place}: {item.what}")
+        if report.findings_left_out:
+            click.echo(f"{report.findings_left_out} more findings are not listed.")
+        verdict = "nothing was changed" if report.verified else "THE LOG IS NOT AS IT WAS RECORDED"
+        click.echo(f"{report.size} events, {report.signed_size} under a signed checkpoint: {verdict}.")
+    if not report.verified:
+        sys.exit(1)
+
+
+@audit.command("checkpoint")
+@_data_dir
+def audit_checkpoint(*, data_dir: Path | None) -> None:
+    """Print the signed checkpoint of the log as it is now. Keep it away from this machine."""
+    with _runtime(data_dir) as runtime:
+        click.echo(runtime.log.checkpoint(runtime.database), nl=False)
+
+
+@main.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command("show")
+@_data_dir
+def config_show(*, data_dir: Path | None) -> None:
+    """Print every setting in force, secrets hidden."""
+    settings = _settings(data_dir)
+    shown = settings.model_dump(mode="json")
+    shown |= {
+        "database_url": settings.resolved_database_url,
+        "blob_url": settings.resolved_blob_url,
+        "keys_dir": str(settings.resolved_keys_dir),
+    }
+    click.echo(json.dumps(shown, indent=2))
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document of this release."""
+    from linkage_service.openapi import document  # noqa: PLC0415
+
+    click.echo(document(), nl=False)
+
+
+def _settings(data_dir: Path | None) -> "Settings":
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from linkage_service.settings import Settings  # noqa: PLC0415
+
+    chosen: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    try:
+        return Settings(**chosen)
+    except ValidationError as error:
+        # The values are left out: one of the settings is a key.
+        wrong = "; ".join(f"LINKAGE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
+        _fail(f"The settings are wrong. {wrong}")
+
+
+def _read_jwk(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        _fail(f"{path.name} is not a JWK in JSON.")
+    return document
+
+
+@contextmanager
+def _runtime(data_dir: Path | None) -> "Iterator[Runtime]":
+    from linkage_service.runtime import build  # noqa: PLC0415
+
+    with _errors():
+        runtime = build(_settings(data_dir))
+        try:
+            yield runtime
+        finally:
+            runtime.close()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turns what went wrong into one sentence and exit code 1."""
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    from linkage_service.errors import LinkageError  # noqa: PLC0415
+
+    try:
+        yield
+    except LinkageError as error:
+        _fail(" ".join([error.detail, *(item.detail for item in error.errors)]))
+    except OperationalError:
+        _fail(
+            "The database cannot be used. Run `linkage-service init` for a new service, `linkage-service db upgrade` after an "
+            "update, or see to the database server."
+        )
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)

@@ -1,0 +1,99 @@
+"""One engine, two kinds of transaction, and times that are always UTC."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event
+from sqlalchemy.engine import Connection, Dialect, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session, SQLModel
+
+# Sizes and counts pass 2^31; SQLite's INTEGER holds them, PostgreSQL's does not.
+BigInt = BigInteger().with_variant(Integer(), "sqlite")
+_READ_ONLY = "linkage_read_only"
+
+# Names of constraints and indexes are part of the migrations, the same on every database.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time zone aware UTC time in Python, kept without zone on databases that have none.
+
+    Raises:
+        ValueError: for a naive time, which would be ambiguous.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - interface
+        """To the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - interface
+        """From the database."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Database:
+    """The engine and its transactions.
+
+    A writing transaction takes SQLite's write lock at its start (`BEGIN IMMEDIATE`), so what it read is still true when it
+    commits; a reading one sees a snapshot and never blocks.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_size=40, pool_pre_ping=True)
+        self._reader = self.engine.execution_options(**{_READ_ONLY: True})
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction, committed at the end of the block and rolled back on any error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One snapshot; nothing is written."""
+        with Session(self._reader, expire_on_commit=False) as session:
+            yield session
+            session.rollback()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self.engine.dispose()
+
+
+def _sqlite_engine(url: str) -> Engine:
+    # The thread pool of the web server has 40 threads; each may hold a connection for a short while.
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=40, max_overflow=8)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        read_only: Any = connection.get_execution_options().get(_READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,1 @@
+"""Releases and link tables: what leaves, for whom, and the record of it."""

@@ -1,0 +1,153 @@
+"""HTTP of releases, link tables and disclosures."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import StreamingResponse
+
+from linkage_service.access.actions import Action
+from linkage_service.access.guard import Created, Gate, Operation, guard
+from linkage_service.errors import NotAcceptable
+from linkage_service.link_tables import schemas, service, tables
+from linkage_service.problems import responses
+from linkage_service.projects.service import governed
+from linkage_service.runs import service as runs
+from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, RunPath
+
+router = APIRouter(prefix="/v1", tags=["results"])
+_JSON_LINES, _CSV = "application/jsonl", "text/csv"
+_BATCH = 4096
+
+
+@router.post(
+    "/runs/{run_id}/releases", operation_id="request_release", summary="Ask for a release", status_code=201,
+    response_model=schemas.Release, responses=responses(401, 403, 404, 409, 422),
+)  # fmt: skip
+def request_release(
+    run_id: RunPath, draft: schemas.ReleaseDraft, gate: Annotated[Gate, guard(Action.REQUEST_RELEASE)]
+) -> Response:
+    """A recipient asks, stating the purpose; the policy decides at once and the answer is recorded either way."""
+
+    def use_case(operation: Operation) -> Created:
+        run, project = runs.existing(operation.session, run_id)
+        resource = runs.resource_of(run, project, operation.now)
+        operation.require(resource, purpose=draft.purpose, output=f"link_table_{draft.mode}")
+        row = service.release(operation, run=run, project=project, draft=draft)
+        return Created(service.render(row, now=operation.now), f"/v1/releases/{row.id}")
+
+    return gate.change(use_case, status=201, body=draft)
+
+
+@router.get(
+    "/projects/{project_id}/releases",
+    operation_id="list_releases",
+    summary="Releases of a project",
+    responses=responses(401, 403, 404, 422),
+)
+def list_releases(
+    project_id: ProjectPath, page: PageQuery, gate: Annotated[Gate, guard(Action.READ_PROJECT)]
+) -> Page[schemas.Release]:
+    """Releases, oldest first: a provider finds here which link tables it is to fetch."""
+
+    def query(operation: Operation) -> Page[schemas.Release]:
+        operation.require(governed(operation.session, project_id).resource(operation.now))
+        rows = tables.releases_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
+        return page.page(rows, lambda row: service.render(row, now=operation.now), lambda row: row.id)
+
+    return gate.read(query)
+
+
+@router.get(
+    "/releases/{release_id}", operation_id="get_release", summary="One release", responses=responses(401, 403, 404)
+)
+def get_release(release_id: ReleasePath, gate: Annotated[Gate, guard(Action.READ_RELEASE)]) -> schemas.Release:
+    """For whom, for what, how, and until when."""
+
+    def query(operation: Operation) -> schemas.Release:
+        row, project = service.existing(operation.session, release_id)
+        operation.require(service.resource_of(row, project, operation))
+        return service.render(row, now=operation.now)
+
+    return gate.read(query)
+
+
+@router.get(
+    "/releases/{release_id}/link-table", operation_id="get_link_table", summary="Retrieve your rows' link ids",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Row numbers of your upload with link ids, by row.",
+            "content": {
+                _JSON_LINES: {"schema": {"type": "string"}, "example": '{"row":0,"link_id":"mfrggzdfmztwq2lk"}\n'},
+                _CSV: {"schema": {"type": "string"}, "example": "row,link_id\r\n0,mfrggzdfmztwq2lk\r\n"},
+            },
+        },
+        **responses(401, 403, 404, 406, 409),
+    },
+)  # fmt: skip
+def get_link_table(
+    release_id: ReleasePath,
+    request: Request,
+    gate: Annotated[Gate, guard(Action.RETRIEVE_LINK_TABLE)],
+    accept: Annotated[str, Header(description=f"{_JSON_LINES} (default) or {_CSV}.")] = "*/*",
+) -> StreamingResponse:
+    """A provider's own rows only. The retrieval is in the ledger before the first byte leaves, and is counted.
+
+    `Linkage-Rows` says how many rows follow, so that a table that was cut short is noticed.
+    """
+    state = request.app.state.service
+    media_type = _negotiated(accept)
+
+    def use_case(operation: Operation) -> service.LinkTable:
+        row, project = service.existing(operation.session, release_id)
+        operation.require(service.resource_of(row, project, operation))
+        return service.retrieve(operation, row=row, project=project, blobs=state.blobs, keys=state.keys)
+
+    table, seq = gate.perform(use_case)
+    text = _json_lines(table.links) if media_type == _JSON_LINES else _csv(table.links)
+    headers = {"Linkage-Rows": str(table.rows), "Linkage-Event": str(seq), "Cache-Control": "no-store"}
+    return StreamingResponse(text, media_type=media_type, headers=headers)
+
+
+@router.get(
+    "/projects/{project_id}/disclosures", operation_id="list_disclosures", summary="What was retrieved, by whom, for whom",
+    responses=responses(401, 403, 404, 422),
+)  # fmt: skip
+def list_disclosures(
+    project_id: ProjectPath, page: PageQuery, gate: Annotated[Gate, guard(Action.READ_DISCLOSURES)]
+) -> Page[schemas.Disclosure]:
+    """Every retrieval of a link table of the project, oldest first."""
+
+    def query(operation: Operation) -> Page[schemas.Disclosure]:
+        operation.require(governed(operation.session, project_id).resource(operation.now))
+        rows = tables.disclosures_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
+        return page.page(rows, service.render_disclosure, lambda row: row[0].id)
+
+    return gate.read(query)
+
+
+def _negotiated(accept: str) -> str:
+    for wanted in (item.split(";")[0].strip().lower() for item in accept.split(",")):
+        if wanted in (_JSON_LINES, "application/*", "*/*", ""):
+            return _JSON_LINES
+        if wanted in (_CSV, "text/*"):
+            return _CSV
+    raise NotAcceptable(f"A link table is given as {_JSON_LINES} or {_CSV}.")
+
+
+def _json_lines(links: Iterator[tuple[int, str]]) -> Iterator[str]:
+    for batch in _batches(links):
+        yield "".join(f'{{"row":{row},"link_id":"{link_id}"}}\n' for row, link_id in batch)
+
+
+def _csv(links: Iterator[tuple[int, str]]) -> Iterator[str]:
+    yield "row,link_id\r\n"
+    for batch in _batches(links):
+        yield "".join(f"{row},{link_id}\r\n" for row, link_id in batch)
+
+
+def _batches(links: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    while batch := list(islice(links, _BATCH)):
+        yield batch

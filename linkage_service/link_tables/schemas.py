@@ -1,0 +1,47 @@
+"""Wire models of releases, link tables and disclosures."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from linkage_service.wire import Code, Input, Output, Timestamp
+
+Mode = Literal["blind", "matched"]
+
+
+class ReleaseDraft(Input):
+    """What a recipient asks for, and why."""
+
+    purpose: Annotated[Code, Field(description="Code of the agreement's purpose that this serves.")]
+    mode: Annotated[
+        Mode,
+        Field(
+            description="blind: every row gets a link id, so a provider does not learn which match; matched: only matched rows."
+        ),
+    ] = "blind"
+
+
+class Release(Output):
+    """A decision to let link tables go to one recipient."""
+
+    id: str
+    run: str
+    project: str
+    recipient: str
+    purpose: str
+    mode: Mode
+    columns: list[str]
+    state: Literal["released", "expired"]
+    delete_by: Timestamp
+    created_at: Timestamp
+
+
+class Disclosure(Output):
+    """One retrieval."""
+
+    id: str
+    release: str
+    recipient: str
+    provider: str
+    rows: int
+    at: Timestamp

@@ -1,0 +1,49 @@
+"""Brings the database to the schema of this release, and says whether it is there."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+import linkage_service.access.idempotency
+import linkage_service.agreements.tables
+import linkage_service.audit.tables
+import linkage_service.link_tables.tables
+import linkage_service.organisations.tables
+import linkage_service.projects.tables
+import linkage_service.runs.tables
+import linkage_service.uploads.tables  # noqa: F401 - each import registers its tables
+
+
+def config_for(engine: Engine) -> Config:
+    """Alembic's configuration for an engine, without a file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["engine"] = engine
+    return config
+
+
+def upgrade(engine: Engine) -> None:
+    """Runs every migration that is missing."""
+    command.upgrade(config_for(engine), "head")
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The revision that the database is at; None for an empty one."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_revision() -> str | None:
+    """The revision that this release needs."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the database has the schema of this release."""
+    return current_revision(engine) == newest_revision()

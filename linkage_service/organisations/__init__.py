@@ -1,0 +1,1 @@
+"""Organisations and their machine clients: who may call, and with which key."""

@@ -1,0 +1,268 @@
+"""HTTP of identity: tokens, organisations, registration, clients."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from linkage_ledger import events
+from linkage_service.access.actions import Action
+from linkage_service.access.decide import SERVICE
+from linkage_service.access.guard import PUBLIC, Created, Door, Gate, Operation, guard
+from linkage_service.access.tokens import check_assertion, claimed_client, public_key
+from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.log import Entry, entry
+from linkage_service.audit.unit import unit_of_work
+from linkage_service.errors import Unauthenticated
+from linkage_service.ids import new_id
+from linkage_service.organisations import schemas, service, tables
+from linkage_service.problems import responses
+from linkage_service.settings import Settings
+from linkage_service.wire import OrganisationPath, Page, PageQuery
+
+router = APIRouter(tags=["identity"])
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ClientPath = Annotated[str, Path(description="Id of the client.", pattern=r"^cli_[0-9a-z]{26}$")]
+
+
+class TokenRequest(BaseModel):
+    """RFC 6749 section 4.4 with a client assertion (RFC 7523 section 2.2)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grant_type: Annotated[str, Field(pattern="^client_credentials$")]
+    client_assertion_type: Annotated[str, Field(pattern=f"^{_ASSERTION_TYPE}$")]
+    client_assertion: Annotated[str, Field(min_length=16, max_length=8192)]
+
+
+@router.get(
+    "/.well-known/oauth-authorization-server", operation_id="get_metadata", summary="Where and how to get tokens",
+    dependencies=[PUBLIC],
+)  # fmt: skip
+def get_metadata(request: Request) -> schemas.Metadata:
+    """RFC 8414 metadata. `issuer` is the audience that client assertions must name."""
+    issuer = request.app.state.service.door.issuer()
+    return schemas.Metadata(
+        issuer=issuer,
+        token_endpoint=f"{issuer}/v1/oauth/token",
+        jwks_uri=f"{issuer}/v1/oauth/jwks",
+        grant_types_supported=["client_credentials"],
+        token_endpoint_auth_methods_supported=["private_key_jwt"],
+        token_endpoint_auth_signing_alg_values_supported=["Ed25519", "EdDSA", "ES256"],
+        response_types_supported=[],
+    )
+
+
+@router.get("/v1/oauth/jwks", operation_id="get_jwks", summary="Keys that sign access tokens", dependencies=[PUBLIC])
+def get_jwks(request: Request) -> schemas.JwkSet:
+    """The public keys of access tokens (RFC 7517)."""
+    door: Door = request.app.state.service.door
+    return schemas.JwkSet.model_validate(door.tokens.jwks)
+
+
+@router.post(
+    "/v1/oauth/token", operation_id="issue_token", summary="Get an access token", dependencies=[PUBLIC],
+    response_model=schemas.Token, responses=responses(401, 422),
+)  # fmt: skip
+def issue_token(request: Request, form: Annotated[TokenRequest, Form()], response: Response) -> schemas.Token:
+    """Exchanges a signed client assertion for an access token. An assertion works once."""
+    state = request.app.state.service
+    door: Door = state.door
+    settings: Settings = state.settings
+    response.headers["Cache-Control"] = "no-store"
+    now = door.clock()
+    with door.database.reading() as session:
+        client = tables.client(session, claimed_client(form.client_assertion) or "")
+    if client is None:
+        # Nobody registered is behind this, and anyone could send it: it is no leaf of a log that only grows.
+        raise Unauthenticated(
+            "The assertion does not come from a client that is registered here.", code="unknown_client"
+        )
+    key = public_key(client.jwk, pointer="")
+
+    def event(event_type: EventType, outcome: events.Outcome) -> Entry:
+        return entry(
+            now=now,
+            event_type=event_type,
+            actor=events.Actor("client", client.id, client.organisation),
+            authn=events.Authn("private_key_jwt", key_thumbprint=client.key_thumbprint),
+            resource=events.Resource("client", client.id),
+            action="issueToken",
+            outcome=outcome,
+            request_id=request.state.request_id,
+            source=request.client.host if request.client else "unknown",
+        )
+
+    try:
+        checked = check_assertion(
+            form.client_assertion, key=key, audience=door.issuer(), now=now, longest_s=settings.assertion_s
+        )
+        if client.status != "active":
+            raise Unauthenticated("This client's key was revoked.", code="revoked")
+        with unit_of_work(database=door.database, log=door.log, now=now) as unit:
+            service.use_assertion(unit, client=client, token_id=checked.token_id, expires_at=checked.expires_at)
+            unit.record(event(EventType.TOKEN_ISSUED, events.Outcome("success", "ok")))
+    except Unauthenticated as error:
+        with unit_of_work(database=door.database, log=door.log, now=now) as unit:
+            unit.record(event(EventType.TOKEN_REFUSED, events.Outcome("refused", error.instance_code)))
+        raise
+    token = door.tokens.issue(issuer=door.issuer(), client=client.id, token_id=new_id("tok", now), now=now)
+    return schemas.Token(access_token=token, token_type="Bearer", expires_in=door.tokens.life_s)  # noqa: S106 - RFC 6750
+
+
+@router.get("/v1/me", operation_id="get_me", summary="Who am I?", responses=responses(401))
+def get_me(gate: Annotated[Gate, guard(Action.BROWSE)]) -> schemas.Me:
+    """The client and the organisation behind the access token."""
+
+    def query(operation: Operation) -> schemas.Me:
+        operation.require(SERVICE)
+        client = tables.client(operation.session, operation.caller.client)
+        assert client is not None  # noqa: S101 - the guard has just found it
+        return schemas.Me(
+            client=schemas.Client.of(client),
+            organisation=schemas.Organisation.of(service.existing(operation.session, client.organisation)),
+        )
+
+    return gate.read(query)
+
+
+@router.post(
+    "/v1/organisations", operation_id="create_organisation", summary="Create an organisation", status_code=201,
+    response_model=schemas.Organisation, responses=responses(401, 403, 409, 422),
+)  # fmt: skip
+def create_organisation(
+    draft: schemas.OrganisationDraft, gate: Annotated[Gate, guard(Action.CREATE_ORGANISATION)]
+) -> Response:
+    """Creates an organisation; it becomes active when it registers its keys with an invitation."""
+
+    def use_case(operation: Operation) -> Created:
+        operation.require(SERVICE)
+        row = service.create(operation, name=draft.name)
+        return Created(schemas.Organisation.of(row), f"/v1/organisations/{row.id}")
+
+    return gate.change(use_case, status=201, body=draft)
+
+
+@router.get(
+    "/v1/organisations", operation_id="list_organisations", summary="List organisations", responses=responses(401, 422)
+)
+def list_organisations(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]) -> Page[schemas.Organisation]:
+    """Every organisation, by id: parties need names and keys of one another."""
+
+    def query(operation: Operation) -> Page[schemas.Organisation]:
+        operation.require(SERVICE)
+        rows = tables.organisations_page(operation.session, after=page.after, limit=page.limit + 1)
+        return page.page(rows, schemas.Organisation.of, lambda row: row.id)
+
+    return gate.read(query)
+
+
+@router.get(
+    "/v1/organisations/{organisation_id}", operation_id="get_organisation", summary="One organisation",
+    responses=responses(401, 404),
+)  # fmt: skip
+def get_organisation(
+    organisation_id: OrganisationPath, gate: Annotated[Gate, guard(Action.READ_ORGANISATION)]
+) -> schemas.Organisation:
+    """One organisation."""
+
+    def query(operation: Operation) -> schemas.Organisation:
+        row = service.existing(operation.session, organisation_id)
+        operation.require(service.resource_of(row))
+        return schemas.Organisation.of(row)
+
+    return gate.read(query)
+
+
+@router.post(
+    "/v1/organisations/{organisation_id}/invitations", operation_id="invite_organisation", status_code=201,
+    summary="Invite an organisation to register its keys", response_model=schemas.Invitation,
+    responses=responses(401, 403, 404, 409),
+)  # fmt: skip
+def invite_organisation(
+    organisation_id: OrganisationPath, request: Request, gate: Annotated[Gate, guard(Action.INVITE_ORGANISATION)]
+) -> Response:
+    """Gives a single-use token, shown this once; an earlier invitation of the organisation is withdrawn.
+
+    An Idempotency-Key has no effect here: a token is never kept, so a repeated request gives a new one.
+    """
+    days = request.app.state.service.settings.invitation_days
+
+    def use_case(operation: Operation) -> Created:
+        row = service.existing(operation.session, organisation_id)
+        operation.require(service.resource_of(row))
+        return Created(service.invite(operation, row=row, days=days), f"/v1/organisations/{row.id}")
+
+    gate.idempotency_key = None
+    return gate.change(use_case, status=201)
+
+
+@router.post(
+    "/v1/registrations", operation_id="register", summary="Register an invited organisation", status_code=201,
+    dependencies=[PUBLIC], response_model=schemas.Registration, responses=responses(404, 409, 422),
+)  # fmt: skip
+def register(draft: schemas.RegistrationDraft, request: Request, response: Response) -> schemas.Registration:
+    """Registers the organisation's signing key and its first client. The invitation authorises, and is used up."""
+    door: Door = request.app.state.service.door
+    with unit_of_work(database=door.database, log=door.log, now=door.clock()) as unit:
+        row, client = service.register(
+            unit,
+            draft=draft,
+            request_id=request.state.request_id,
+            source=request.client.host if request.client else "unknown",
+        )
+    response.headers["Linkage-Event"] = str(unit.sequence[-1])
+    return schemas.Registration(organisation=schemas.Organisation.of(row), client=schemas.Client.of(client))
+
+
+@router.post(
+    "/v1/organisations/{organisation_id}/clients", operation_id="add_client", summary="Register a further client",
+    status_code=201, response_model=schemas.Client, responses=responses(401, 403, 404, 409, 422),
+)  # fmt: skip
+def add_client(
+    organisation_id: OrganisationPath, draft: schemas.ClientDraft, gate: Annotated[Gate, guard(Action.MANAGE_CLIENTS)]
+) -> Response:
+    """Registers a further client of the caller's own organisation, for another machine or to rotate keys."""
+
+    def use_case(operation: Operation) -> Created:
+        row = service.existing(operation.session, organisation_id)
+        operation.require(service.resource_of(row))
+        client = service.add_client(operation, row=row, draft=draft)
+        return Created(schemas.Client.of(client), f"/v1/organisations/{row.id}/clients")
+
+    return gate.change(use_case, status=201, body=draft)
+
+
+@router.get(
+    "/v1/organisations/{organisation_id}/clients", operation_id="list_clients", summary="Clients of an organisation",
+    responses=responses(401, 403, 404, 422),
+)  # fmt: skip
+def list_clients(
+    organisation_id: OrganisationPath, page: PageQuery, gate: Annotated[Gate, guard(Action.MANAGE_CLIENTS)]
+) -> Page[schemas.Client]:
+    """Clients of the caller's own organisation, revoked ones included."""
+
+    def query(operation: Operation) -> Page[schemas.Client]:
+        row = service.existing(operation.session, organisation_id)
+        operation.require(service.resource_of(row))
+        rows = tables.clients_page(operation.session, organisation_id=row.id, after=page.after, limit=page.limit + 1)
+        return page.page(rows, schemas.Client.of, lambda client: client.id)
+
+    return gate.read(query)
+
+
+@router.delete(
+    "/v1/organisations/{organisation_id}/clients/{client_id}", operation_id="revoke_client", status_code=204,
+    summary="Revoke a client", responses=responses(401, 403, 404, 409),
+)  # fmt: skip
+def revoke_client(
+    organisation_id: OrganisationPath, client_id: ClientPath, gate: Annotated[Gate, guard(Action.MANAGE_CLIENTS)]
+) -> Response:
+    """Revokes a client at once: its tokens are refused from the next request on."""
+
+    def use_case(operation: Operation) -> None:
+        row = service.existing(operation.session, organisation_id)
+        operation.require(service.resource_of(row))
+        service.revoke_client(operation, row=row, client_id=client_id)
+
+    return gate.change(use_case, status=204)

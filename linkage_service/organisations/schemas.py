@@ -1,0 +1,126 @@
+"""Wire models of organisations, clients, registration and tokens."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from linkage_service.organisations import tables
+from linkage_service.wire import Base64Url, Input, Name, Output, Timestamp
+
+Role = Literal["administrator", "officer", "analyst", "signatory", "recipient"]
+PartnerRole = Literal["officer", "analyst", "signatory", "recipient"]
+Jwk = Annotated[
+    dict[str, Any], Field(description="Public JWK (RFC 7517): Ed25519, or P-256 where said so.", max_length=20)
+]
+
+
+class OrganisationDraft(Input):
+    """An organisation to create."""
+
+    name: Name
+
+
+class Organisation(Output):
+    """A legal body: provider, recipient, processor or the linkage unit."""
+
+    id: str
+    name: str
+    kind: Literal["linkage_unit", "partner"]
+    status: Literal["invited", "active", "suspended"]
+    signing_key: dict[str, str] | None
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, row: tables.Organisation) -> "Organisation":
+        """Renders a row."""
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)))
+
+
+class Invitation(Output):
+    """A single-use token with which an organisation registers its keys. It is shown once."""
+
+    token: str
+    organisation: str
+    expires_at: Timestamp
+
+
+class ClientDraft(Input):
+    """A machine client to register."""
+
+    name: Name
+    jwk: Jwk
+    roles: Annotated[list[PartnerRole], Field(min_length=1, max_length=4)]
+
+
+class Client(Output):
+    """A machine client."""
+
+    id: str
+    organisation: str
+    name: str
+    roles: list[Role]
+    key_thumbprint: str
+    status: Literal["active", "revoked"]
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, row: tables.Client) -> "Client":
+        """Renders a row."""
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)))
+
+
+class RegistrationDraft(Input):
+    """What an invited organisation sends to register its signing key and its first client."""
+
+    invitation: Annotated[str, Field(min_length=16, max_length=200)]
+    signing_key: Jwk
+    client: ClientDraft
+    signature: Annotated[
+        Base64Url,
+        Field(
+            description=(
+                'Ed25519 by the signing key over "linkage/registration/v1", a zero byte and the canonical JSON (RFC 8785) '
+                "of {invitation, signing_key, client}."
+            )
+        ),
+    ]
+
+
+class Registration(Output):
+    """What was registered."""
+
+    organisation: Organisation
+    client: Client
+
+
+class Me(Output):
+    """Who the caller is."""
+
+    client: Client
+    organisation: Organisation
+
+
+class Token(Output):
+    """RFC 6749 token answer."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class Metadata(Output):
+    """RFC 8414 authorization server metadata."""
+
+    issuer: str
+    token_endpoint: str
+    jwks_uri: str
+    grant_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+    token_endpoint_auth_signing_alg_values_supported: list[str]
+    response_types_supported: list[str]
+
+
+class JwkSet(Output):
+    """The keys that sign access tokens."""
+
+    keys: list[dict[str, Any]]

@@ -1,0 +1,289 @@
+"""Use cases of organisations and clients."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlmodel import Session
+
+from linkage_ledger import events
+from linkage_service.access.decide import Caller, Reference, Resource, organisation_entity
+from linkage_service.access.guard import Operation
+from linkage_service.access.tokens import PublicKey, public_key, token_digest
+from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.log import entry
+from linkage_service.audit.unit import UnitOfWork
+from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, Unauthenticated
+from linkage_service.ids import new_id
+from linkage_service.organisations import schemas, tables
+from linkage_service.wire import from_base64url
+
+_REGISTRATION_CONTEXT = b"linkage/registration/v1\0"
+_UNIT_ROLES = frozenset({"administrator", "officer"})
+_DATA_ROLES = frozenset({"analyst", "recipient"})
+
+
+def load_caller(session: Session, client_id: str) -> Caller | None:
+    """A client and its organisation as the policy sees them now."""
+    client = tables.client(session, client_id)
+    organisation = tables.organisation(session, client.organisation) if client else None
+    if client is None or organisation is None:
+        return None
+    return Caller(
+        client=client.id,
+        organisation=organisation.id,
+        organisation_kind=organisation.kind,
+        roles=frozenset(client.roles),
+        key_thumbprint=client.key_thumbprint,
+        revoked=client.status != "active",
+        suspended=organisation.status == "suspended",
+    )
+
+
+def resource_of(row: tables.Organisation) -> Resource:
+    """An organisation as something that is acted on."""
+    return Resource(
+        kind="organisation", entity=organisation_entity(row.id, kind=row.kind, suspended=row.status == "suspended")
+    )
+
+
+def existing(session: Session, organisation_id: str) -> tables.Organisation:
+    """One organisation.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    row = tables.organisation(session, organisation_id)
+    if row is None:
+        raise NotFound("There is no such organisation.")
+    return row
+
+
+def create(operation: Operation, *, name: str) -> tables.Organisation:
+    """Creates an organisation that has not registered its keys yet."""
+    row = _new_organisation(operation.session, name=name, kind="partner", status="invited", now=operation.now)
+    operation.record(EventType.ORGANISATION_CREATED, resource=events.Resource("organisation", row.id))
+    return row
+
+
+def invite(operation: Operation, *, row: tables.Organisation, days: int) -> schemas.Invitation:
+    """Makes an invitation; an earlier one of the same organisation is withdrawn."""
+    if row.status != "invited":
+        raise Conflict("This organisation has registered already. Its signatory can add clients.")
+    token = secrets.token_urlsafe(32)
+    expires_at = operation.now + timedelta(days=days)
+    tables.delete_invitations(operation.session, row.id)
+    operation.session.add(
+        tables.Invitation(token_digest=token_digest(token), organisation=row.id, expires_at=expires_at)
+    )
+    operation.record(EventType.ORGANISATION_INVITED, resource=events.Resource("organisation", row.id))
+    return schemas.Invitation(token=token, organisation=row.id, expires_at=expires_at)
+
+
+def add_client(operation: Operation, *, row: tables.Organisation, draft: schemas.ClientDraft) -> tables.Client:
+    """Registers a further client of the caller's organisation."""
+    _check_roles(row, draft.roles)
+    key = public_key(draft.jwk, pointer="/jwk")
+    client = _new_client(operation.session, row, name=draft.name, key=key, roles=draft.roles, now=operation.now)
+    operation.record(EventType.CLIENT_ADDED, resource=events.Resource("client", client.id))
+    return client
+
+
+def revoke_client(operation: Operation, *, row: tables.Organisation, client_id: str) -> None:
+    """Revokes a client; its tokens stop working with the next request."""
+    client = tables.client(operation.session, client_id)
+    if client is None or client.organisation != row.id:
+        raise NotFound("There is no such client in this organisation.")
+    if client.id == operation.caller.client:
+        raise Conflict("A client cannot revoke itself: use another one, so that the organisation is not locked out.")
+    client.status = "revoked"
+    operation.session.add(client)
+    operation.record(EventType.CLIENT_REVOKED, resource=events.Resource("client", client.id))
+
+
+def register(
+    unit: UnitOfWork, *, draft: schemas.RegistrationDraft, request_id: str, source: str
+) -> tuple[tables.Organisation, tables.Client]:
+    """Registers an invited organisation's signing key and first client; the invitation is used up.
+
+    Raises:
+        NotFound: the invitation is unknown, used or expired.
+        Invalid: a key or the signature is wrong.
+    """
+    session = unit.session
+    invitation = tables.invitation(session, token_digest(draft.invitation))
+    if invitation is None or invitation.expires_at <= unit.now:
+        raise NotFound(
+            "This invitation is not valid: it was used, withdrawn, or has expired. Ask the linkage unit for a new one."
+        )
+    row = existing(session, invitation.organisation)
+    signing_key = public_key(draft.signing_key, pointer="/signing_key", ed25519_only=True)
+    client_key = public_key(draft.client.jwk, pointer="/client/jwk")
+    if signing_key.thumbprint == client_key.thumbprint:
+        raise _wrong(
+            "/client/jwk", "same_key", "The client needs a key of its own: the signing key signs agreements only."
+        )
+    _check_roles(row, draft.client.roles)
+    _check_registration_signature(draft, signing_key)
+    row.signing_key = signing_key.members
+    row.signing_key_thumbprint = signing_key.thumbprint
+    row.status = "active"
+    session.add(row)
+    client = _new_client(session, row, name=draft.client.name, key=client_key, roles=draft.client.roles, now=unit.now)
+    tables.delete_invitations(session, row.id)
+    unit.record(
+        entry(
+            now=unit.now,
+            event_type=EventType.ORGANISATION_REGISTERED,
+            actor=events.Actor("client", client.id, row.id),
+            authn=events.Authn("invitation", key_thumbprint=signing_key.thumbprint),
+            resource=events.Resource("organisation", row.id),
+            action="register",
+            outcome=events.Outcome("success", "ok"),
+            request_id=request_id,
+            source=source,
+        )
+    )
+    return row, client
+
+
+def found_unit(
+    unit: UnitOfWork, *, name: str, clients: Sequence[tuple[str, PublicKey, str]]
+) -> tuple[tables.Organisation, list[tables.Client]]:
+    """Creates the linkage unit with its first clients, when a service is initialised.
+
+    Args:
+        unit: the transaction.
+        name: the linkage unit's name.
+        clients: name, public key and role of each.
+    """
+    if tables.linkage_unit(unit.session) is not None:
+        raise Conflict("This service was initialised already. Start it with `linkage-service serve`.")
+    row = _new_organisation(unit.session, name=name, kind="linkage_unit", status="active", now=unit.now)
+    made = [
+        _new_client(unit.session, row, name=client, key=key, roles=[role], now=unit.now)
+        for client, key, role in clients
+    ]
+    unit.record(
+        entry(
+            now=unit.now,
+            event_type=EventType.SERVICE_INITIALISED,
+            actor=events.Actor("system", "linkage-service", row.id),
+            resource=events.Resource("organisation", row.id),
+            action="initialise",
+            outcome=events.Outcome("success", "ok"),
+            counts={"clients": len(made)},
+            request_id="init",
+            source="command line",
+        )
+    )
+    return row, made
+
+
+def use_assertion(unit: UnitOfWork, *, client: tables.Client, token_id: str, expires_at: datetime) -> None:
+    """Remembers an assertion, so that it works once.
+
+    Raises:
+        Unauthenticated: it was used before.
+    """
+    digest = token_digest(token_id)
+    if tables.assertion_was_used(unit.session, client_id=client.id, token_id_digest=digest):
+        raise Unauthenticated(
+            "This assertion was used before. Each request for a token needs a new one with a new jti.",
+            code="assertion_replayed",
+        )
+    tables.forget_assertions(unit.session, before=unit.now - timedelta(hours=1))
+    unit.session.add(tables.UsedAssertion(client=client.id, token_id_digest=digest, expires_at=expires_at))
+
+
+def verify_signature(key: dict[str, str], *, signature: str, message: bytes, pointer: str) -> None:
+    """Checks an organisation's Ed25519 signature.
+
+    Raises:
+        Invalid: it does not verify.
+    """
+    raw = from_base64url(signature, pointer=pointer)
+    try:
+        public = Ed25519PublicKey.from_public_bytes(from_base64url(key["x"], pointer=pointer))
+        public.verify(raw, message)
+    except (InvalidSignature, ValueError) as error:
+        raise _wrong(
+            pointer, "bad_signature", "The signature does not verify with the organisation's registered signing key."
+        ) from error
+
+
+def _check_registration_signature(draft: schemas.RegistrationDraft, key: PublicKey) -> None:
+    signed: dict[str, Any] = {
+        "invitation": draft.invitation,
+        "signing_key": draft.signing_key,
+        "client": draft.client.model_dump(mode="json"),
+    }
+    try:
+        message = _REGISTRATION_CONTEXT + rfc8785.dumps(signed)
+    except rfc8785.CanonicalizationError as error:
+        raise _wrong(
+            "/signing_key", "not_canonical", "The keys hold values that have no canonical JSON form."
+        ) from error
+    verify_signature(key.members, signature=draft.signature, message=message, pointer="/signature")
+
+
+def _check_roles(row: tables.Organisation, roles: Sequence[str]) -> None:
+    # Separation of duties: whoever administers or oversees the service reads no link table.
+    if _UNIT_ROLES & set(roles) and _DATA_ROLES & set(roles):
+        raise _wrong(
+            "/roles", "duties_not_separate", "An officer's client cannot also be an analyst's or a recipient's."
+        )
+    if row.kind == "linkage_unit" and _DATA_ROLES & set(roles):
+        raise _wrong(
+            "/roles", "duties_not_separate", "A client of the linkage unit cannot be an analyst's or a recipient's."
+        )
+
+
+def _new_organisation(session: Session, *, name: str, kind: str, status: str, now: datetime) -> tables.Organisation:
+    if tables.organisation_named(session, name) is not None:
+        raise Conflict("An organisation of this name exists already.")
+    row = tables.Organisation(
+        id=new_id("org", now),
+        name=name,
+        kind=kind,
+        status=status,
+        signing_key=None,
+        signing_key_thumbprint=None,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _new_client(
+    session: Session, row: tables.Organisation, *, name: str, key: PublicKey, roles: Sequence[str], now: datetime
+) -> tables.Client:
+    if tables.client_with_key(session, key.thumbprint) is not None:
+        raise Conflict("This key is registered already. Each client needs a key of its own.")
+    client = tables.Client(
+        id=new_id("cli", now),
+        organisation=row.id,
+        name=name,
+        roles=sorted(set(roles)),
+        jwk=key.members,
+        key_thumbprint=key.thumbprint,
+        status="active",
+        created_at=now,
+    )
+    session.add(client)
+    session.flush()
+    return client
+
+
+def _wrong(pointer: str, code: str, detail: str) -> Invalid:
+    return Invalid(detail, errors=[FieldError(pointer, code, detail)])
+
+
+def organisation_reference(organisation_id: str) -> Reference:
+    """An organisation as the policy refers to it."""
+    return Reference("Organisation", organisation_id)

@@ -1,0 +1,121 @@
+"""Organisations, clients, invitations and used assertions, with every query on them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import JSON, Column, delete
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from linkage_service.database import UtcDateTime
+
+
+class Organisation(SQLModel, table=True):
+    """A legal body."""
+
+    __tablename__ = "organisation"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    kind: str
+    status: str
+    signing_key: dict[str, str] | None = Field(sa_column=Column(JSON, nullable=True))
+    signing_key_thumbprint: str | None
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Client(SQLModel, table=True):
+    """A machine of an organisation, known by its public key."""
+
+    __tablename__ = "client"
+
+    id: str = Field(primary_key=True)
+    organisation: str = Field(foreign_key="organisation.id", index=True)
+    name: str
+    roles: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    jwk: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    key_thumbprint: str = Field(unique=True)
+    status: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Invitation(SQLModel, table=True):
+    """A single-use right to register an organisation's keys; only the digest of its token is kept."""
+
+    __tablename__ = "invitation"
+
+    token_digest: str = Field(primary_key=True)
+    organisation: str = Field(foreign_key="organisation.id", index=True)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class UsedAssertion(SQLModel, table=True):
+    """A client assertion that was used, kept until it would expire anyway."""
+
+    __tablename__ = "used_assertion"
+
+    client: str = Field(primary_key=True)
+    token_id_digest: str = Field(primary_key=True)
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+def organisation(session: Session, organisation_id: str) -> Organisation | None:
+    """One organisation."""
+    return session.get(Organisation, organisation_id)
+
+
+def organisation_named(session: Session, name: str) -> Organisation | None:
+    """One organisation by its exact name."""
+    return session.exec(select(Organisation).where(Organisation.name == name)).first()
+
+
+def linkage_unit(session: Session) -> Organisation | None:
+    """The organisation that runs the service."""
+    return session.exec(select(Organisation).where(Organisation.kind == "linkage_unit")).first()
+
+
+def organisations(session: Session, ids: Sequence[str]) -> dict[str, Organisation]:
+    """Organisations by id; those that do not exist are absent."""
+    found = session.exec(select(Organisation).where(col(Organisation.id).in_(list(ids))))
+    return {item.id: item for item in found}
+
+
+def organisations_page(session: Session, *, after: str, limit: int) -> Sequence[Organisation]:
+    """Organisations by id, oldest first."""
+    query = select(Organisation).where(Organisation.id > after).order_by(col(Organisation.id)).limit(limit)
+    return session.exec(query).all()
+
+
+def client(session: Session, client_id: str) -> Client | None:
+    """One client."""
+    return session.get(Client, client_id)
+
+
+def client_with_key(session: Session, thumbprint: str) -> Client | None:
+    """The client that has this key."""
+    return session.exec(select(Client).where(Client.key_thumbprint == thumbprint)).first()
+
+
+def clients_page(session: Session, *, organisation_id: str, after: str, limit: int) -> Sequence[Client]:
+    """Clients of one organisation by id, oldest first."""
+    query = select(Client).where(Client.organisation == organisation_id, Client.id > after)
+    return session.exec(query.order_by(col(Client.id)).limit(limit)).all()
+
+
+def invitation(session: Session, token_digest: str) -> Invitation | None:
+    """The invitation with this token."""
+    return session.get(Invitation, token_digest)
+
+
+def delete_invitations(session: Session, organisation_id: str) -> None:
+    """Withdraws every invitation of an organisation."""
+    session.execute(delete(Invitation).where(col(Invitation.organisation) == organisation_id))
+
+
+def assertion_was_used(session: Session, *, client_id: str, token_id_digest: str) -> bool:
+    """Whether a client already used this assertion."""
+    return session.get(UsedAssertion, (client_id, token_id_digest)) is not None
+
+
+def forget_assertions(session: Session, *, before: datetime) -> None:
+    """Forgets used assertions that have expired."""
+    session.execute(delete(UsedAssertion).where(col(UsedAssertion.expires_at) < before))

@@ -1,0 +1,161 @@
+"""The one map from errors to RFC 9457 problem documents. Nothing that a caller sent is ever sent back."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from linkage_service.errors import FieldError, Invalid, LinkageError, Refused, Unauthenticated
+
+MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger(__name__)
+_DECLARED = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_-]{0,40}")
+_OAUTH_ERRORS = {401: "invalid_client", 400: "invalid_request", 422: "invalid_request"}
+
+
+class ProblemField(BaseModel):
+    """One thing wrong with the request."""
+
+    model_config = ConfigDict(title="ProblemField")
+
+    pointer: Annotated[str, Field(description="RFC 6901 pointer into the body, or /query/…, /path/…, /header/….")]
+    code: Annotated[str, Field(description="Stable machine word.")]
+    detail: Annotated[str, Field(description="What is wrong, for a person.")]
+
+
+class ProblemElement(BaseModel):
+    """One element of the agreement that refuses."""
+
+    element: Annotated[str, Field(description="Which of the nine elements of the agreement.")]
+    policy: Annotated[str, Field(description="Id of the policy that fired.")]
+    reason: Annotated[str, Field(description="Why, in words.")]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: Annotated[str, Field(description="URI of the kind of problem.")]
+    title: Annotated[str, Field(description="The kind of problem, for a person.")]
+    status: Annotated[int, Field(description="HTTP status.")]
+    detail: Annotated[str, Field(description="What happened, what it means, what to do next.")]
+    code: Annotated[str, Field(description="Stable machine word for this problem.")]
+    request_id: Annotated[str, Field(description="Quote it to the operator.")]
+    errors: Annotated[list[ProblemField] | None, Field(description="What is wrong with the request, part by part.")] = (
+        None
+    )
+    agreement: Annotated[str | None, Field(description="Reference of the agreement that refuses.")] = None
+    elements: Annotated[list[ProblemElement] | None, Field(description="Elements of the agreement that refuse.")] = None
+    error: Annotated[str | None, Field(description="RFC 6749 error word, at the token endpoint.")] = None
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problem answers of a route, for OpenAPI."""
+    return {
+        status: {
+            "model": Problem,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def problem_of(error: LinkageError, *, request_id: str) -> Problem:
+    """The problem document of an error."""
+    refused = error if isinstance(error, Refused) else None
+    return Problem(
+        type=f"urn:linkage:problem:{error.instance_code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.instance_code,
+        request_id=request_id,
+        errors=[ProblemField(pointer=e.pointer, code=e.code, detail=e.detail) for e in error.errors] or None,
+        agreement=refused.agreement if refused else None,
+        elements=[ProblemElement(element=e.element, policy=e.policy, reason=e.reason) for e in refused.elements]
+        if refused and refused.elements
+        else None,
+    )
+
+
+def render(error: LinkageError, request: Request) -> JSONResponse:
+    """An error as a response."""
+    problem = problem_of(error, request_id=getattr(request.state, "request_id", "unknown"))
+    if request.url.path.endswith("/oauth/token"):
+        problem.error = _OAUTH_ERRORS.get(error.status, "invalid_request")
+    headers = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = f'Bearer error="{error.instance_code}"'
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "2"
+    return JSONResponse(
+        problem.model_dump(exclude_none=True), status_code=error.status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers, so that every error of every route has the one shape."""
+
+    @app.exception_handler(LinkageError)
+    async def _linkage(request: Request, error: LinkageError) -> JSONResponse:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("request_failed", code=error.instance_code, request_id=request.state.request_id)
+        return render(error, request)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        # The library's own answer repeats the input, which may be an identifier that was sent by mistake.
+        fields = [
+            FieldError(pointer=_pointer(item), code=str(item["type"]), detail=_words(item)) for item in error.errors()
+        ]
+        return render(
+            Invalid("Some parts of the request are missing or wrong; each is named in errors.", errors=fields), request
+        )
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        known = _http_error(error.status_code, phrase)
+        response = render(known, request)
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _http_error(status: int, phrase: str) -> LinkageError:
+    made = LinkageError(
+        f"{phrase}. See /openapi.json for the addresses and methods of this service.",
+        code=phrase.lower().replace(" ", "_"),
+    )
+    made.status = status  # type: ignore[misc]  # of this instance: the framework's own errors have no class of ours
+    made.title = phrase  # type: ignore[misc]
+    return made
+
+
+def _pointer(item: dict[str, Any]) -> str:
+    # A name that the caller made up must not come back: it could be an identifier that was sent by mistake.
+    location = item["loc"][:-1] if item["type"] == "extra_forbidden" else item["loc"]
+    where, *rest = (str(part) if _DECLARED.fullmatch(str(part)) else "*" for part in location or ("body",))
+    return "/" + "/".join(rest if where == "body" else [where, *rest])
+
+
+def _words(item: dict[str, Any]) -> str:
+    kind = str(item["type"])
+    context = item.get("ctx") or {}
+    limits = {
+        name: context[name]
+        for name in ("min_length", "max_length", "ge", "gt", "le", "lt", "pattern", "expected")
+        if name in context
+    }
+    words = {
+        "missing": "This is required.",
+        "extra_forbidden": "This is not a known field.",
+        "json_invalid": "The body is not valid JSON.",
+        "value_error": str(context.get("error", "This value is not allowed.")),
+    }.get(kind, f"This must be of another form ({kind}).")
+    return f"{words} Limits: {limits}." if limits else words

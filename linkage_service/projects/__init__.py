@@ -1,0 +1,1 @@
+"""Projects: one linkage round under one agreement version."""

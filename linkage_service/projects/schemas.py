@@ -1,0 +1,52 @@
+"""Wire models of projects."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from linkage_service.wire import AgreementId, Code, Input, Name, Output, Timestamp
+
+
+class ProjectDraft(Input):
+    """A project to open."""
+
+    agreement: AgreementId
+    name: Name
+    purpose: Annotated[Code, Field(description="Code of one of the agreement's purposes.")]
+    linkage_schema: Annotated[
+        dict[str, Any],
+        Field(
+            description="clkhash linkage schema, version 3; its canonical digest must be the one the agreement names."
+        ),
+    ]
+
+
+class AgreementVersionRef(Output):
+    """The agreement version that governs a project."""
+
+    id: str
+    reference: str
+    version: int
+    digest: str
+
+
+class Project(Output):
+    """One linkage round."""
+
+    id: str
+    name: str
+    agreement: AgreementVersionRef
+    purpose: str
+    state: Literal["open", "closed"]
+    linkage_schema_sha256: str
+    bits: int
+    providers: list[str]
+    recipients: list[str]
+    key_epoch: int
+    created_at: Timestamp
+
+
+class ProjectDetail(Project):
+    """A project with its linkage schema: what every provider encodes by."""
+
+    linkage_schema: dict[str, Any]

@@ -1,0 +1,202 @@
+"""Use cases of projects, and the project as the policy sees it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import rfc8785
+from sqlmodel import Session
+
+from linkage_ledger import events
+from linkage_service.access.decide import Entity, Reference, Resource
+from linkage_service.access.guard import Operation
+from linkage_service.agreements.service import InForce, in_force
+from linkage_service.audit.catalogue import EventType
+from linkage_service.errors import FieldError, Invalid, NotFound
+from linkage_service.ids import new_id
+from linkage_service.organisations.service import organisation_reference
+from linkage_service.projects import schemas, tables
+
+_SMALLEST_BITS, _LARGEST_BITS, _WORD_BITS = 256, 4096, 64
+_FORMAT_VERSIONS = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """A project with the agreement version that governs it."""
+
+    row: tables.Project
+    agreement: InForce
+
+    def entity(self) -> Entity:
+        """The project as the policy sees it."""
+        return Entity(
+            Reference("Project", self.row.id),
+            {
+                "agreement": Reference("Agreement", self.row.agreement),
+                "state": self.row.state,
+                "purpose": self.row.purpose,
+                "providers": frozenset(map(organisation_reference, self.providers)),
+            },
+            parents=(Reference("Agreement", self.row.agreement),),
+        )
+
+    @property
+    def providers(self) -> list[str]:
+        """The organisations that upload."""
+        return self.agreement.document.organisations("provider")
+
+    def resource(self, now: datetime) -> Resource:
+        """The project as something that is acted on."""
+        return self.beneath(kind="project", entity=self.entity(), now=now)
+
+    def beneath(self, *, kind: str, entity: Entity, now: datetime) -> Resource:
+        """Something that belongs to the project (an upload, a run, a release) as something that is acted on."""
+        return Resource(
+            kind=kind,
+            entity=entity,
+            related=(self.entity(), self.agreement.entity(now)),
+            visible_to=self.agreement.parties,
+            agreement=self.agreement.reference,
+            project=self.row.id,
+        )
+
+
+def governed(session: Session, project_id: str) -> Governed:
+    """A project under its agreement version.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = tables.project(session, project_id)
+    if row is None:
+        raise NotFound("There is no such project, or it is not yours to see.")
+    return Governed(row=row, agreement=in_force(session, row.agreement, version=row.agreement_version))
+
+
+def open_project(operation: Operation, *, agreement: InForce, draft: schemas.ProjectDraft) -> Governed:
+    """Opens a project under the agreement's present version.
+
+    Raises:
+        Invalid: the linkage schema is not the one that the parties signed.
+    """
+    text, digest = canonical(draft.linkage_schema, pointer="/linkage_schema")
+    if digest != agreement.document.data.linkage_schema_sha256:
+        raise _wrong(
+            "/linkage_schema",
+            "other_schema",
+            "This is not the linkage schema that the parties signed: its digest differs from the agreement's element 3.",
+        )
+    bits = encoding_bits(draft.linkage_schema)
+    row = tables.Project(
+        id=new_id("prj", operation.now),
+        name=draft.name,
+        agreement=agreement.row.id,
+        agreement_version=agreement.version.version,
+        purpose=draft.purpose,
+        state="open",
+        linkage_schema=text,
+        linkage_schema_sha256=digest,
+        bits=bits,
+        key_epoch=1,
+        created_at=operation.now,
+    )
+    operation.session.add(row)
+    opened = Governed(row=row, agreement=agreement)
+    operation.record(
+        EventType.PROJECT_OPENED,
+        resource=events.Resource("project", row.id),
+        under=opened.resource(operation.now),
+        purpose=draft.purpose,
+    )
+    return opened
+
+
+def canonical(document: Mapping[str, Any], *, pointer: str) -> tuple[str, str]:
+    """Canonical JSON (RFC 8785) of a document and its SHA-256, hex.
+
+    Raises:
+        Invalid: it has no canonical form.
+    """
+    try:
+        encoded = rfc8785.dumps(dict(document))
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        raise _wrong(pointer, "not_canonical", "The document holds a value that has no canonical JSON form.") from error
+    return encoded.decode(), hashlib.sha256(encoded).hexdigest()
+
+
+def encoding_bits(schema: Mapping[str, Any]) -> int:
+    """Length in bits of the encodings that a clkhash linkage schema makes, after its xor folds.
+
+    The service reads no more of a schema than this: it never encodes.
+
+    Raises:
+        Invalid: the schema has no usable length.
+    """
+    config = schema.get("clkConfig")
+    if schema.get("version") not in _FORMAT_VERSIONS or not isinstance(config, Mapping):
+        raise _wrong(
+            "/linkage_schema", "not_a_schema", "This is not a clkhash linkage schema: version or clkConfig is missing."
+        )
+    length, folds = config.get("l"), config.get("xor_folds", config.get("xorFolds", 0))
+    # clkhash's `l` is the length after folding: the filter starts out 2^folds times as long.
+    if type(length) is not int or type(folds) is not int:
+        raise _wrong("/linkage_schema/clkConfig/l", "not_a_length", "The filter length must be a whole number.")
+    if not _SMALLEST_BITS <= length <= _LARGEST_BITS or length % _WORD_BITS:
+        raise _wrong(
+            "/linkage_schema/clkConfig/l",
+            "unsupported_length",
+            f"The matching engine takes lengths of {_SMALLEST_BITS} to {_LARGEST_BITS} bits in multiples of {_WORD_BITS}.",
+        )
+    return length
+
+
+def hashed_fields(schema: Mapping[str, Any]) -> list[str]:
+    """Identifiers of the features that a linkage schema hashes; derived ones count as what they are derived from."""
+    features = schema.get("features")
+    if not isinstance(features, list):
+        return []
+    return [
+        str(feature.get("identifier"))
+        for feature in features
+        if isinstance(feature, Mapping) and not feature.get("ignored")
+    ]
+
+
+def render(project: Governed) -> schemas.Project:
+    """A project for the wire."""
+    return schemas.Project(**_common(project))
+
+
+def render_detail(project: Governed) -> schemas.ProjectDetail:
+    """A project with its linkage schema for the wire."""
+    return schemas.ProjectDetail(**_common(project), linkage_schema=json.loads(project.row.linkage_schema))
+
+
+def _common(project: Governed) -> dict[str, Any]:
+    row, agreement = project.row, project.agreement
+    return {
+        "id": row.id,
+        "name": row.name,
+        "agreement": schemas.AgreementVersionRef(
+            id=agreement.row.id,
+            reference=agreement.row.reference,
+            version=agreement.version.version,
+            digest=agreement.version.digest,
+        ),
+        "purpose": row.purpose,
+        "state": row.state,
+        "linkage_schema_sha256": row.linkage_schema_sha256,
+        "bits": row.bits,
+        "providers": project.providers,
+        "recipients": agreement.document.organisations("recipient"),
+        "key_epoch": row.key_epoch,
+        "created_at": row.created_at,
+    }
+
+
+def _wrong(pointer: str, code: str, detail: str) -> Invalid:
+    return Invalid(detail, errors=[FieldError(pointer, code, detail)])

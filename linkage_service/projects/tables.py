@@ -1,0 +1,51 @@
+"""Projects and their providers, with every query on them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from linkage_service.agreements.tables import AgreementParty
+from linkage_service.database import UtcDateTime
+
+
+class Project(SQLModel, table=True):
+    """One linkage round under one agreement version."""
+
+    __tablename__ = "project"
+
+    id: str = Field(primary_key=True)
+    name: str
+    agreement: str = Field(foreign_key="agreement.id", index=True)
+    agreement_version: int
+    purpose: str
+    state: str
+    linkage_schema: str
+    linkage_schema_sha256: str
+    bits: int
+    key_epoch: int
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+def project(session: Session, project_id: str) -> Project | None:
+    """One project."""
+    return session.get(Project, project_id)
+
+
+def projects_page(session: Session, *, organisation: str | None, after: str, limit: int) -> Sequence[Project]:
+    """Projects by id, oldest first.
+
+    Args:
+        session: a transaction.
+        organisation: only those under an agreement version that names this party; None for all.
+        after: ids above this one.
+        limit: at most so many.
+    """
+    query = select(Project).where(Project.id > after)
+    if organisation is not None:
+        query = query.where(
+            AgreementParty.agreement == Project.agreement,
+            AgreementParty.version == Project.agreement_version,
+            AgreementParty.organisation == organisation,
+        )
+    return session.exec(query.order_by(col(Project.id)).limit(limit)).all()

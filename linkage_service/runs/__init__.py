@@ -1,0 +1,1 @@
+"""Runs: one execution of the matcher on a project's uploads."""

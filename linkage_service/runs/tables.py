@@ -1,0 +1,126 @@
+"""Runs and the uploads they match, with every query on them, the workers' queue included."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, LargeBinary, and_, or_, update
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from linkage_service.database import BigInt, UtcDateTime
+
+
+class Run(SQLModel, table=True):
+    """One execution of the matcher. The row is also the queue: a worker holds it by a lease."""
+
+    __tablename__ = "run"
+
+    id: str = Field(primary_key=True)
+    project: str = Field(foreign_key="project.id", index=True)
+    state: str = Field(index=True)
+    threshold: float
+    attempt: int
+    worker: str | None
+    lease_expires_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
+    phase: str
+    done: int = Field(sa_type=BigInt)
+    total: int = Field(sa_type=BigInt)
+    error_code: str | None
+    error_detail: str | None
+    groups: int | None
+    seconds: float | None
+    patterns: list[dict[str, Any]] | None = Field(sa_column=Column(JSON, nullable=True))
+    data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    started_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
+    finished_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
+
+
+class RunUpload(SQLModel, table=True):
+    """An upload in a run, in the order in which the matcher takes them."""
+
+    __tablename__ = "run_upload"
+
+    run: str = Field(primary_key=True, foreign_key="run.id")
+    position: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    upload: str = Field(foreign_key="upload.id")
+    organisation: str = Field(foreign_key="organisation.id")
+    count: int
+
+
+def run(session: Session, run_id: str) -> Run | None:
+    """One run."""
+    return session.get(Run, run_id)
+
+
+def uploads_of(session: Session, run_id: str) -> Sequence[RunUpload]:
+    """The uploads of a run in order."""
+    return session.exec(select(RunUpload).where(RunUpload.run == run_id).order_by(col(RunUpload.position))).all()
+
+
+def upload_of(session: Session, run_id: str, organisation: str) -> RunUpload | None:
+    """The upload that an organisation has in a run."""
+    return session.exec(
+        select(RunUpload).where(RunUpload.run == run_id, RunUpload.organisation == organisation)
+    ).first()
+
+
+def runs_page(session: Session, *, project_id: str, after: str, limit: int) -> Sequence[Run]:
+    """Runs of a project by id, oldest first."""
+    query = select(Run).where(Run.project == project_id, Run.id > after)
+    return session.exec(query.order_by(col(Run.id)).limit(limit)).all()
+
+
+def _claimable(now: datetime) -> Any:
+    return or_(col(Run.state) == "queued", and_(col(Run.state) == "running", col(Run.lease_expires_at) < now))
+
+
+def is_work_waiting(session: Session, *, now: datetime) -> bool:
+    """Whether a run is queued, or held by a worker that has fallen silent."""
+    return session.exec(select(Run.id).where(_claimable(now)).limit(1)).first() is not None
+
+
+def claim(session: Session, *, worker: str, now: datetime, lease_expires_at: datetime) -> str | None:
+    """Gives the oldest waiting run to a worker, in one statement that two workers cannot both win."""
+    oldest = (
+        select(Run.id).where(_claimable(now)).order_by(col(Run.created_at)).limit(1).with_for_update(skip_locked=True)
+    )
+    statement = (
+        update(Run)
+        .where(col(Run.id) == oldest.scalar_subquery())
+        .values(
+            state="running",
+            attempt=Run.attempt + 1,
+            worker=worker,
+            lease_expires_at=lease_expires_at,
+            phase="load",
+            done=0,
+            total=0,
+        )
+        .returning(col(Run.id))
+        .execution_options(synchronize_session=False)
+    )
+    return session.execute(statement).scalar()
+
+
+def renew(
+    session: Session,
+    *,
+    run_id: str,
+    worker: str,
+    attempt: int,
+    lease_expires_at: datetime,
+    progress: tuple[str, int, int],
+) -> bool:
+    """Extends a worker's lease and notes its progress; False when the run is no longer the worker's."""
+    phase, done, total = progress
+    statement = (
+        update(Run)
+        .where(
+            col(Run.id) == run_id, col(Run.state) == "running", col(Run.worker) == worker, col(Run.attempt) == attempt
+        )
+        .values(lease_expires_at=lease_expires_at, phase=phase, done=done, total=total)
+        .returning(col(Run.id))
+        .execution_options(synchronize_session=False)
+    )
+    return session.execute(statement).scalar() is not None

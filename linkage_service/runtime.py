@@ -1,0 +1,65 @@
+"""Everything a running service is made of, built once from its settings and handed down."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from linkage_service import service_keys
+from linkage_service.access.decide import Policy
+from linkage_service.access.guard import Door
+from linkage_service.access.tokens import TokenAuthority
+from linkage_service.audit.log import Log
+from linkage_service.clock import Clock, utc_now
+from linkage_service.database import Database
+from linkage_service.organisations.service import load_caller
+from linkage_service.service_keys import ServiceKeys
+from linkage_service.settings import Settings
+from linkage_service.storage import BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The parts of one process of the service."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    log: Log
+    keys: ServiceKeys = field(repr=False)
+    blobs: BlobStore = field(repr=False)
+    door: Door
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self.database.close()
+
+
+def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], str] | None = None) -> Runtime:
+    """Opens database, keys and blob store.
+
+    Raises:
+        LinkageError: keys or storage cannot be used.
+    """
+    keys = service_keys.load(settings.resolved_keys_dir)
+    database = Database(settings.resolved_database_url)
+    log = Log(key=keys.log, clock=clock)
+    configured = settings.key_encryption_key
+    storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
+    door = Door(
+        database=database,
+        log=log,
+        policy=Policy(),
+        tokens=TokenAuthority(key=keys.token, life_s=settings.access_token_s),
+        clock=clock,
+        load_caller=load_caller,
+        issuer=issuer or (lambda: settings.issuer or "http://127.0.0.1"),
+    )
+    return Runtime(
+        settings=settings,
+        clock=clock,
+        database=database,
+        log=log,
+        keys=keys,
+        blobs=BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[storage_key]),
+        door=door,
+    )

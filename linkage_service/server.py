@@ -1,0 +1,207 @@
+"""Processes: the web server with its embedded worker, and the worker alone. Both end cleanly on a signal."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from linkage_service.app import create_app
+from linkage_service.errors import LinkageError
+from linkage_service.logs import configure
+from linkage_service.migrate import is_current
+from linkage_service.runtime import Runtime, build
+from linkage_service.settings import Settings
+from linkage_service.worker import Worker
+
+_log = structlog.get_logger(__name__)
+_HEADER_BYTES_MAX = 32 * 1024
+_WORKER_STOPS_IN_S = 20
+
+
+class NotReady(LinkageError):
+    """The service cannot start as things are."""
+
+    code = "not_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How to serve.
+
+    Attributes:
+        host: address to listen on.
+        port: 0 for a free one.
+        ready_file: where to write `{"url", "pid"}` once connections are accepted.
+        embedded_worker: whether a worker process runs beside.
+        exit_with_parent: whether to stop when standard input ends.
+    """
+
+    host: str
+    port: int
+    ready_file: Path | None
+    embedded_worker: bool
+    exit_with_parent: bool
+
+
+def serve_until_stopped(settings: Settings, serving: Serving) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        NotReady: the database is of another release, or the address is taken.
+    """
+    configure(level=settings.log_level)
+    listener = _listen(serving.host, serving.port)
+    port = int(listener.getsockname()[1])
+    url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
+    runtime = build(settings, issuer=lambda: settings.issuer or url)
+    try:
+        if not is_current(runtime.database.engine):
+            raise NotReady(
+                "The database is not at this release's schema. Run `linkage-service db upgrade`, then start again."
+            )
+        worker = _EmbeddedWorker(settings) if serving.embedded_worker else None
+        server = _Server(
+            uvicorn.Config(
+                create_app(runtime),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                h11_max_incomplete_event_size=_HEADER_BYTES_MAX,
+                timeout_graceful_shutdown=10,
+            ),
+            on_ready=lambda: _announce(url, serving.ready_file),
+        )
+        if serving.exit_with_parent:
+            _when_input_ends(server.ask_to_stop)
+        try:
+            if worker:
+                worker.start()
+            server.run(sockets=[listener])
+        finally:
+            if worker:
+                worker.stop()
+    finally:
+        runtime.close()
+        listener.close()
+
+
+def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool) -> None:
+    """Carries out runs until SIGTERM, SIGINT or, if wished, the end of standard input."""
+    configure(level=runtime.settings.log_level)
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    if exit_with_parent:
+        _when_input_ends(stop.set)
+    Worker(runtime).run_until(stop)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, telling when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, then tells."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._on_ready()
+
+    def ask_to_stop(self) -> None:
+        """Stops after the requests in hand."""
+        self.should_exit = True
+
+
+class _EmbeddedWorker:
+    """The worker process beside the server: started again when it dies, ended with the server.
+
+    It reads the pipe that is its standard input; should this process be killed, the pipe closes and the worker ends too.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper = threading.Thread(target=self._keep, name="embedded-worker", daemon=True)
+
+    def start(self) -> None:
+        """Starts the worker and whoever looks after it."""
+        self._process = self._spawn()
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Ends the worker; a run in hand is left for the next one."""
+        self._stopping.set()
+        process = self._process
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(timeout=_WORKER_STOPS_IN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._keeper.join(timeout=_WORKER_STOPS_IN_S)
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            process = self._process
+            code = process.wait() if process else 0
+            if self._stopping.is_set():
+                return
+            _log.warning("worker_died", code=code)
+            # A worker that dies at once must not be started in a tight loop.
+            if self._stopping.wait(1.0):
+                return
+            self._process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "linkage_service", "worker", "--exit-with-parent"]
+        environment = {**os.environ, "LINKAGE_DATA_DIR": str(self._settings.data_dir.resolve())}
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise NotReady(
+            f"Port {port} of {host} cannot be used: another program has it, or it is not allowed. Choose another with --port."
+        ) from error
+    return listener
+
+
+def _announce(url: str, ready_file: Path | None) -> None:
+    print(f"The linkage service is ready at {url}", flush=True)  # noqa: T201 - what the person who started it waits for
+    if ready_file is not None:
+        temporary = ready_file.with_name(f"{ready_file.name}.new")
+        temporary.write_text(json.dumps({"url": url, "pid": os.getpid()}), "utf-8")
+        temporary.replace(ready_file)
+
+
+def _when_input_ends(act: Callable[[], None]) -> None:
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        act()
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()

@@ -1,0 +1,1 @@
+"""Uploads: encodings of one provider for one project, in parts, checked before they count."""

@@ -1,0 +1,218 @@
+"""HTTP of uploads."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from linkage_service.access.actions import Action
+from linkage_service.access.guard import Created, Gate, Operation, guard
+from linkage_service.errors import FieldError, Invalid, NotFound, TooLarge, WrongMediaType
+from linkage_service.problems import responses
+from linkage_service.projects.service import governed
+from linkage_service.settings import Settings
+from linkage_service.storage import BlobStore, WrappedKey
+from linkage_service.uploads import schemas, service, tables
+from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
+
+router = APIRouter(prefix="/v1", tags=["uploads"])
+PartPath = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the part, from 1.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known about a part before its body is read."""
+
+    size_bytes: int
+    data_key: WrappedKey
+
+
+def _blobs(request: Request) -> BlobStore:
+    blobs: BlobStore = request.app.state.service.blobs
+    return blobs
+
+
+def _limits(request: Request) -> service.Limits:
+    settings: Settings = request.app.state.service.settings
+    return service.Limits(part_bytes=settings.part_bytes_max, upload_bytes=settings.upload_bytes_max)
+
+
+@router.post(
+    "/projects/{project_id}/uploads", operation_id="declare_upload", summary="Declare an upload", status_code=201,
+    response_model=schemas.Upload, responses=responses(401, 403, 404, 409, 413, 422),
+)  # fmt: skip
+def declare_upload(
+    project_id: ProjectPath,
+    draft: schemas.UploadDraft,
+    request: Request,
+    gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)],
+) -> Response:
+    """Checks the manifest against project and agreement, and opens an upload for its parts."""
+
+    def use_case(operation: Operation) -> Created:
+        project = governed(operation.session, project_id)
+        service.require_processing(operation, project, draft.manifest)
+        row = service.declare(operation, project=project, draft=draft, blobs=_blobs(request), limits=_limits(request))
+        return Created(service.render(operation.session, row), f"/v1/uploads/{row.id}")
+
+    return gate.change(use_case, status=201, body=draft)
+
+
+@router.get(
+    "/projects/{project_id}/uploads", operation_id="list_uploads", summary="Uploads of a project",
+    responses=responses(401, 403, 404, 422),
+)  # fmt: skip
+def list_uploads(
+    project_id: ProjectPath, page: PageQuery, gate: Annotated[Gate, guard(Action.READ_PROJECT)]
+) -> Page[schemas.UploadSummary]:
+    """Who has uploaded how many records. Manifests are for their own provider only."""
+
+    def query(operation: Operation) -> Page[schemas.UploadSummary]:
+        project = governed(operation.session, project_id)
+        operation.require(project.resource(operation.now))
+        rows = tables.uploads_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
+        mine = operation.caller.organisation
+        return page.page(rows, lambda row: service.render_summary(row, organisation=mine), lambda row: row.id)
+
+    return gate.read(query)
+
+
+@router.get("/uploads/{upload_id}", operation_id="get_upload", summary="One upload", responses=responses(401, 403, 404))
+def get_upload(upload_id: UploadPath, gate: Annotated[Gate, guard(Action.READ_UPLOAD)]) -> schemas.Upload:
+    """The upload with the numbers of the parts that have arrived, so that an interrupted upload can go on."""
+
+    def query(operation: Operation) -> schemas.Upload:
+        row, project = service.existing(operation.session, upload_id)
+        operation.require(service.resource_of(row, project, operation))
+        return service.render(operation.session, row)
+
+    return gate.read(query)
+
+
+@router.put(
+    "/uploads/{upload_id}/parts/{number}", operation_id="put_part", summary="Send a part", status_code=204,
+    responses=responses(401, 403, 404, 409, 413, 415, 422),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)  # fmt: skip
+async def put_part(
+    upload_id: UploadPath,
+    number: PartPath,
+    request: Request,
+    gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)],
+    content_digest: Annotated[str | None, Header(description="RFC 9530: `sha-256=:<base64>:` of the part.")] = None,
+    content_type: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """Stores one part after comparing its digest. Sending a part again replaces it, so a lost answer costs nothing."""
+    blobs = _blobs(request)
+
+    def plan(operation: Operation) -> _Plan:
+        row = _require_own(operation, upload_id)
+        service.check_receiving(row)
+        size = service.expected_size(row, number)
+        return _Plan(size_bytes=size, data_key=blobs.unwrap(row.data_key or b""))
+
+    def check_headers() -> str:
+        if (content_type or "").split(";")[0].strip() != "application/octet-stream":
+            raise WrongMediaType("A part is sent as application/octet-stream.")
+        return service.declared_digest(content_digest)
+
+    planned = await run_in_threadpool(gate.read, plan)
+    declared = check_headers()
+    body = await _read(request, at_most=planned.size_bytes)
+    part = service.ReceivedPart(
+        number=number, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), declared_sha256=declared
+    )
+
+    def use_case(operation: Operation) -> None:
+        service.record_part(operation, row=_require_own(operation, upload_id), part=part)
+
+    if part.size_bytes == planned.size_bytes and part.sha256 == declared:
+        key = service.blob_key(upload_id, number)
+        await run_in_threadpool(blobs.put, key, body, data_key=planned.data_key)
+    response: Response = await run_in_threadpool(gate.change, use_case, status=204)
+    return response
+
+
+@router.post(
+    "/uploads/{upload_id}:complete", operation_id="complete_upload", summary="Complete an upload",
+    response_model=schemas.Upload, responses=responses(401, 403, 404, 409, 422),
+)  # fmt: skip
+def complete_upload(
+    upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)]
+) -> Response:
+    """Checks that every part is there and the whole is what the manifest says; then the provider's earlier upload is deleted."""
+    blobs = _blobs(request)
+
+    def verify(operation: Operation) -> str | None:
+        row = _require_own(operation, upload_id)
+        if row.state != "receiving":
+            return None
+        # Hashing a large upload takes seconds: it must not hold the write lock.
+        return service.digest_of_parts(blobs, row, tables.parts(operation.session, upload_id))
+
+    replaced: list[str] = []
+
+    def use_case(operation: Operation) -> schemas.Upload:
+        row = _require_own(operation, upload_id)
+        replaced.extend(service.complete(operation, row=row, digest=digest))
+        return service.render(operation.session, row)
+
+    digest = gate.read(verify)
+    response = gate.change(use_case)
+    for gone in replaced:
+        blobs.delete_prefix(f"uploads/{gone}/")
+    return response
+
+
+@router.delete(
+    "/uploads/{upload_id}", operation_id="delete_upload", summary="Delete an upload", status_code=204,
+    responses=responses(401, 403, 404, 409),
+)  # fmt: skip
+def delete_upload(
+    upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.DELETE_UPLOAD)]
+) -> Response:
+    """Deletes the encodings: first the key that opens them, then the blobs."""
+
+    def use_case(operation: Operation) -> None:
+        row, project = service.existing(operation.session, upload_id)
+        operation.require(service.resource_of(row, project, operation))
+        service.delete(operation, row=row)
+
+    response = gate.change(use_case, status=204)
+    _blobs(request).delete_prefix(f"uploads/{upload_id}/")
+    return response
+
+
+def _require_own(operation: Operation, upload_id: str) -> tables.Upload:
+    row, project = service.existing(operation.session, upload_id)
+    service.require_processing(operation, project, schemas.Manifest.model_validate_json(row.manifest))
+    if row.organisation != operation.caller.organisation:
+        raise NotFound("There is no such upload, or it is not yours to see.")
+    return row
+
+
+async def _read(request: Request, *, at_most: int) -> bytes:
+    """Reads a body that may have so many bytes and no more.
+
+    Raises:
+        TooLarge: it has more.
+        Invalid: the connection broke.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > at_most:
+                raise TooLarge(f"This part must have {at_most} bytes, and more were sent.")
+    except ClientDisconnect as error:
+        cut = FieldError("/body", "cut", "The connection ended before the body.")
+        raise Invalid("The part was cut on its way. Send it again.", errors=[cut]) from error
+    return bytes(body)

@@ -1,0 +1,91 @@
+"""Wire models of uploads."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from linkage_service.wire import Input, Name, Output, Sha256, Timestamp
+
+UploadState = Literal["receiving", "complete", "deleted"]
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Encoder(Input):
+    """What made the encodings."""
+
+    name: Name
+    version: Name
+
+
+class ManifestKey(Input):
+    """Which secret the encodings were made with, without saying anything about it."""
+
+    epoch: Annotated[int, Field(ge=1, le=10_000)]
+    check_value: Annotated[
+        str,
+        StringConstraints(pattern=r"^[0-9a-f]{32}$"),
+        Field(
+            description="Equal for all providers that hold the same secret; keyed, so it does not reveal the secret."
+        ),
+    ]
+
+
+class Manifest(Input):
+    """What a client says of its encodings. It holds no value of any record."""
+
+    version: Literal[1]
+    linkage_schema_sha256: Sha256
+    encoding_profile: Name | None = None
+    normalisation: Name | None = None
+    encoder: Encoder
+    count: Annotated[int, Field(ge=1, le=100_000_000, description="Number of records.")]
+    bits: Annotated[int, Field(ge=256, le=4096, multiple_of=64, description="Length of each encoding in bits.")]
+    size_bytes: Annotated[int, Field(ge=32)]
+    sha256: Annotated[Sha256, Field(description="SHA-256 of all encodings, row-major, bits/8 bytes a row.")]
+    key: ManifestKey
+    completeness: Annotated[
+        dict[FieldName, Annotated[float, Field(ge=0, le=1)]],
+        Field(max_length=64, description="Share of records that have a value, for each hashed field of the schema."),
+    ]
+
+    @model_validator(mode="after")
+    def _size_follows(self) -> Self:
+        if self.size_bytes != self.count * self.bits // 8:
+            raise ValueError("size_bytes must be count times bits / 8")
+        return self
+
+
+class UploadDraft(Input):
+    """An upload to declare before its parts are sent."""
+
+    manifest: Manifest
+    part_size_bytes: Annotated[int, Field(ge=1024, description="Size of every part but the last.")] = 4 * 2**20
+
+
+class Upload(Output):
+    """An upload as its provider sees it."""
+
+    id: str
+    project: str
+    organisation: str
+    state: UploadState
+    manifest: Manifest
+    size_bytes: int
+    part_size_bytes: int
+    parts_expected: int
+    parts_received: list[int]
+    created_at: Timestamp
+    completed_at: Timestamp | None
+
+
+class UploadSummary(Output):
+    """An upload as every party of the project sees it."""
+
+    id: str
+    project: str
+    organisation: str
+    state: UploadState
+    count: int
+    sha256: str | None
+    created_at: Timestamp
+    completed_at: Timestamp | None

@@ -1,0 +1,352 @@
+"""Use cases of uploads: declare, receive parts, complete, delete."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from linkage_ledger import events
+from linkage_service.access.decide import Entity, Reference, Resource
+from linkage_service.access.guard import Operation
+from linkage_service.audit.catalogue import EventType
+from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
+from linkage_service.ids import new_id
+from linkage_service.organisations.service import organisation_reference
+from linkage_service.projects.service import Governed, governed, hashed_fields
+from linkage_service.storage import BlobStore
+from linkage_service.uploads import schemas, tables
+
+_CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:,|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an upload may be, bytes."""
+
+    part_bytes: int
+    upload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPart:
+    """A part whose bytes are in memory and were hashed."""
+
+    number: int
+    size_bytes: int
+    sha256: str
+    declared_sha256: str
+
+
+def existing(session: Session, upload_id: str) -> tuple[tables.Upload, Governed]:
+    """An upload with its project.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = tables.upload(session, upload_id)
+    if row is None:
+        raise NotFound("There is no such upload, or it is not yours to see.")
+    return row, governed(session, row.project)
+
+
+def resource_of(row: tables.Upload, project: Governed, operation: Operation) -> Resource:
+    """An upload as something that is acted on: only its provider may know of its parts and manifest."""
+    entity = Entity(
+        Reference("Upload", row.id),
+        {
+            "agreement": Reference("Agreement", project.row.agreement),
+            "organisation": organisation_reference(row.organisation),
+        },
+        parents=(Reference("Project", row.project),),
+    )
+    return project.beneath(kind="upload", entity=entity, now=operation.now)
+
+
+def require_processing(operation: Operation, project: Governed, manifest: schemas.Manifest) -> None:
+    """Lets the policy decide whether these encodings may come in: term, provider, fields and completeness."""
+    schema = json.loads(project.row.linkage_schema)
+    declared = frozenset(hashed_fields(schema))
+    minimum = project.agreement.document.quality.min_completeness
+    incomplete = frozenset(field for field, least in minimum.items() if manifest.completeness.get(field, 0.0) < least)
+    operation.require(project.resource(operation.now), fields=declared, incomplete_fields=incomplete)
+
+
+def declare(
+    operation: Operation, *, project: Governed, draft: schemas.UploadDraft, blobs: BlobStore, limits: Limits
+) -> tables.Upload:
+    """Accepts a manifest and opens an upload for its parts; an unfinished one of the same provider is deleted.
+
+    Raises:
+        Invalid: the manifest does not fit project or agreement.
+        TooLarge: more than this service takes.
+        Conflict: the other providers hold another secret.
+    """
+    manifest = draft.manifest
+    _check_manifest(project, manifest)
+    if manifest.size_bytes > limits.upload_bytes or draft.part_size_bytes > limits.part_bytes:
+        raise TooLarge(
+            f"The upload may have {limits.upload_bytes} bytes in parts of {limits.part_bytes} at most. Choose smaller parts, or ask the operator."
+        )
+    mine, others = _live_by_ownership(operation, project)
+    if any(not hmac.compare_digest(other.check_value, manifest.key.check_value) for other in others):
+        raise Conflict(
+            "These encodings were made with another secret than those of the other providers, so nothing would match. "
+            "Compare the secret's check value with the other providers, and encode again with the shared secret.",
+            code="other_secret",
+        )
+    for unfinished in mine:
+        if unfinished.state == "receiving":
+            _discard(operation, unfinished)
+    row = tables.Upload(
+        id=new_id("upl", operation.now),
+        project=project.row.id,
+        organisation=operation.caller.organisation,
+        state="receiving",
+        manifest=manifest.model_dump_json(),
+        count=manifest.count,
+        bits=manifest.bits,
+        size_bytes=manifest.size_bytes,
+        sha256=manifest.sha256,
+        check_value=manifest.key.check_value,
+        part_size_bytes=draft.part_size_bytes,
+        parts_expected=-(-manifest.size_bytes // draft.part_size_bytes),
+        data_key=blobs.new_data_key().wrapped,
+        created_at=operation.now,
+        completed_at=None,
+    )
+    operation.session.add(row)
+    operation.record(
+        EventType.UPLOAD_DECLARED,
+        resource=events.Resource("upload", row.id),
+        counts={"records": row.count, "bytes": row.size_bytes},
+    )
+    return row
+
+
+def declared_digest(header: str | None) -> str:
+    """The SHA-256 in a Content-Digest header (RFC 9530), hex.
+
+    Raises:
+        Invalid: there is none.
+    """
+    found = _CONTENT_DIGEST.search(header or "")
+    if found is None:
+        wrong = FieldError("/header/content-digest", "missing", "Send Content-Digest: sha-256=:<base64>: of the part.")
+        raise Invalid("The part has no SHA-256 digest, so it could not be checked on arrival.", errors=[wrong])
+    return base64.b64decode(found.group(1)).hex()
+
+
+def expected_size(row: tables.Upload, number: int) -> int:
+    """How many bytes a part must have.
+
+    Raises:
+        NotFound: the upload has no such part.
+    """
+    if not 1 <= number <= row.parts_expected:
+        raise NotFound(f"This upload has parts 1 to {row.parts_expected}.")
+    before = (number - 1) * row.part_size_bytes
+    return min(row.part_size_bytes, row.size_bytes - before)
+
+
+def check_receiving(row: tables.Upload) -> None:
+    """Refuses parts for an upload that takes none.
+
+    Raises:
+        Conflict: it is complete or deleted.
+    """
+    if row.state != "receiving":
+        raise Conflict("This upload takes no more parts: it is complete or was deleted. Declare a new one.")
+
+
+def check_part(row: tables.Upload, part: ReceivedPart) -> None:
+    """Compares what came with what was declared.
+
+    Raises:
+        Invalid: a part that was cut, or changed on its way.
+    """
+    check_receiving(row)
+    size = expected_size(row, part.number)
+    if part.size_bytes != size:
+        wrong = FieldError("/body", "wrong_size", f"This part must have {size} bytes.")
+        raise Invalid(
+            "The part has another size than declared: it was cut or is another part. Send it again.", errors=[wrong]
+        )
+    if not hmac.compare_digest(part.sha256, part.declared_sha256):
+        wrong = FieldError("/header/content-digest", "digest_differs", "The bytes that came have another SHA-256.")
+        raise Invalid("The part was changed on its way. Send it again.", errors=[wrong])
+
+
+def blob_key(upload_id: str, number: int) -> str:
+    """Where a part is kept."""
+    return f"uploads/{upload_id}/part-{number:06d}"
+
+
+def record_part(operation: Operation, *, row: tables.Upload, part: ReceivedPart) -> None:
+    """Notes a part whose blob is stored."""
+    check_part(row, part)
+    session = operation.session
+    known = tables.part(session, row.id, part.number) or tables.UploadPart(
+        upload=row.id, number=part.number, size_bytes=part.size_bytes, sha256=part.sha256
+    )
+    known.sha256 = part.sha256
+    session.add(known)
+    operation.record(
+        EventType.UPLOAD_PART_RECEIVED,
+        resource=events.Resource("upload", row.id),
+        counts={"part": part.number, "bytes": part.size_bytes},
+    )
+
+
+def digest_of_parts(blobs: BlobStore, row: tables.Upload, parts: Sequence[tables.UploadPart]) -> str | None:
+    """SHA-256 of the whole upload as it is stored, hex; None while parts are missing or once it is deleted."""
+    if row.data_key is None or [part.number for part in parts] != list(range(1, row.parts_expected + 1)):
+        return None
+    key = blobs.unwrap(row.data_key)
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(blobs.get(blob_key(row.id, part.number), data_key=key))
+    return whole.hexdigest()
+
+
+def complete(operation: Operation, *, row: tables.Upload, digest: str | None) -> list[str]:
+    """Makes an upload the provider's one upload of the project; the one before is deleted.
+
+    Args:
+        operation: the use case in progress.
+        row: the upload.
+        digest: what `digest_of_parts` gave just before.
+
+    Returns:
+        Ids of uploads whose blobs can be removed.
+
+    Raises:
+        Conflict: parts are missing, or the upload is not being received.
+        Invalid: the whole is not what the manifest says.
+    """
+    session = operation.session
+    check_receiving(row)
+    received = [part.number for part in tables.parts(session, row.id)]
+    if digest is None or len(received) != row.parts_expected:
+        raise Conflict(
+            f"{row.parts_expected - len(received)} of {row.parts_expected} parts are missing. Send them, then complete again."
+        )
+    if not hmac.compare_digest(digest, row.sha256):
+        wrong = FieldError("/manifest/sha256", "digest_differs", "The parts together have another SHA-256.")
+        raise Invalid(
+            "The upload as a whole is not what its manifest says. Delete it and upload again from one encodings file.",
+            errors=[wrong],
+        )
+    project = governed(session, row.project)
+    replaced = [other for other in _live_by_ownership(operation, project)[0] if other.id != row.id]
+    for other in replaced:
+        _discard(operation, other)
+    row.state, row.completed_at = "complete", operation.now
+    session.add(row)
+    operation.record(
+        EventType.UPLOAD_COMPLETED,
+        resource=events.Resource("upload", row.id),
+        counts={"records": row.count, "bytes": row.size_bytes},
+    )
+    return [other.id for other in replaced]
+
+
+def delete(operation: Operation, *, row: tables.Upload) -> None:
+    """Deletes an upload: its data key at once, which makes every copy of its blobs noise; then the blobs.
+
+    Raises:
+        Conflict: it is deleted already.
+    """
+    if row.state == "deleted":
+        raise Conflict("This upload is deleted already.")
+    _discard(operation, row)
+
+
+def render(session: Session, row: tables.Upload) -> schemas.Upload:
+    """An upload for its provider."""
+    return schemas.Upload(
+        id=row.id,
+        project=row.project,
+        organisation=row.organisation,
+        state=row.state,
+        manifest=schemas.Manifest.model_validate_json(row.manifest),
+        size_bytes=row.size_bytes,
+        part_size_bytes=row.part_size_bytes,
+        parts_expected=row.parts_expected,
+        parts_received=[part.number for part in tables.parts(session, row.id)],
+        created_at=row.created_at,
+        completed_at=row.completed_at,
+    )
+
+
+def render_summary(row: tables.Upload, *, organisation: str) -> schemas.UploadSummary:
+    """An upload for any party; its digest only for its own provider, who finds an interrupted upload by it."""
+    return schemas.UploadSummary(
+        id=row.id,
+        project=row.project,
+        organisation=row.organisation,
+        state=row.state,
+        count=row.count,
+        sha256=row.sha256 if row.organisation == organisation else None,
+        created_at=row.created_at,
+        completed_at=row.completed_at,
+    )
+
+
+def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
+    row, security = project.row, project.agreement.document.security
+    checks = (
+        (
+            manifest.linkage_schema_sha256 == row.linkage_schema_sha256,
+            "/manifest/linkage_schema_sha256",
+            "other_schema",
+            "The encodings were made with another linkage schema than the project's. Fetch the project's schema and encode again.",
+        ),
+        (
+            manifest.bits == row.bits,
+            "/manifest/bits",
+            "wrong_length",
+            f"The project's encodings have {row.bits} bits. Encode again with the project's schema.",
+        ),
+        (
+            security.encoding_profile in (None, manifest.encoding_profile),
+            "/manifest/encoding_profile",
+            "other_profile",
+            "The agreement asks for another encoding profile (element 5).",
+        ),
+        (
+            manifest.key.epoch == row.key_epoch,
+            "/manifest/key/epoch",
+            "other_epoch",
+            f"The project's secret is in epoch {row.key_epoch}. Encode again with the present secret.",
+        ),
+        (
+            set(hashed_fields(json.loads(row.linkage_schema))) == set(manifest.completeness),
+            "/manifest/completeness",
+            "other_fields",
+            "Declare the completeness of exactly the hashed fields of the linkage schema.",
+        ),
+    )
+    errors = [FieldError(pointer, code, detail) for holds, pointer, code, detail in checks if not holds]
+    if errors:
+        raise Invalid(f"The upload does not fit the project. {errors[0].detail}", errors=errors)
+
+
+def _live_by_ownership(operation: Operation, project: Governed) -> tuple[list[tables.Upload], list[tables.Upload]]:
+    mine: list[tables.Upload] = []
+    others: list[tables.Upload] = []
+    for live in tables.live_uploads(operation.session, project.row.id):
+        (mine if live.organisation == operation.caller.organisation else others).append(live)
+    return mine, others
+
+
+def _discard(operation: Operation, row: tables.Upload) -> None:
+    row.state, row.data_key = "deleted", None
+    operation.session.add(row)
+    operation.record(
+        EventType.UPLOAD_DELETED, resource=events.Resource("upload", row.id), counts={"records": row.count}
+    )

@@ -1,0 +1,78 @@
+"""Uploads and their parts, with every query on them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Column, LargeBinary
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from linkage_service.database import BigInt, UtcDateTime
+
+LIVE = ("receiving", "complete")
+
+
+class Upload(SQLModel, table=True):
+    """One provider's encodings for one project. Without its data key (null once deleted) its blobs are noise."""
+
+    __tablename__ = "upload"
+
+    id: str = Field(primary_key=True)
+    project: str = Field(foreign_key="project.id", index=True)
+    organisation: str = Field(foreign_key="organisation.id", index=True)
+    state: str
+    manifest: str
+    count: int
+    bits: int
+    size_bytes: int = Field(sa_type=BigInt)
+    sha256: str
+    check_value: str
+    part_size_bytes: int
+    parts_expected: int
+    data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    completed_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
+
+
+class UploadPart(SQLModel, table=True):
+    """A part that was received and stored."""
+
+    __tablename__ = "upload_part"
+
+    upload: str = Field(primary_key=True, foreign_key="upload.id")
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    size_bytes: int
+    sha256: str
+
+
+def upload(session: Session, upload_id: str) -> Upload | None:
+    """One upload."""
+    return session.get(Upload, upload_id)
+
+
+def parts(session: Session, upload_id: str) -> Sequence[UploadPart]:
+    """The parts received so far, by number."""
+    query = select(UploadPart).where(UploadPart.upload == upload_id)
+    return session.exec(query.order_by(col(UploadPart.number))).all()
+
+
+def part(session: Session, upload_id: str, number: int) -> UploadPart | None:
+    """One part, if it was received."""
+    return session.get(UploadPart, (upload_id, number))
+
+
+def live_uploads(session: Session, project_id: str) -> Sequence[Upload]:
+    """Uploads of a project that are being received or complete, oldest first."""
+    query = select(Upload).where(Upload.project == project_id, col(Upload.state).in_(LIVE))
+    return session.exec(query.order_by(col(Upload.id))).all()
+
+
+def complete_uploads(session: Session, project_id: str) -> Sequence[Upload]:
+    """The one complete upload of each provider that has one, by provider."""
+    query = select(Upload).where(Upload.project == project_id, Upload.state == "complete")
+    return session.exec(query.order_by(col(Upload.organisation))).all()
+
+
+def uploads_page(session: Session, *, project_id: str, after: str, limit: int) -> Sequence[Upload]:
+    """Uploads of a project by id, deleted ones included."""
+    query = select(Upload).where(Upload.project == project_id, Upload.id > after)
+    return session.exec(query.order_by(col(Upload.id)).limit(limit)).all()

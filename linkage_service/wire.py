@@ -1,0 +1,121 @@
+"""What every wire model shares: strict inputs, ids by pattern, times in UTC, and pages."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+
+from linkage_service.errors import FieldError, Invalid
+from linkage_service.ids import id_pattern
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+
+
+class Input(BaseModel):
+    """A request body: an unknown field is an error, not a surprise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Output(BaseModel):
+    """An answer: every field is always there."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
+    return text
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, such as Z")
+    return moment.astimezone(UTC)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Base64Url = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=1024)]
+Timestamp = Annotated[datetime, AfterValidator(_aware), PlainSerializer(_rfc3339, return_type=str)]
+
+OrganisationId = Annotated[str, StringConstraints(pattern=id_pattern("org"))]
+AgreementId = Annotated[str, StringConstraints(pattern=id_pattern("agr"))]
+ProjectId = Annotated[str, StringConstraints(pattern=id_pattern("prj"))]
+UploadId = Annotated[str, StringConstraints(pattern=id_pattern("upl"))]
+RunId = Annotated[str, StringConstraints(pattern=id_pattern("run"))]
+ReleaseId = Annotated[str, StringConstraints(pattern=id_pattern("rel"))]
+
+
+class Page(Output, Generic[Item]):
+    """One page of a list; `next_cursor` is null on the last."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class PageRequest(BaseModel):
+    """Which page is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=500, description="At most so many items.")] = 100
+    cursor: Annotated[str | None, Field(max_length=200, description="`next_cursor` of the page before.")] = None
+
+    @property
+    def after(self) -> str:
+        """The id after which this page starts; empty for the first.
+
+        Raises:
+            Invalid: the cursor was not made by this service.
+        """
+        if self.cursor is None:
+            return ""
+        try:
+            return base64.urlsafe_b64decode(self.cursor.encode() + b"==").decode()
+        except (binascii.Error, ValueError) as error:
+            wrong = FieldError("/query/cursor", "malformed", "Use next_cursor of the page before, unchanged.")
+            raise Invalid("The cursor is not one of this service.", errors=[wrong]) from error
+
+    def page(self, rows: Sequence[Row], render: Callable[[Row], Item], key: Callable[[Row], str]) -> Page[Item]:
+        """Renders `limit + 1` or fewer rows as a page."""
+        shown = rows[: self.limit]
+        more = len(rows) > self.limit
+        cursor = base64.urlsafe_b64encode(key(shown[-1]).encode()).decode().rstrip("=") if more else None
+        return Page(items=[render(row) for row in shown], next_cursor=cursor)
+
+
+PageQuery = Annotated[PageRequest, Query()]
+
+
+def from_base64url(value: str, *, pointer: str) -> bytes:
+    """Decodes base64url without padding.
+
+    Raises:
+        Invalid: naming the field.
+    """
+    try:
+        return base64.urlsafe_b64decode(value.encode() + b"=" * (-len(value) % 4))
+    except (binascii.Error, ValueError) as error:
+        wrong = FieldError(pointer, "malformed", "This must be base64url without padding.")
+        raise Invalid("A value is not base64url.", errors=[wrong]) from error
+
+
+OrganisationPath = Annotated[OrganisationId, Path(description="Id of the organisation.")]
+AgreementPath = Annotated[AgreementId, Path(description="Id of the agreement.")]
+ProjectPath = Annotated[ProjectId, Path(description="Id of the project.")]
+UploadPath = Annotated[UploadId, Path(description="Id of the upload.")]
+RunPath = Annotated[RunId, Path(description="Id of the run.")]
+ReleasePath = Annotated[ReleaseId, Path(description="Id of the release.")]
