@@ -172,8 +172,7 @@ class _EmbeddedWorker:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "linkage_service", "worker", "--exit-with-parent"]
-        environment = {**os.environ, "LINKAGE_DATA_DIR": str(self._settings.data_dir.resolve())}
-        return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+        return subprocess.Popen([*command, "--data-dir", str(self._settings.data_dir)], stdin=subprocess.PIPE)
 
 
 def _listen(host: str, port: int) -> socket.socket:
