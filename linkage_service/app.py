@@ -45,9 +45,10 @@ _TAGS = [
     {"name": "health", "description": "Whether the service is well."},
 ]
 DESCRIPTION = (
-    "Privacy-preserving record linkage. Providers send encodings made on their own machines; this service matches them and gives "
-    "pseudonymous link tables, as far as the agreement between the parties allows. It never receives a name, a date of birth, an "
-    "address or a record id. Errors are RFC 9457 problem documents. Every POST that creates something takes an Idempotency-Key."
+    "Privacy-preserving record linkage. Providers send encodings made on their own machines; this service matches "
+    "them and gives pseudonymous link tables, as far as the agreement between the parties allows. It never receives a "
+    "name, a date of birth, an address or a record id. Errors are RFC 9457 problem documents. Every POST that creates "
+    "something takes an Idempotency-Key."
 )
 
 

@@ -1,7 +1,8 @@
 """The operator's command line: first run, serve, work, look after the database, check the log.
 
-Data goes to standard output, words for people to standard error. Exit codes: 0 done, 1 the check failed or the service refused,
-2 wrong usage. Modules that take long to load are loaded by the command that needs them, so that `--help` is quick.
+Data goes to standard output, words for people to standard error. Exit codes: 0 done, 1 the check failed or the service
+refused, 2 wrong usage. Modules that take long to load are loaded by the command that needs them, so that `--help` is
+quick.
 """
 
 import json
@@ -296,8 +297,8 @@ def _errors() -> Iterator[None]:
         _fail(" ".join([error.detail, *(item.detail for item in error.errors)]))
     except OperationalError:
         _fail(
-            "The database cannot be used. Run `linkage-service init` for a new service, `linkage-service db upgrade` after an "
-            "update, or see to the database server."
+            "The database cannot be used. Run `linkage-service init` for a new service, `linkage-service db upgrade` "
+            "after an update, or see to the database server."
         )
 
 

@@ -36,7 +36,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - interface
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - interface
+    ) -> datetime | None:
         """To the database."""
         if value is None:
             return None
@@ -44,7 +48,11 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise ValueError("a time without a zone cannot be stored")
         return value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - interface
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - interface
+    ) -> datetime | None:
         """From the database."""
         if value is None:
             return None
@@ -54,8 +62,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Database:
     """The engine and its transactions.
 
-    A writing transaction takes SQLite's write lock at its start (`BEGIN IMMEDIATE`), so what it read is still true when it
-    commits; a reading one sees a snapshot and never blocks.
+    A writing transaction takes SQLite's write lock at its start (`BEGIN IMMEDIATE`), so what it read is still true when
+    it commits; a reading one sees a snapshot and never blocks.
     """
 
     def __init__(self, url: str) -> None:

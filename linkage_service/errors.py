@@ -1,4 +1,4 @@
-"""Everything the service refuses or fails at, as one tree with a stable code for each; `problems.py` turns it into HTTP.
+"""Everything the service refuses or fails at, one tree with a stable code for each; `problems.py` turns it into HTTP.
 
     LinkageError
     ├── Unauthenticated        401  who is calling is not proven
@@ -11,7 +11,8 @@
     ├── NotAcceptable          406  no representation that the caller accepts
     └── Unavailable            503  the service cannot do it now; the same request may succeed later
 
-A detail says what happened, what it means and what to do next. It never quotes input, keys, SQL, paths or other parties.
+A detail says what happened, what it means and what to do next. It never quotes input, keys, SQL, paths or other
+parties.
 """
 
 from collections.abc import Sequence

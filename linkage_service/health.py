@@ -48,7 +48,6 @@ def get_health() -> Alive:
     "/readyz",
     operation_id="get_readiness",
     summary="Can it serve?",
-    response_model=Ready,
     responses=responses(500) | {503: {"model": Ready, "description": "A part is unwell."}},
 )
 def get_readiness(request: Request, response: Response) -> Ready:

@@ -1,4 +1,4 @@
-"""Identifiers with a type prefix: `prj_` and a UUIDv7 in base 32, so that ids sort by time and a wrong kind is seen at a glance."""
+"""Identifiers with a type prefix and a UUIDv7 in base 32, so that ids sort by time and a wrong kind is seen at once."""
 
 import uuid
 from datetime import datetime

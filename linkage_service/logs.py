@@ -1,4 +1,4 @@
-"""Structured log lines that can hold only what is on a short list: no identifier, encoding, token or small count fits in."""
+"""Structured log lines that hold only what is on a short list: no identifier, encoding, token or small count fits."""
 
 import logging
 import sys
@@ -10,9 +10,9 @@ import structlog
 # Everything that may be said about a request or a run. A key that is not here is dropped before the line is written.
 ALLOWED = frozenset(
     {
-        "agreement", "attempt", "code", "duration_ms", "error_type", "event", "host", "kind", "level", "method", "phase",
-        "pid", "port", "project", "release", "request_id", "route", "run", "seq", "size", "state", "status", "timestamp",
-        "upload", "url", "version", "worker",
+        "agreement", "attempt", "code", "duration_ms", "error_type", "event", "host", "kind", "level", "method",
+        "phase", "pid", "port", "project", "release", "request_id", "route", "run", "seq", "size", "state", "status",
+        "timestamp", "upload", "url", "version", "worker",
     }
 )  # fmt: skip
 

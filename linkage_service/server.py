@@ -131,7 +131,8 @@ class _Server(uvicorn.Server):
 class _EmbeddedWorker:
     """The worker process beside the server: started again when it dies, ended with the server.
 
-    It reads the pipe that is its standard input; should this process be killed, the pipe closes and the worker ends too.
+    It reads the pipe that is its standard input; should this process be killed, the pipe closes and the worker ends
+    too.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -184,7 +185,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise NotReady(
-            f"Port {port} of {host} cannot be used: another program has it, or it is not allowed. Choose another with --port."
+            f"Port {port} of {host} cannot be used: another program has it, or it is not allowed. "
+            "Choose another with --port."
         ) from error
     return listener
 

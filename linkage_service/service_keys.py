@@ -81,8 +81,9 @@ def load(folder: Path) -> ServiceKeys:
         )
     except (OSError, ValueError) as error:
         raise KeysMissing(
-            "The service's keys cannot be read. Run `linkage-service init` for a new service, or restore the keys folder "
-            "from its backup: without these keys, stored encodings cannot be opened and the log cannot be continued."
+            "The service's keys cannot be read. Run `linkage-service init` for a new service, or restore the keys "
+            "folder from its backup: without these keys, stored encodings cannot be opened and the log cannot be "
+            "continued."
         ) from error
 
 

@@ -1,7 +1,8 @@
 """The one function that decides, and the words in which it explains a refusal.
 
-Cedar skips a `forbid` whose evaluation fails, so a request could be allowed by an error: a decision counts as "allow" only
-without errors, entities are always checked against the schema, and policies that do not validate stop the service at start.
+Cedar skips a `forbid` whose evaluation fails, so a request could be allowed by an error: a decision counts as "allow"
+only without errors, entities are always checked against the schema, and policies that do not validate stop the service
+at start.
 """
 
 import hashlib
@@ -135,7 +136,8 @@ class Decision:
         policies: ids of every policy that fired, sorted.
         refusals: for a refusal, the elements that refused, in the policy's words.
         policy_digest: SHA-256 of the policy text and schema.
-        entities_digest: SHA-256 of the canonical request and entities, so that the decision can be made again and compared.
+        entities_digest: SHA-256 of the canonical request and entities, so that the decision can be made again and
+            compared.
     """
 
     allowed: bool
@@ -210,7 +212,9 @@ class Policy:
                 RefusedElement(
                     element="none",
                     policy=_EVALUATION,
-                    reason="The policy could not be evaluated, so the request is refused; the operator must look into it.",
+                    reason=(
+                        "The policy could not be evaluated, so the request is refused; the operator must look into it."
+                    ),
                 ),
             )
         if not refusals:

@@ -1,7 +1,8 @@
 """What stands before every route: who calls is checked, the policy decides, and the ledger hears of it.
 
-A route depends on `guard(Action.…)` or on `public`; a test enumerates all routes and fails for one that does neither. The gate
-it is given runs the route's use case in one transaction in which it must decide, and writes down every refusal.
+A route depends on `guard(Action.…)` or on `public`; a test enumerates all routes and fails for one that does neither.
+The gate it is given runs the route's use case in one transaction in which it must decide, and writes down every
+refusal.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request, Response
@@ -144,7 +146,7 @@ class Operation:
         )
 
 
-class _Replay(Exception):  # noqa: N818 - not an error: the answer is already there
+class _Replay(Exception):
     """Leaves a transaction that has nothing to do."""
 
     def __init__(self, kept: idempotency.Kept) -> None:
@@ -298,7 +300,9 @@ class Gate:
                     else events.Resource(self.action.noun),
                     under=resource,
                     decision=operation.decision if operation else None,
-                    outcome=events.Outcome("failed" if error.status >= 500 else "refused", error.instance_code),  # noqa: PLR2004 - HTTP
+                    outcome=events.Outcome(
+                        "failed" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "refused", error.instance_code
+                    ),
                 )
             )
 
@@ -361,7 +365,7 @@ class Guard:
 
 
 def guard(action: Action) -> Any:
-    """The dependency that gives a route its gate: `gate: Annotated[Gate, guard(Action.START_RUN)]`."""
+    """Declares a route's action and gives the route its gate; annotate a parameter `Gate` with it."""
     return Depends(Guard(action))
 
 

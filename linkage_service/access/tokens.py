@@ -81,7 +81,7 @@ class Assertion:
 
 
 def claimed_client(assertion: str) -> str | None:
-    """The client that an assertion claims to come from, unverified: only good for looking up the key to verify it with."""
+    """The client that an assertion claims to come from, unverified: only good for finding the key to verify it with."""
     try:
         claims = jwt_claims_unverified(assertion)
     except (ValueError, TypeError):
@@ -102,14 +102,15 @@ def jwt_claims_unverified(token: str) -> dict[str, Any]:
     payload = parts[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     if not isinstance(claims, dict):
-        raise ValueError("claims are not an object")
+        raise ValueError("claims are not an object")  # noqa: TRY004 - the value sent is wrong, not a type of ours
     return claims
 
 
 def check_assertion(assertion: str, *, key: PublicKey, audience: str, now: datetime, longest_s: int) -> Assertion:
     """Checks a client assertion against RFC 7523 section 3 and our stricter rules.
 
-    `iss` and `sub` are the client, `aud` is the issuer string and nothing else, `exp` is at most `longest_s` ahead, `jti` is there.
+    `iss` and `sub` are the client, `aud` is the issuer string and nothing else, `exp` is at most `longest_s` ahead,
+    `jti` is there.
 
     Raises:
         Unauthenticated: saying which rule was broken.
@@ -126,7 +127,8 @@ def check_assertion(assertion: str, *, key: PublicKey, audience: str, now: datet
         raise Unauthenticated("The assertion's iss and sub must both be the client id.", code="bad_assertion")
     if audiences not in (audience, [audience]):
         raise Unauthenticated(
-            "The assertion's aud must be the issuer string of /.well-known/oauth-authorization-server and nothing else.",
+            "The assertion's aud must be the issuer string of /.well-known/oauth-authorization-server "
+            "and nothing else.",
             code="bad_audience",
         )
     expires = _moment(claims.get("exp"), "exp")

@@ -89,8 +89,9 @@ def get_agreement_version(
 
 
 @router.post(
-    "/{agreement_id}/versions/{version}:propose", operation_id="propose_agreement", summary="Put a draft before its parties",
-    response_model=schemas.Agreement, responses=responses(401, 403, 404, 409, 422),
+    "/{agreement_id}/versions/{version}:propose", operation_id="propose_agreement",
+    summary="Put a draft before its parties", response_model=schemas.Agreement,
+    responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def propose_agreement(
     agreement_id: AgreementPath, version: VersionPath, gate: Annotated[Gate, guard(Action.PROPOSE_AGREEMENT)]

@@ -37,7 +37,10 @@ class SignatureDraft(Input):
     signature: Annotated[
         Base64Url,
         Field(
-            description='Ed25519 by the organisation\'s signing key over "linkage/agreement/v1", a zero byte and the 32 bytes of the digest.'
+            description=(
+                'Ed25519 by the organisation\'s signing key over "linkage/agreement/v1", a zero byte and the 32 bytes '
+                "of the digest."
+            )
         ),
     ]
 

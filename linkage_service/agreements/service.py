@@ -144,7 +144,8 @@ def propose(operation: Operation, *, agreement: InForce) -> InForce:
     found = organisations.organisations(operation.session, agreement.document.organisations())
     if any(organisation.signing_key is None for organisation in found.values()):
         raise Conflict(
-            "A party has not registered its signing key yet, so it could not sign. It needs to use its invitation first."
+            "A party has not registered its signing key yet, so it could not sign. "
+            "It needs to use its invitation first."
         )
     agreement.row.state = "proposed"
     operation.session.add(agreement.row)

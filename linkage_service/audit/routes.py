@@ -95,8 +95,8 @@ def get_event(seq: SeqPath, gate: LedgerGate) -> Response:
 
 
 @router.get(
-    "/events/{seq}/receipt", operation_id="get_receipt", summary="Receipt of an event", response_class=PlainTextResponse,
-    responses={**_TEXT, **responses(401, 403, 404, 409)},
+    "/events/{seq}/receipt", operation_id="get_receipt", summary="Receipt of an event",
+    response_class=PlainTextResponse, responses={**_TEXT, **responses(401, 403, 404, 409)},
 )  # fmt: skip
 def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextResponse:
     """A C2SP tlog-proof: leaf index, inclusion proof and signed checkpoint, to keep and check offline."""
@@ -111,11 +111,14 @@ def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextRe
 
 
 @router.get(
-    "/checkpoint", operation_id="get_checkpoint", summary="Signed checkpoint of the log", response_class=PlainTextResponse,
-    responses={**_TEXT, **responses(401)},
+    "/checkpoint", operation_id="get_checkpoint", summary="Signed checkpoint of the log",
+    response_class=PlainTextResponse, responses={**_TEXT, **responses(401)},
 )  # fmt: skip
 def get_checkpoint(request: Request, gate: LedgerGate) -> PlainTextResponse:
-    """The log's size and root as a C2SP signed note, up to the present. Keep it: it binds the operator to what was logged."""
+    """The log's size and root as a C2SP signed note, up to the present.
+
+    Keep it: it binds the operator to what was logged.
+    """
     gate.read(lambda operation: operation.require(LEDGER))
     log: Log = request.app.state.service.door.log
     return PlainTextResponse(log.checkpoint(gate.door.database))

@@ -13,9 +13,9 @@ def link_ids(
 ) -> Iterator[tuple[int, str]]:
     """Row number and link id of each row, in row order.
 
-    The inner step makes the group's internal id, which never leaves: a keyed function of the run's own random key, as good as
-    a random id for anyone without it. The outer step moves it into the recipient's domain. An unmatched row gets an id in the
-    same two steps, so nothing in its form tells it from a matched one.
+    The inner step makes the group's internal id, which never leaves: a keyed function of the run's own random key, as
+    good as a random id for anyone without it. The outer step moves it into the recipient's domain. An unmatched row
+    gets an id in the same two steps, so nothing in its form tells it from a matched one.
 
     Args:
         groups: group of each row, -1 for a row without a match.

@@ -112,8 +112,8 @@ def get_link_table(
 
 
 @router.get(
-    "/projects/{project_id}/disclosures", operation_id="list_disclosures", summary="What was retrieved, by whom, for whom",
-    responses=responses(401, 403, 404, 422),
+    "/projects/{project_id}/disclosures", operation_id="list_disclosures",
+    summary="What was retrieved, by whom, for whom", responses=responses(401, 403, 404, 422),
 )  # fmt: skip
 def list_disclosures(
     project_id: ProjectPath, page: PageQuery, gate: Annotated[Gate, guard(Action.READ_DISCLOSURES)]

@@ -16,7 +16,9 @@ class ReleaseDraft(Input):
     mode: Annotated[
         Mode,
         Field(
-            description="blind: every row gets a link id, so a provider does not learn which match; matched: only matched rows."
+            description=(
+                "blind: every row gets a link id, so a provider does not learn which match; matched: only matched rows."
+            )
         ),
     ] = "blind"
 

@@ -97,8 +97,7 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
         checked = check_assertion(
             form.client_assertion, key=key, audience=door.issuer(), now=now, longest_s=settings.assertion_s
         )
-        if client.status != "active":
-            raise Unauthenticated("This client's key was revoked.", code="revoked")
+        service.check_active(client)
         with unit_of_work(database=door.database, log=door.log, now=now) as unit:
             service.use_assertion(unit, client=client, token_id=checked.token_id, expires_at=checked.expires_at)
             unit.record(event(EventType.TOKEN_ISSUED, events.Outcome("success", "ok")))
@@ -107,7 +106,7 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
             unit.record(event(EventType.TOKEN_REFUSED, events.Outcome("refused", error.instance_code)))
         raise
     token = door.tokens.issue(issuer=door.issuer(), client=client.id, token_id=new_id("tok", now), now=now)
-    return schemas.Token(access_token=token, token_type="Bearer", expires_in=door.tokens.life_s)  # noqa: S106 - RFC 6750
+    return schemas.Token(access_token=token, token_type="Bearer", expires_in=door.tokens.life_s)  # noqa: S106
 
 
 @router.get("/v1/me", operation_id="get_me", summary="Who am I?", responses=responses(401))

@@ -79,8 +79,8 @@ class RegistrationDraft(Input):
         Base64Url,
         Field(
             description=(
-                'Ed25519 by the signing key over "linkage/registration/v1", a zero byte and the canonical JSON (RFC 8785) '
-                "of {invitation, signing_key, client}."
+                'Ed25519 by the signing key over "linkage/registration/v1", a zero byte and the canonical JSON '
+                "(RFC 8785) of {invitation, signing_key, client}."
             )
         ),
     ]

@@ -184,6 +184,16 @@ def found_unit(
     return row, made
 
 
+def check_active(client: tables.Client) -> None:
+    """Refuses a client that gets no more tokens.
+
+    Raises:
+        Unauthenticated: it was revoked.
+    """
+    if client.status != "active":
+        raise Unauthenticated("This client's key was revoked.", code="revoked")
+
+
 def use_assertion(unit: UnitOfWork, *, client: tables.Client, token_id: str, expires_at: datetime) -> None:
     """Remembers an assertion, so that it works once.
 

@@ -88,7 +88,8 @@ def open_project(operation: Operation, *, agreement: InForce, draft: schemas.Pro
         raise _wrong(
             "/linkage_schema",
             "other_schema",
-            "This is not the linkage schema that the parties signed: its digest differs from the agreement's element 3.",
+            "This is not the linkage schema that the parties signed: its digest differs from the agreement's "
+            "element 3.",
         )
     bits = encoding_bits(draft.linkage_schema)
     row = tables.Project(
@@ -149,7 +150,8 @@ def encoding_bits(schema: Mapping[str, Any]) -> int:
         raise _wrong(
             "/linkage_schema/clkConfig/l",
             "unsupported_length",
-            f"The matching engine takes lengths of {_SMALLEST_BITS} to {_LARGEST_BITS} bits in multiples of {_WORD_BITS}.",
+            f"The matching engine takes lengths of {_SMALLEST_BITS} to {_LARGEST_BITS} bits "
+            f"in multiples of {_WORD_BITS}.",
         )
     return length
 

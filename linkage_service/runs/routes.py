@@ -28,7 +28,10 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
 def start_run(
     project_id: ProjectPath, draft: schemas.RunDraft, request: Request, gate: Annotated[Gate, guard(Action.START_RUN)]
 ) -> Response:
-    """Queues a run on the complete uploads of every provider. The run is the operation: read it to see how far it is."""
+    """Queues a run on the complete uploads of every provider.
+
+    The run is the operation: read it to see how far it is.
+    """
     settings: Settings = request.app.state.service.settings
     threshold = draft.threshold if draft.threshold is not None else settings.default_threshold
 
@@ -114,7 +117,10 @@ def cancel_run(run_id: RunPath, gate: Annotated[Gate, guard(Action.CANCEL_RUN)])
     response_model=schemas.Summary, responses=responses(401, 403, 404, 409),
 )  # fmt: skip
 def get_summary(run_id: RunPath, gate: Annotated[Gate, guard(Action.READ_SUMMARY)]) -> Response:
-    """How many groups each combination of providers shares, rounded, with small counts suppressed. Reading it is recorded."""
+    """How many groups each combination of providers shares, rounded, with small counts suppressed.
+
+    Reading it is recorded.
+    """
 
     def use_case(operation: Operation) -> schemas.Summary:
         row, project = service.existing(operation.session, run_id)

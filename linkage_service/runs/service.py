@@ -46,7 +46,8 @@ class Result:
 
     Attributes:
         groups: groups of two rows and more.
-        patterns: how many groups each combination of upload positions shares; single positions are rows without a match.
+        patterns: how many groups each combination of upload positions shares; single positions are rows without a
+            match.
         seconds: how long it took.
         data_key: the wrapped key that opens the stored groups.
     """

@@ -107,6 +107,7 @@ async def put_part(
     number: PartPath,
     request: Request,
     gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)],
+    *,
     content_digest: Annotated[str | None, Header(description="RFC 9530: `sha-256=:<base64>:` of the part.")] = None,
     content_type: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
@@ -148,7 +149,10 @@ async def put_part(
 def complete_upload(
     upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)]
 ) -> Response:
-    """Checks that every part is there and the whole is what the manifest says; then the provider's earlier upload is deleted."""
+    """Checks that every part is there and the whole is what the manifest says.
+
+    Then the provider's earlier upload is deleted.
+    """
     blobs = _blobs(request)
 
     def verify(operation: Operation) -> str | None:

@@ -90,7 +90,8 @@ def declare(
     _check_manifest(project, manifest)
     if manifest.size_bytes > limits.upload_bytes or draft.part_size_bytes > limits.part_bytes:
         raise TooLarge(
-            f"The upload may have {limits.upload_bytes} bytes in parts of {limits.part_bytes} at most. Choose smaller parts, or ask the operator."
+            f"The upload may have {limits.upload_bytes} bytes in parts of {limits.part_bytes} at most. "
+            "Choose smaller parts, or ask the operator."
         )
     mine, others = _live_by_ownership(operation, project)
     if any(not hmac.compare_digest(other.check_value, manifest.key.check_value) for other in others):
@@ -233,7 +234,8 @@ def complete(operation: Operation, *, row: tables.Upload, digest: str | None) ->
     received = [part.number for part in tables.parts(session, row.id)]
     if digest is None or len(received) != row.parts_expected:
         raise Conflict(
-            f"{row.parts_expected - len(received)} of {row.parts_expected} parts are missing. Send them, then complete again."
+            f"{row.parts_expected - len(received)} of {row.parts_expected} parts are missing. "
+            "Send them, then complete again."
         )
     if not hmac.compare_digest(digest, row.sha256):
         wrong = FieldError("/manifest/sha256", "digest_differs", "The parts together have another SHA-256.")
@@ -304,7 +306,7 @@ def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
             manifest.linkage_schema_sha256 == row.linkage_schema_sha256,
             "/manifest/linkage_schema_sha256",
             "other_schema",
-            "The encodings were made with another linkage schema than the project's. Fetch the project's schema and encode again.",
+            "The encodings were made with another linkage schema. Fetch the project's schema and encode again.",
         ),
         (
             manifest.bits == row.bits,

@@ -14,7 +14,7 @@ _EMPTY_ROOT = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
 _APPEND_ONLY = ("audit_event", "audit_node", "audit_checkpoint")
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 - one statement a table
     op.create_table(
         "agreement",
         sa.Column("id", sa.String(), nullable=False),
@@ -332,7 +332,8 @@ def _protect_on_sqlite() -> None:
         op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}")
     op.execute(f"CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head {refuse}")
     op.execute(
-        f"CREATE TRIGGER audit_head_only_grows BEFORE UPDATE ON audit_head WHEN NEW.size <= OLD.size OR NEW.id <> 1 {refuse}"
+        "CREATE TRIGGER audit_head_only_grows BEFORE UPDATE ON audit_head "
+        f"WHEN NEW.size <= OLD.size OR NEW.id <> 1 {refuse}"
     )
     op.execute(f"CREATE TRIGGER audit_body_no_delete BEFORE DELETE ON audit_body {refuse}")
     op.execute(
@@ -371,7 +372,7 @@ def _protect_on_postgresql() -> None:
     )
 
 
-def downgrade() -> None:
+def downgrade() -> None:  # noqa: PLR0915 - one statement a table
     with op.batch_alter_table("disclosure", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_disclosure_release"))
         batch_op.drop_index(batch_op.f("ix_disclosure_project"))
