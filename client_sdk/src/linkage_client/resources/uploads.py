@@ -142,7 +142,12 @@ class Uploads(Resource):
         def send(part: Part) -> None:
             if stop.is_set():
                 return
-            self.put_part(upload_id=upload.id, number=part.number, content=_read_part(encodings, part))
+            try:
+                self.put_part(upload_id=upload.id, number=part.number, content=_read_part(encodings, part))
+            except BaseException:
+                # Here and not where the failure is noticed: by then this thread would have begun the next part.
+                stop.set()
+                raise
             report(part.size_bytes)
 
         report(0)
@@ -151,7 +156,7 @@ class Uploads(Resource):
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
-                # Everything is sent, or a part failed, or there was an interrupt: what has not begun is not begun.
+                # An interrupt ends the wait too; what has not begun then is not begun.
                 stop.set()
         for future in futures:
             future.result()
