@@ -16,6 +16,7 @@
     ├── AgreementMismatchError        a document is not the one whose digest was stated
     ├── RunEndedError                 a run failed or was cancelled
     ├── RunStillGoingError            a run took longer than the caller wanted to wait
+    ├── LocalServiceError             the service that the demo started on this machine did not start, or ended
     ├── ServiceConnectionError        the service could not be reached, or went silent
     │   └── IncompleteDownloadError   an answer stopped, or skipped rows, before its end
     ├── UnexpectedAnswerError         something answered that is not this API
@@ -159,6 +160,12 @@ class RunStillGoingError(LinkageClientError):
     """A run took longer than the caller wanted to wait; it goes on at the service."""
 
     code = "run_still_going"
+
+
+class LocalServiceError(LinkageClientError):
+    """The service that the demo started on this machine did not start, or ended before its time."""
+
+    code = "local_service"
 
 
 class ServiceConnectionError(LinkageClientError):

@@ -1,0 +1,303 @@
+"""A whole linkage as steps of its parties, each done through the SDK over HTTP as the party itself would do it.
+
+The demo plays these steps in order; tests use them to get to the state that they need. Every party has a folder of its
+own with its keys, its profile file, its secret and its files, so nothing is shared here that parties would not share.
+"""
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from linkage_client.client import LinkageClient
+from linkage_client.config import Profile, save_profile
+from linkage_client.demo.agreement import PURPOSE, AgreedData, Signatory, draft
+from linkage_client.demo.inputs import LINKAGE_UNIT, slug
+from linkage_client.demo.service import LocalService
+from linkage_client.encoding.key_check import read_secret
+from linkage_client.encoding.package import ENCODINGS_FILE, ROWS_FILE, encode_file
+from linkage_client.encoding.schema import LinkageSchema
+from linkage_client.errors import LocalServiceError, PolicyRefusalError, UnexpectedAnswerError
+from linkage_client.joining import Columns, ExtractFormat, JoinReport, identifier_columns, join_extract, write_links
+from linkage_client.keys import SigningKey, write_private_file
+from linkage_client.models import Agreement, Project, Release, Run, Upload
+from linkage_ledger.checkpoints import Checkpoint, verify_checkpoint
+from linkage_ledger.errors import LedgerError
+from linkage_ledger.notes import VerifierKey
+
+PROVIDER: Final = "provider"
+RECIPIENT: Final = "recipient"
+CLIENT_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    PROVIDER: ("analyst", "signatory"),
+    RECIPIENT: ("recipient", "signatory"),
+}
+PROFILE_FILE: Final = "profile.toml"
+SECRET_FILE: Final = "linkage-secret"  # noqa: S105 - the name of a file
+ENCODED_FOLDER: Final = "encoded"
+LINKS_FILE: Final = "links.csv"
+JOINED_FILE: Final = "for-recipient.csv"
+RECEIVED_FOLDER: Final = "received"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One machine of one organisation: its folder and its connection to the service."""
+
+    name: str
+    role: str
+    organisation_id: str
+    folder: Path
+    profile: Path
+    client: LinkageClient
+    signing_key: SigningKey | None = None
+    """Only where the machine is a signatory's."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The linkage unit: its two machines, and the key of its log, to be published."""
+
+    administrator: Member
+    officer: Member
+    verifier_key: str
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.administrator.close()
+        self.officer.close()
+
+
+def start_unit(service: LocalService, folder: Path, *, outlives_caller: bool = False) -> Unit:
+    """Make the data directory, start the service, and connect as its administrator and as its officer."""
+    folders = {name: folder / name for name in ("administrator", "officer")}
+    keys = {}
+    for name, place in folders.items():
+        place.mkdir(parents=True)
+        keys[name] = SigningKey.generate()
+        keys[name].save(place / "client-key.jwk")
+        (place / "client-key.public.jwk").write_text(json.dumps(keys[name].public_jwk), encoding="utf-8")
+    made = service.initialise(
+        organisation=LINKAGE_UNIT,
+        administrator_jwk=folders["administrator"] / "client-key.public.jwk",
+        officer_jwk=folders["officer"] / "client-key.public.jwk",
+    )
+    service.start(outlives_caller=outlives_caller)
+    try:
+        organisation, clients = str(made["organisation"]), dict(made["clients"])
+        members = {
+            name: _member(
+                name=LINKAGE_UNIT,
+                role=name,
+                folder=place,
+                service_url=service.url,
+                organisation_id=organisation,
+                client_id=str(clients[name]),
+            )
+            for name, place in folders.items()
+        }
+        verifier_key = str(made["log_verifier_key"])
+    except (KeyError, TypeError, ValueError):
+        raise LocalServiceError(
+            "`linkage-service init` answered in another form. Check that client and service are of matching versions."
+        ) from None
+    return Unit(administrator=members["administrator"], officer=members["officer"], verifier_key=verifier_key)
+
+
+def register(unit: Unit, *, name: str, role: str, folder: Path, service_url: str) -> Member:
+    """Have the administrator invite an organisation, and register it: `role` is "provider" or "recipient"."""
+    organisation = unit.administrator.client.organisations.create(name=name)
+    invitation = unit.administrator.client.organisations.invite(organisation_id=organisation.id)
+    folder.mkdir(parents=True)
+    client_key, signing_key = SigningKey.generate(), SigningKey.generate()
+    client_key.save(folder / "client-key.jwk")
+    signing_key.save(folder / "signing-key.jwk")
+    with LinkageClient(service_url=service_url) as public:
+        registration = public.organisations.register(
+            invitation=invitation.token,
+            signing_key=signing_key,
+            client_key=client_key,
+            client_name=f"{slug(name)}-1",
+            roles=CLIENT_ROLES[role],
+        )
+    return _member(
+        name=name,
+        role=role,
+        folder=folder,
+        service_url=service_url,
+        organisation_id=registration.organisation.id,
+        client_id=registration.client.id,
+        signing_key=signing_key,
+    )
+
+
+def agree(
+    parties: Sequence[Member], *, schema: LinkageSchema, completeness: Mapping[str, float], now: datetime | None = None
+) -> Agreement:
+    """Draft (the last party does), propose, and sign for every party; the agreement is then active."""
+    document = draft(
+        [Signatory(organisation_id=party.organisation_id, name=party.name, roles=(party.role,)) for party in parties],
+        data=AgreedData(
+            linkage_schema_sha256=schema.digest,
+            identifier_fields=schema.hashed_fields,
+            completeness=completeness,
+        ),
+        now=now or datetime.now(UTC),
+    )
+    drafted = parties[-1].client.agreements.create(document=document)
+    parties[-1].client.agreements.propose(agreement_id=drafted.id, version=drafted.version)
+    signed = drafted
+    for party in parties:
+        if party.signing_key is None:
+            raise ValueError(party.name)
+        signed = party.client.agreements.sign(
+            agreement_id=drafted.id, version=drafted.version, signing_key=party.signing_key
+        )
+    return signed
+
+
+def open_project(member: Member, *, agreement: Agreement, schema: LinkageSchema, name: str) -> Project:
+    """Open a linkage round under the agreement."""
+    return member.client.projects.create(
+        agreement_id=agreement.id, name=name, purpose=PURPOSE, linkage_schema=schema.document
+    )
+
+
+def share_secret(providers: Sequence[Member]) -> None:
+    """The first provider draws the linkage secret and hands it to the others, past the linkage unit."""
+    secret = (secrets.token_hex(32) + "\n").encode()
+    for provider in providers:
+        write_private_file(provider.folder / SECRET_FILE, secret)
+
+
+def encode(
+    provider: Member, *, project_id: str, extract: Path, encoding: str = "utf-8", workers: int = 1
+) -> dict[str, Any]:
+    """Encode an extract into the provider's folder with the schema that the service hands out; returns the manifest."""
+    project = provider.client.projects.get(project_id=project_id)
+    schema = LinkageSchema.parse(project.linkage_schema)
+    if schema.digest != project.linkage_schema_sha256:
+        raise UnexpectedAnswerError(
+            "The service hands out a linkage schema that is not the one of the agreement. Nothing was encoded."
+        )
+    return encode_file(
+        extract,
+        provider.folder / ENCODED_FOLDER,
+        schema=schema,
+        secret=read_secret(provider.folder / SECRET_FILE),
+        encoding=encoding,
+        project_id=project.id,
+        epoch=project.key_epoch,
+        workers=workers,
+    )
+
+
+def upload(provider: Member, *, project_id: str, manifest: Mapping[str, Any]) -> Upload:
+    """Send the encodings and their manifest; the file of rows stays."""
+    return provider.client.uploads.send(
+        project_id=project_id,
+        manifest=manifest,
+        encodings=provider.folder / ENCODED_FOLDER / ENCODINGS_FILE,
+    )
+
+
+def match(member: Member, *, project_id: str, progress: Callable[[Run], None] | None = None) -> Run:
+    """Start a run and wait for it."""
+    started = member.client.runs.start(project_id=project_id)
+    return member.client.runs.wait(run_id=started.id, progress=progress)
+
+
+def release(recipient: Member, *, run_id: str) -> Release:
+    """Ask for link tables in which every record has a link id, matched or not."""
+    return recipient.client.releases.create(run_id=run_id, purpose=PURPOSE, mode="blind")
+
+
+def ask_for_more(recipient: Member, *, run_id: str) -> PolicyRefusalError | None:
+    """Ask for what the agreement does not list, tables of matched records only; returns the refusal."""
+    try:
+        recipient.client.releases.create(run_id=run_id, purpose=PURPOSE, mode="matched")
+    except PolicyRefusalError as refusal:
+        return refusal
+    return None
+
+
+def retrieve(provider: Member, *, release_id: str) -> int:
+    """Fetch the provider's own link table, with its record ids put back; returns the number of records."""
+    links = provider.client.releases.link_table(release_id=release_id)
+    return write_links(links, out=provider.folder / LINKS_FILE, rows=provider.folder / ENCODED_FOLDER / ROWS_FILE)
+
+
+def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> JoinReport:
+    """Put link ids into the extract, and take identifiers and record ids out of it."""
+    return join_extract(
+        extract=extract,
+        links=provider.folder / LINKS_FILE,
+        rows=None,
+        out=provider.folder / JOINED_FILE,
+        columns=Columns(identifiers=identifier_columns(schema.document)),
+        extract_format=ExtractFormat(text_encoding=encoding),
+    )
+
+
+def deliver(provider: Member, recipient: Member) -> Path:
+    """Hand the joined extract to the recipient, past the linkage unit."""
+    received = recipient.folder / RECEIVED_FOLDER
+    received.mkdir(exist_ok=True)
+    place = received / f"{provider.folder.name}.csv"
+    shutil.copyfile(provider.folder / JOINED_FILE, place)
+    return place
+
+
+def keep_checkpoint(unit: Unit, member: Member) -> tuple[Checkpoint, Path]:
+    """Fetch the log's signed state over HTTP, check the signature with the published key, and keep it.
+
+    Raises:
+        UnexpectedAnswerError: it is not signed with that key.
+    """
+    note = member.client.audit.checkpoint()
+    try:
+        checkpoint = verify_checkpoint(note, [VerifierKey.parse(unit.verifier_key)])
+    except LedgerError:
+        raise UnexpectedAnswerError(
+            "The checkpoint that the service hands out is not signed with the key of its log. Tell the linkage unit."
+        ) from None
+    path = member.folder / "checkpoint.txt"
+    path.write_text(note, encoding="utf-8")
+    return checkpoint, path
+
+
+def _member(
+    *,
+    name: str,
+    role: str,
+    folder: Path,
+    service_url: str,
+    organisation_id: str,
+    client_id: str,
+    signing_key: SigningKey | None = None,
+) -> Member:
+    profile = Profile(
+        path=folder / PROFILE_FILE,
+        service_url=service_url,
+        organisation_id=organisation_id,
+        client_id=client_id,
+        client_key_file=folder / "client-key.jwk",
+        signing_key_file=folder / "signing-key.jwk" if signing_key else None,
+    )
+    save_profile(profile)
+    return Member(
+        name=name,
+        role=role,
+        organisation_id=organisation_id,
+        folder=folder,
+        profile=profile.path,
+        client=LinkageClient.from_profile(profile),
+        signing_key=signing_key,
+    )

@@ -1,0 +1,209 @@
+"""The demo from the first registration to the check of the ledger: in order, told as it happens, and timed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from linkage_client.demo import flow
+from linkage_client.demo.inputs import RECIPIENT, Inputs, naming, slug, write_aligned
+from linkage_client.demo.quality import UNKNOWN, Quality, count_groups, measure, merge, read_link_ids
+from linkage_client.demo.service import LocalService
+
+if TYPE_CHECKING:
+    from linkage_client.errors import PolicyRefusalError
+    from linkage_client.models import Project, Release, Run
+
+MERGED_FILE: Final = "merged.csv"
+STAGES: Final = ("encode", "upload", "match", "release")
+
+
+class Teller(Protocol):
+    """Says what happens while it happens."""
+
+    def step(self, what: str, text: str) -> None:
+        """One thing that was done: `what` is one word."""
+
+    def progress(self, description: str) -> Any:
+        """A context manager that gives a function of (done, total)."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds by stage; stages may be entered several times."""
+
+    clock: Callable[[], float] = time.perf_counter
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens in the block towards a stage."""
+        started = self.clock()
+        try:
+            yield
+        finally:
+            self.seconds[name] += self.clock() - started
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it."""
+
+    parties: tuple[str, ...]
+    rows: dict[str, int]
+    quality: Quality
+    groups: int
+    seconds: dict[str, float]
+    ledger_size: int
+    ledger_verified: bool
+    ledger_findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """One performance: inputs, the service that is running, and the folders of the parties."""
+
+    inputs: Inputs
+    service: LocalService
+    unit: flow.Unit
+    folder: Path
+    teller: Teller
+    encoding: str = "utf-8"
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def run(self) -> Outcome:
+        """Play all of it."""
+        with ExitStack() as stack:
+            providers, recipient = self._register(stack)
+            project = self._agree(providers, recipient)
+            extracts = self._encode(providers, project)
+            run = self._match(providers, recipient, project)
+            deliveries = self._release(recipient, run, extracts)
+            links = read_link_ids(deliveries)
+            quality = self._quality(links)
+            groups = count_groups(links)
+            size, verified, findings = self._verify(recipient)
+        return Outcome(
+            parties=tuple(party.name for party in (*providers, recipient)),
+            rows={source.name: source.rows for source in self.inputs.sources},
+            quality=quality,
+            groups=groups,
+            seconds=self.watch.seconds,
+            ledger_size=size,
+            ledger_verified=verified,
+            ledger_findings=findings,
+        )
+
+    def _register(self, stack: ExitStack) -> tuple[list[flow.Member], flow.Member]:
+        names = [(source.name, flow.PROVIDER) for source in self.inputs.sources] + [(RECIPIENT, flow.RECIPIENT)]
+        members = []
+        for number, (name, role) in enumerate(names, start=1):
+            member = flow.register(
+                self.unit,
+                name=name,
+                role=role,
+                folder=self.folder / f"{number}-{slug(name)}",
+                service_url=self.service.url,
+            )
+            stack.callback(member.close)
+            members.append(member)
+            self.teller.step("Register", f"{name}, {role}, with a signing key and a client key of its own")
+        return members[:-1], members[-1]
+
+    def _agree(self, providers: list[flow.Member], recipient: flow.Member) -> "Project":
+        parties = [*providers, recipient]
+        agreement = flow.agree(parties, schema=self.inputs.schema, completeness=self.inputs.completeness)
+        signed = sum(party.signed for party in agreement.parties)
+        self.teller.step(
+            "Agree", f"{agreement.reference} signed by {signed} of {len(parties)} parties: {agreement.state}"
+        )
+        project = flow.open_project(
+            recipient, agreement=agreement, schema=self.inputs.schema, name="Joined-up services"
+        )
+        self.teller.step("Project", f"{project.name}, under {agreement.reference} version {project.agreement.version}")
+        flow.share_secret(providers)
+        self.teller.step(
+            "Secret", f"drawn by {providers[0].name}, handed to the other providers; the linkage unit never has it"
+        )
+        return project
+
+    def _encode(self, providers: list[flow.Member], project: "Project") -> list[tuple[flow.Member, Path]]:
+        extracts = []
+        for provider, source in zip(providers, self.inputs.sources, strict=True):
+            extract = source.path
+            if source.renamed:
+                extract = provider.folder / "extract.csv"
+                write_aligned(source, extract, encoding=self.encoding)
+            with self.watch.stage("encode"), naming(source.path):
+                manifest = flow.encode(provider, project_id=project.id, extract=extract, encoding=self.encoding)
+            self.teller.step("Encode", f"{provider.name}: {manifest['count']:,} records, {manifest['bits']} bits each")
+            with self.watch.stage("upload"):
+                sent = flow.upload(provider, project_id=project.id, manifest=manifest)
+            self.teller.step(
+                "Upload", f"{provider.name}: {_size(sent.size_bytes)} of encodings, no names, no record ids"
+            )
+            extracts.append((provider, extract))
+        return extracts
+
+    def _match(self, providers: list[flow.Member], recipient: flow.Member, project: "Project") -> "Run":
+        with self.watch.stage("match"), self.teller.progress("Matching") as advance:
+
+            def show(run: "Run") -> None:
+                if run.progress is not None:
+                    advance(run.progress.done, run.progress.total)
+
+            run = flow.match(providers[0], project_id=project.id, progress=show)
+        found = run.metrics.groups if run.metrics else None
+        self.teller.step(
+            "Match", f"{providers[0].name} started a run; {'' if found is None else f'{found:,} '}groups were found"
+        )
+        refusal = flow.ask_for_more(recipient, run_id=run.id)
+        if refusal is not None:
+            self.teller.step("Refuse", _refused(recipient.name, refusal))
+        return run
+
+    def _release(self, recipient: flow.Member, run: "Run", extracts: list[tuple[flow.Member, Path]]) -> list[Path]:
+        deliveries = []
+        with self.watch.stage("release"):
+            released = flow.release(recipient, run_id=run.id)
+            self.teller.step("Release", _released(recipient.name, released))
+            for provider, extract in extracts:
+                rows = flow.retrieve(provider, release_id=released.id)
+                self.teller.step("Retrieve", f"{provider.name}: link ids of its own {rows:,} records")
+                report = flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
+                deliveries.append(flow.deliver(provider, recipient))
+                self.teller.step("Join", f"{provider.name}: {report.rows_written:,} link ids, identifiers taken out")
+            names = [provider.folder.name.partition("-")[2] for provider, _ in extracts]
+            merge(list(zip(names, deliveries, strict=True)), out=recipient.folder / MERGED_FILE)
+        self.teller.step("Merge", f"{recipient.name} put {len(deliveries)} deliveries together by link id")
+        return deliveries
+
+    def _quality(self, links: list[Any]) -> Quality:
+        entities = [source.entities for source in self.inputs.sources]
+        known = [codes for codes in entities if codes is not None]
+        return measure(links, known) if len(known) == len(entities) else UNKNOWN
+
+    def _verify(self, recipient: flow.Member) -> tuple[int, bool, tuple[str, ...]]:
+        checkpoint, kept = flow.keep_checkpoint(self.unit, recipient)
+        report = self.service.verify_ledger(against=kept)
+        size, verified = int(report["size"]), report["verified"] is True and int(report["size"]) >= checkpoint.size
+        findings = tuple(str(finding.get("what", "")) for finding in report.get("findings", []))
+        verdict = "whole, and as signed" if verified else "NOT WHOLE"
+        self.teller.step("Verify", f"the ledger: {size} entries, {verdict}")
+        return size, verified, findings
+
+
+def _refused(name: str, refusal: "PolicyRefusalError") -> str:
+    elements = "; ".join(f"element {element.element}" for element in refusal.elements)
+    return f"{name} asked which records are matched, and was refused: {elements or refusal.message}"
+
+
+def _released(name: str, released: "Release") -> str:
+    until = f", to be deleted by {released.delete_by:%-d %B %Y}" if released.delete_by else ""
+    return f"link tables for {name}, for {released.purpose}, {released.mode}{until}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"  # noqa: PLR2004 - units

@@ -1,0 +1,103 @@
+"""What the recipient sees after merging by link id, and how good that is when the truth is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
+
+from linkage_client.encoding.reading import open_table
+from linkage_client.joining import LINK_ID
+
+if TYPE_CHECKING:
+    Array: TypeAlias = pa.Array[Any]
+else:
+    Array = pa.Array
+
+Codes: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Shares in 0..1; None where nothing was found, nothing was to be found, or the truth is not known."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+UNKNOWN = Quality(precision=None, recall=None, f1=None)
+
+
+def read_link_ids(deliveries: Sequence[Path]) -> list[Codes]:
+    """The link ids in each file that the recipient was sent, as numbers that are equal where the link ids are."""
+    columns = []
+    for path in deliveries:
+        batches = open_table(path, delimiter=",").batches([LINK_ID])
+        columns.append(pa.chunked_array([batch.column(LINK_ID) for batch in batches], pa.string()).combine_chunks())
+    return _split(_codes(columns), [len(column) for column in columns])
+
+
+def count_groups(links: Sequence[Codes]) -> int:
+    """Link ids that records of at least two providers have."""
+    held = np.concatenate([np.unique(codes) for codes in links])
+    _, holders = np.unique(held, return_counts=True)
+    return int(np.count_nonzero(holders > 1))
+
+
+def measure(links: Sequence[Codes], entities: Sequence[Codes]) -> Quality:
+    """Precision, recall and F1 over pairs of records of different providers.
+
+    Args:
+        links: per provider, the link id of each record.
+        entities: per provider and in the same order, the entity that each record is about.
+    """
+    link, entity = np.concatenate(links), np.concatenate(entities)
+    provider = np.repeat(np.arange(len(links)), [len(codes) for codes in links])
+    found = pairs_between(link, provider)
+    true = pairs_between(entity, provider)
+    _, both = np.unique(np.stack([link, entity]), axis=1, return_inverse=True)
+    right = pairs_between(both.reshape(-1).astype(np.int64), provider)
+    return Quality(
+        precision=right / found if found else None,
+        recall=right / true if true else None,
+        f1=2 * right / (found + true) if found + true else None,
+    )
+
+
+def pairs_between(keys: Codes, provider: Codes) -> int:
+    """Number of pairs of rows that have the same key and are of different providers."""
+    _, whole = np.unique(keys, return_counts=True)
+    _, within = np.unique(np.stack([keys, provider]), axis=1, return_counts=True)
+    return int((np.square(whole).sum() - np.square(within).sum()) // 2)
+
+
+def merge(deliveries: Sequence[tuple[str, Path]], *, out: Path) -> None:
+    """Write one table by link id: who holds a record of it, and the columns of each file under its provider's name."""
+    merged: pa.Table | None = None
+    for provider, path in deliveries:
+        part = _delivery(provider, path)
+        merged = part if merged is None else merged.join(part, keys=LINK_ID, join_type="full outer")
+    if merged is not None:
+        pa_csv.write_csv(merged, out)
+
+
+def _delivery(provider: str, path: Path) -> pa.Table:
+    table = open_table(path, delimiter=",")
+    read = pa.Table.from_batches(list(table.batches(table.columns)))
+    payload = {f"{provider}.{name}": read.column(name) for name in table.columns if name != LINK_ID}
+    held = pa.array(np.ones(len(read), np.int8))
+    return pa.table({LINK_ID: read.column(LINK_ID), provider: held, **payload})
+
+
+def _codes(columns: Sequence[Array]) -> Codes:
+    codes: Codes = pa.concat_arrays(list(columns)).dictionary_encode().indices.to_numpy().astype(np.int64)
+    return codes
+
+
+def _split(codes: Codes, lengths: Sequence[int]) -> list[Codes]:
+    return np.split(codes, np.cumsum(lengths)[:-1])
