@@ -82,7 +82,7 @@ class Database:
         """One snapshot; nothing is written."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
-            session.rollback()
+            # Closing gives the connection back and ends the snapshot; a rollback would expire the rows that were read.
 
     def close(self) -> None:
         """Closes every connection."""
