@@ -99,10 +99,10 @@ def demo(
                 )
                 _introduce_people(inputs, rows=rows, overlap=overlap, seed=seed)
             outcome = _play(inputs, workspace, encoding=encoding if data is not None else "utf-8")
-    seconds = {**outcome.seconds, "total": time.perf_counter() - started}
-    _show(outcome, seconds, as_json=as_json)
-    if keep:
-        _say_how_to_look(workspace)
+            seconds = {**outcome.seconds, "total": time.perf_counter() - started}
+            _show(outcome, seconds, as_json=as_json)
+            if keep:
+                _say_how_to_look(workspace)
     if not outcome.ledger_verified:
         context.exit(ExitCode.FAILURE)
 

@@ -109,7 +109,7 @@ class Play:
             )
             stack.callback(member.close)
             members.append(member)
-            self.teller.step("Register", f"{name}, {role}, with a signing key and a client key of its own")
+            self.teller.step("Register", f"{name} as {role}")
         return members[:-1], members[-1]
 
     def _agree(self, providers: list[flow.Member], recipient: flow.Member) -> "Project":
@@ -138,11 +138,13 @@ class Play:
                 write_aligned(source, extract, encoding=self.encoding)
             with self.watch.stage("encode"), naming(source.path):
                 manifest = flow.encode(provider, project_id=project.id, extract=extract, encoding=self.encoding)
-            self.teller.step("Encode", f"{provider.name}: {manifest['count']:,} records, {manifest['bits']} bits each")
+            self.teller.step(
+                "Encode", f"{provider.name}: {manifest['count']:,} records, {manifest['bits']:,} bits each"
+            )
             with self.watch.stage("upload"):
                 sent = flow.upload(provider, project_id=project.id, manifest=manifest)
             self.teller.step(
-                "Upload", f"{provider.name}: {_size(sent.size_bytes)} of encodings, no names, no record ids"
+                "Upload", f"{provider.name}: {_size(sent.size_bytes)} of encodings; no names, no record ids"
             )
             extracts.append((provider, extract))
         return extracts
@@ -171,10 +173,12 @@ class Play:
             self.teller.step("Release", _released(recipient.name, released))
             for provider, extract in extracts:
                 rows = flow.retrieve(provider, release_id=released.id)
-                self.teller.step("Retrieve", f"{provider.name}: link ids of its own {rows:,} records")
-                report = flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
+                self.teller.step("Retrieve", f"{provider.name}: the link ids of its own {rows:,} records")
+                flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
                 deliveries.append(flow.deliver(provider, recipient))
-                self.teller.step("Join", f"{provider.name}: {report.rows_written:,} link ids, identifiers taken out")
+                self.teller.step(
+                    "Join", f"{provider.name}: link ids put into the extract, identifiers and record ids taken out"
+                )
             names = [provider.folder.name.partition("-")[2] for provider, _ in extracts]
             merge(list(zip(names, deliveries, strict=True)), out=recipient.folder / MERGED_FILE)
         self.teller.step("Merge", f"{recipient.name} put {len(deliveries)} deliveries together by link id")
@@ -197,11 +201,11 @@ class Play:
 
 def _refused(name: str, refusal: "PolicyRefusalError") -> str:
     elements = "; ".join(f"element {element.element}" for element in refusal.elements)
-    return f"{name} asked which records are matched, and was refused: {elements or refusal.message}"
+    return f"{name} asked which records are matched, and was refused under {elements or refusal.message}"
 
 
 def _released(name: str, released: "Release") -> str:
-    until = f", to be deleted by {released.delete_by:%-d %B %Y}" if released.delete_by else ""
+    until = f", to be deleted by {released.delete_by.day} {released.delete_by:%B %Y}" if released.delete_by else ""
     return f"link tables for {name}, for {released.purpose}, {released.mode}{until}"
 
 

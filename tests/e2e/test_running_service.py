@@ -1,0 +1,24 @@
+"""What other end-to-end tests rely on: a service that can be killed and started again without losing anything."""
+
+from pathlib import Path
+
+from linkage_client.demo import flow
+from support.parties import open_round
+from support.service import RunningService
+
+
+def test_running_service_killed_and_restarted_goes_on_at_the_same_address(tmp_path: Path) -> None:
+    with RunningService(tmp_path, settings={"LINKAGE_LEASE_S": "2"}) as service, open_round(service, rows=80) as round_:
+        url = service.url
+        round_.upload(0)
+        service.kill()
+        service.restart()
+        round_.upload(1)
+        run = flow.match(round_.providers[1], project_id=round_.project.id)
+        checkpoint, kept = flow.keep_checkpoint(service.unit, service.unit.officer)
+
+        assert service.url == url
+        assert run.state == "succeeded"
+        assert service.verify_ledger(against=kept)["verified"] is True
+        assert checkpoint.size > 0
+        assert "linkage service is ready" in service.log_text()
