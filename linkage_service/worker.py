@@ -1,5 +1,6 @@
 """Claims queued runs and carries them out. Safe to kill at any moment, safe to run twice, safe to run many."""
 
+import hashlib
 import os
 import secrets
 import socket
@@ -187,18 +188,24 @@ class Worker:
                 )
             threshold = Fraction(run.threshold).limit_denominator(_DENOMINATOR_MAX)
             sources = [
-                (row.id, row.bits, row.size_bytes, row.parts_expected, row.data_key or b"")
+                (row.id, row.bits, row.size_bytes, row.sha256, row.parts_expected, row.data_key or b"")
                 for row in rows
                 if row is not None
             ]
         datasets = []
-        for upload_id, bits, size_bytes, parts, wrapped in sources:
+        for upload_id, bits, size_bytes, sha256, parts, wrapped in sources:
             whole = np.empty(size_bytes, dtype=np.uint8)
             filled = 0
             keys = (blob_key(upload_id, number) for number in range(1, parts + 1))
             for part in blobs.get_many(keys, data_key=blobs.unwrap(wrapped)):
                 whole[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)
                 filled += len(part)
+            if filled != size_bytes or hashlib.sha256(whole.data).hexdigest() != sha256:
+                raise RunFailed(
+                    "What is stored of an upload is not what its manifest says. Its provider should upload again, and "
+                    "then start a new run.",
+                    code="upload_changed",
+                )
             datasets.append(from_bytes(whole.data, bits=bits))
         return datasets, threshold
 
