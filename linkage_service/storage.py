@@ -193,10 +193,9 @@ class BlobStore:
 
     def list(self, prefix: str) -> list[str]:
         """Keys below `prefix/`, sorted. Whole segments count: `uploads/upl_1` does not list `uploads/upl_10/…`."""
+        path = _checked(prefix)
         with _as_storage_errors():
-            return sorted(
-                blob["path"] for chunk in obstore.list(self._store, prefix=_checked(prefix)) for blob in chunk
-            )
+            return sorted(blob["path"] for chunk in obstore.list(self._store, prefix=path) for blob in chunk)
 
     def delete(self, key: str) -> None:
         """Delete; a blob that is gone already is no error, so that an interrupted deletion can be run again."""

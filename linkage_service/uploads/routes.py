@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -14,11 +15,12 @@ from linkage_service.errors import FieldError, Invalid, NotFound, TooLarge, Wron
 from linkage_service.problems import responses
 from linkage_service.projects.service import governed
 from linkage_service.settings import Settings
-from linkage_service.storage import BlobStore, WrappedKey
+from linkage_service.storage import BlobStore, StorageError, WrappedKey
 from linkage_service.uploads import schemas, service, tables
 from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
+_log = structlog.get_logger(__name__)
 PartPath = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the part, from 1.")]
 
 
@@ -172,7 +174,7 @@ def complete_upload(
     digest = gate.read(verify)
     response = gate.change(use_case)
     for gone in replaced:
-        blobs.delete_prefix(f"uploads/{gone}/")
+        _remove_blobs(blobs, gone)
     return response
 
 
@@ -191,8 +193,16 @@ def delete_upload(
         service.delete(operation, row=row)
 
     response = gate.change(use_case, status=204)
-    _blobs(request).delete_prefix(f"uploads/{upload_id}/")
+    _remove_blobs(_blobs(request), upload_id)
     return response
+
+
+def _remove_blobs(blobs: BlobStore, upload_id: str) -> None:
+    try:
+        blobs.delete_prefix(f"uploads/{upload_id}")
+    except StorageError as error:
+        # The key that opened them is gone for good, and so the deletion is done: what is left is noise.
+        _log.warning("blobs_left", upload=upload_id, code=error.instance_code)
 
 
 def _require_own(operation: Operation, upload_id: str) -> tables.Upload:
