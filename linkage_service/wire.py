@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
@@ -14,6 +15,7 @@ from linkage_service.ids import id_pattern
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+_ANY_ID = re.compile(id_pattern("[a-z]{3}"))
 
 
 class Input(BaseModel):
@@ -84,10 +86,13 @@ class PageRequest(BaseModel):
         if self.cursor is None:
             return ""
         try:
-            return base64.urlsafe_b64decode(self.cursor.encode() + b"==").decode()
-        except (binascii.Error, ValueError) as error:
+            after = base64.urlsafe_b64decode(self.cursor.encode() + b"==").decode()
+        except (binascii.Error, ValueError):
+            after = ""
+        if not _ANY_ID.fullmatch(after):
             wrong = FieldError("/query/cursor", "malformed", "Use next_cursor of the page before, unchanged.")
-            raise Invalid("The cursor is not one of this service.", errors=[wrong]) from error
+            raise Invalid("The cursor is not one of this service.", errors=[wrong])
+        return after
 
     def page(self, rows: Sequence[Row], render: Callable[[Row], Item], key: Callable[[Row], str]) -> Page[Item]:
         """Renders `limit + 1` or fewer rows as a page."""

@@ -234,7 +234,7 @@ def _check_registration_signature(draft: schemas.RegistrationDraft, key: PublicK
     }
     try:
         message = _REGISTRATION_CONTEXT + rfc8785.dumps(signed)
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise _wrong(
             "/signing_key", "not_canonical", "The keys hold values that have no canonical JSON form."
         ) from error
