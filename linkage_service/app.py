@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -90,7 +91,10 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 def routes_of(app: FastAPI) -> list[APIRoute]:
     """Every route of the application, for tests that enumerate them."""
-    return [route for route in app.routes if isinstance(route, APIRoute)]
+    # FastAPI keeps an included router as one entry of `app.routes`, with the router's own routes inside it.
+    inside = [getattr(entry, "original_router", None) for entry in app.routes]
+    entries = [*app.routes, *(route for router in inside if router is not None for route in router.routes)]
+    return [route for route in entries if isinstance(route, APIRoute)]
 
 
 async def _with_context(request: Request, call_next: RequestResponseEndpoint) -> Response:
@@ -142,7 +146,9 @@ class _BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._limit:
-                raise TooLarge(f"The body is larger than {self._limit} bytes, the most this service takes here.")
+                large = TooLarge(f"The body is larger than {self._limit} bytes, the most this service takes here.")
+                # Whatever else is raised while a body is read, the framework answers with 400.
+                raise HTTPException(large.status) from large
             return message
 
         await self._app(scope, limited, send)

@@ -120,11 +120,17 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        phrase = HTTPStatus(error.status_code).phrase
-        known = _http_error(error.status_code, phrase)
-        response = render(known, request)
+        response = render(_known(error), request)
         response.headers.update(error.headers or {})
         return response
+
+
+def _known(error: HTTPException) -> LinkageError:
+    if isinstance(error.__cause__, LinkageError):
+        return error.__cause__
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return Invalid("The body cannot be read: it is not valid JSON in UTF-8, or not a valid form.")
+    return _http_error(error.status_code, HTTPStatus(error.status_code).phrase)
 
 
 def _http_error(status: int, phrase: str) -> LinkageError:
