@@ -1,0 +1,473 @@
+"""The service in this process, with organisations that hold real keys, for tests of everything behind HTTP."""
+
+import base64
+import hashlib
+import json
+import secrets
+import shutil
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi import FastAPI
+from starlette.exceptions import StarletteDeprecationWarning
+
+from linkage_service import service_keys
+from linkage_service.access.tokens import public_key
+from linkage_service.app import create_app
+from linkage_service.audit.unit import unit_of_work
+from linkage_service.audit.verify import verify
+from linkage_service.migrate import upgrade
+from linkage_service.organisations.service import found_unit
+from linkage_service.runtime import Runtime, build
+from linkage_service.settings import Settings
+from linkage_service.worker import Worker
+from support.linkage_schemas import linkage_schema
+
+with warnings.catch_warnings():
+    # It asks for the successor of httpx, which the client does not use yet.
+    warnings.simplefilter("ignore", StarletteDeprecationWarning)
+    from starlette.testclient import TestClient
+
+ISSUER = "https://linkage.test"
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BITS = 256
+PART_BYTES = 1024
+SCHEMA = linkage_schema(l=BITS)
+FIELDS = ("given_name", "surname")
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+Json = dict[str, Any]
+
+
+class HandClock:
+    """Time that a test moves; each look moves it by a millisecond, so that ids sort in the order they were made."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        with self._lock:
+            self.now += timedelta(milliseconds=1)
+            return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@dataclass
+class Key:
+    """A key pair with the names JOSE has for it."""
+
+    private: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey = field(
+        default_factory=ed25519.Ed25519PrivateKey.generate
+    )
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        public = self.private.public_key()
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            point = public.public_numbers()
+            coordinates = {name: b64(value.to_bytes(32, "big")) for name, value in (("x", point.x), ("y", point.y))}
+            return {"kty": "EC", "crv": "P-256", **coordinates}
+        return {"kty": "OKP", "crv": "Ed25519", "x": b64(public.public_bytes(Encoding.Raw, PublicFormat.Raw))}
+
+    def sign(self, message: bytes) -> bytes:
+        if isinstance(self.private, ec.EllipticCurvePrivateKey):
+            raise TypeError("only Ed25519 keys sign here")
+        return self.private.sign(message)
+
+
+def b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def jws(claims: Mapping[str, Any], key: Key | None, *, alg: str = "EdDSA") -> str:
+    """A compact JWS; without a key its signature is empty."""
+    signed = ".".join(b64(json.dumps(part).encode()) for part in ({"alg": alg, "typ": "JWT"}, dict(claims)))
+    return f"{signed}.{b64(key.sign(signed.encode())) if key else ''}"
+
+
+class Caller:
+    """A registered client that calls with a valid token."""
+
+    def __init__(self, service: "ServiceApp", *, client: str, organisation: str, key: Key) -> None:
+        self.service = service
+        self.client = client
+        self.organisation = organisation
+        self.key = key
+        self._token: tuple[str, datetime] | None = None
+
+    def claims(self, **changes: Any) -> Json:
+        now = int(self.service.clock.now.timestamp())
+        claims = {"iss": self.client, "sub": self.client, "aud": ISSUER, "iat": now, "exp": now + 60}
+        return {**claims, "jti": secrets.token_hex(16), **changes}
+
+    @property
+    def token(self) -> str:
+        now = self.service.clock.now
+        if self._token is None or self._token[1] <= now:
+            answer = self.service.ask_for_token(jws(self.claims(), self.key))
+            assert answer.status_code == 200, answer.text
+            self._token = answer.json()["access_token"], now + timedelta(seconds=240)
+        return self._token[0]
+
+    def forget_token(self) -> None:
+        self._token = None
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        answer: httpx.Response = self.service.http.request(method, path, headers=headers, **options)
+        return answer
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        return self.request("POST", path, json=json, **options)
+
+    def delete(self, path: str) -> httpx.Response:
+        return self.request("DELETE", path)
+
+
+class Organisation(Caller):
+    """A partner: its signing key and its first client, which has every role a partner's client may have."""
+
+    def __init__(self, service: "ServiceApp", *, client: str, organisation: str, key: Key, signing_key: Key) -> None:
+        super().__init__(service, client=client, organisation=organisation, key=key)
+        self.signing_key = signing_key
+
+    def add_client(self, *roles: str) -> Caller:
+        """A further client with these roles only."""
+        key = Key()
+        draft = {"name": f"{'-'.join(roles)} machine", "jwk": key.jwk, "roles": list(roles)}
+        made = ok(self.post(f"/v1/organisations/{self.organisation}/clients", draft), 201)
+        return Caller(self.service, client=made["id"], organisation=self.organisation, key=key)
+
+    def sign_agreement(self, agreement: Json) -> httpx.Response:
+        message = b"linkage/agreement/v1\0" + bytes.fromhex(agreement["digest"])
+        body = {"digest": agreement["digest"], "signature": b64(self.signing_key.sign(message))}
+        return self.post(f"/v1/agreements/{agreement['id']}/versions/{agreement['version']}/signatures", body)
+
+    def declare(self, project: str, rows: bytes, **changes: Any) -> httpx.Response:
+        body = {"manifest": manifest(rows, **changes), "part_size_bytes": PART_BYTES}
+        return self.post(f"/v1/projects/{project}/uploads", body)
+
+    def put_part(self, upload: str, number: int, part: bytes, **headers: str | None) -> httpx.Response:
+        given: dict[str, str | None] = {
+            "Content-Digest": content_digest(part),
+            "Content-Type": "application/octet-stream",
+        }
+        given |= {name.replace("_", "-").title(): value for name, value in headers.items()}
+        sent = {name: value for name, value in given.items() if value is not None}
+        return self.request("PUT", f"/v1/uploads/{upload}/parts/{number}", content=part, headers=sent)
+
+    def upload(self, project: str, rows: bytes, **changes: Any) -> str:
+        """Declares, sends and completes an upload."""
+        upload: str = ok(self.declare(project, rows, **changes), 201)["id"]
+        for number, part in parts_of(rows):
+            ok(self.put_part(upload, number, part), 204)
+        ok(self.post(f"/v1/uploads/{upload}:complete"), 200)
+        return upload
+
+
+@dataclass
+class Linked:
+    """A project whose providers have uploaded."""
+
+    agreement: Json
+    project: str
+    providers: list[Organisation]
+    recipients: list[Organisation]
+    uploads: list[str]
+
+
+class ServiceApp:
+    """A service of its own: database, keys and blobs in a folder, a clock that the test moves."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.settings = Settings(data_dir=folder, issuer=ISSUER, log_origin="log.linkage.test", **settings)
+        self.clock = HandClock()
+        service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
+        self.runtime: Runtime = build(self.settings, clock=self.clock)
+        upgrade(self.runtime.database.engine)
+        keys = {"administrator": Key(), "officer": Key()}
+        clients = [(role, public_key(dict(key.jwk), pointer=""), role) for role, key in keys.items()]
+        with unit_of_work(database=self.runtime.database, log=self.runtime.log, now=self.clock()) as unit:
+            row, made = found_unit(unit, name="Linkage Unit", clients=clients)
+        self.app: FastAPI = create_app(self.runtime)
+        self.http = TestClient(self.app, base_url=ISSUER)
+        self.administrator, self.officer = (
+            Caller(self, client=client.id, organisation=row.id, key=keys[client.name]) for client in made
+        )
+        self._names = 0
+
+    @property
+    def database_file(self) -> Path:
+        return self.settings.data_dir / "linkage.db"
+
+    def ask_for_token(self, assertion: str, **changes: str) -> httpx.Response:
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": assertion,
+            **changes,
+        }
+        answer: httpx.Response = self.http.post("/v1/oauth/token", data=form)
+        return answer
+
+    def invite(self) -> tuple[str, str]:
+        """A new organisation's id and invitation."""
+        self._names += 1
+        made = ok(self.administrator.post("/v1/organisations", {"name": f"Organisation {self._names}"}), 201)
+        invitation = ok(self.administrator.post(f"/v1/organisations/{made['id']}/invitations"), 201)
+        return made["id"], invitation["token"]
+
+    def join(self, *roles: str) -> Organisation:
+        """A new organisation with its keys registered; without roles its client has those of all kinds of partners."""
+        organisation, invitation = self.invite()
+        signing_key, key = Key(), Key()
+        chosen = list(roles) or ["analyst", "signatory", "recipient"]
+        body = registration(invitation, signing_key, {"name": "first machine", "jwk": key.jwk, "roles": chosen})
+        made = ok(self.http.post("/v1/registrations", json=body), 201)
+        return Organisation(
+            self, client=made["client"]["id"], organisation=organisation, key=key, signing_key=signing_key
+        )
+
+    def draft(self, parties: Mapping[Organisation, Sequence[str]], **changes: Any) -> Json:
+        document = agreement_document({org.organisation: list(roles) for org, roles in parties.items()}, **changes)
+        drafted: Json = ok(next(iter(parties)).post("/v1/agreements", {"document": document}), 201)
+        return drafted
+
+    def activate(self, parties: Mapping[Organisation, Sequence[str]], **changes: Any) -> Json:
+        """An agreement that every party has signed."""
+        agreement: Json = self.draft(parties, **changes)
+        ok(next(iter(parties)).post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
+        for party in parties:
+            agreement = ok(party.sign_agreement(agreement), 201)
+        assert agreement["state"] == "active"
+        return agreement
+
+    def open_project(self, by: Caller, agreement: Json, **changes: Any) -> httpx.Response:
+        body = {"agreement": agreement["id"], "name": "Spring round", "purpose": "planning", "linkage_schema": SCHEMA}
+        return by.post("/v1/projects", {**body, **changes})
+
+    def project(self, *, providers: int = 2, recipients: int = 1, **changes: Any) -> Linked:
+        """An open project of new organisations, before anyone uploads."""
+        giving = [self.join() for _ in range(providers)]
+        receiving = [self.join() for _ in range(recipients)]
+        parties: dict[Organisation, Sequence[str]] = dict.fromkeys(giving, ("provider",))
+        agreement = self.activate(parties | dict.fromkeys(receiving, ("recipient",)), **changes)
+        project = ok(self.open_project(giving[0], agreement), 201)["id"]
+        return Linked(agreement=agreement, project=project, providers=giving, recipients=receiving, uploads=[])
+
+    def uploaded(self, *data_sets: bytes, **changes: Any) -> Linked:
+        """A project for which every provider has uploaded."""
+        linked = self.project(providers=len(data_sets), **changes)
+        linked.uploads = [
+            provider.upload(linked.project, rows) for provider, rows in zip(linked.providers, data_sets, strict=True)
+        ]
+        return linked
+
+    def work(self) -> bool:
+        return Worker(self.runtime).run_once()
+
+    def run(self, linked: Linked, **draft: Any) -> Json:
+        """A run that was carried out."""
+        run = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", draft), 202)
+        assert self.work()
+        done: Json = ok(linked.providers[0].get(f"/v1/runs/{run['id']}"), 200)
+        return done
+
+    def release(self, linked: Linked, run: Json, *, to: Organisation | None = None, **draft: Any) -> Json:
+        recipient = to or linked.recipients[0]
+        made: Json = ok(recipient.post(f"/v1/runs/{run['id']}/releases", {"purpose": "planning", **draft}), 201)
+        return made
+
+    def events(self) -> list[Json]:
+        """Every header in the ledger so far, read past the HTTP API, so that reading adds nothing."""
+        with self.runtime.database.reading() as session:
+            rows = session.connection().exec_driver_sql("SELECT header FROM audit_event ORDER BY seq").all()
+        return [json.loads(row[0]) for row in rows]
+
+    def size(self) -> int:
+        return len(self.events())
+
+    @contextmanager
+    def expecting_event(self, event_type: str) -> Iterator[list[Json]]:
+        """Checks that what happens inside adds exactly one event, of this type; gives it when the block has ended."""
+        before = self.size()
+        found: list[Json] = []
+        yield found
+        found.extend(self.events()[before:])
+        assert [event["type"] for event in found] == [event_type]
+
+    def verified(self) -> bool:
+        self.runtime.log.checkpoint(self.runtime.database)
+        report = verify(self.runtime.database, [self.runtime.log.verifier])
+        assert report.findings == ()
+        return report.verified
+
+    def close(self) -> None:
+        self.http.close()
+        self.runtime.close()
+
+
+@contextmanager
+def service_app(folder: Path, **settings: Any) -> Iterator[ServiceApp]:
+    service = ServiceApp(folder, **settings)
+    try:
+        yield service
+    finally:
+        service.close()
+        shutil.rmtree(folder / "blobs", ignore_errors=True)
+
+
+def ok(response: httpx.Response, status: int) -> Any:
+    """The answer, if it has the status that the test needs to go on."""
+    assert response.status_code == status, response.text
+    return response.json() if response.content else None
+
+
+def problem(response: httpx.Response, status: int, code: str | None = None) -> Json:
+    """The problem document of a refused request, checked for its shape."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: Json = response.json()
+    assert document["status"] == status
+    assert document["request_id"] == response.headers["x-request-id"]
+    assert {"type", "title", "detail"} <= document.keys()
+    if code is not None:
+        assert document["code"] == code
+    return document
+
+
+def registration(invitation: str, signing_key: Key, client: Json, *, signed_by: Key | None = None) -> Json:
+    """What an invited organisation sends."""
+    body: Json = {"invitation": invitation, "signing_key": signing_key.jwk, "client": client}
+    signature = (signed_by or signing_key).sign(b"linkage/registration/v1\0" + rfc8785.dumps(body))
+    return {**body, "signature": b64(signature)}
+
+
+def agreement_document(parties: Mapping[str, Sequence[str]], **changes: Any) -> Json:
+    """The nine elements; `changes` replaces members: `data={"outputs": […]}` changes outputs only."""
+    contacts = {"dpo": "dpo@body.test", "caldicott": None, "siro": "siro@body.test"}
+    document: Json = {
+        "format": 1,
+        "reference": f"ISP-{secrets.token_hex(6)}",
+        "title": "Planning of services",
+        "purpose": {
+            "purposes": [{"code": "planning", "text": "Plan services.", "benefits": "Better services."}],
+            "lawful_basis": {
+                "article6": "6(1)(e)",
+                "article9": None,
+                "legal_power": "A statute.",
+                "duty_of_confidentiality": "Not engaged.",
+            },
+            "dpia_ref": "DPIA-1",
+            "necessity": "No less intrusive way.",
+        },
+        "recipients": {
+            "parties": [
+                {"organisation": organisation, "roles": list(roles), "contacts": contacts}
+                for organisation, roles in parties.items()
+            ]
+        },
+        "data": {
+            "linkage_schema_sha256": hashlib.sha256(rfc8785.dumps(SCHEMA)).hexdigest(),
+            "identifier_fields": list(FIELDS),
+            "outputs": ["link_table_blind", "link_table_matched", "summary"],
+            "population": "Adults in the area.",
+            "special_category": False,
+            "min_group_count": 10,
+            "onward_sharing": "none",
+        },
+        "quality": {"min_completeness": {"given_name": 0.5}, "target_precision": None},
+        "security": {"encoding_profile": None, "key_rotation_days": 365},
+        "retention": {
+            "encodings_days": 30,
+            "link_tables_days": 90,
+            "audit_bodies_days": 3650,
+            "max_retrievals": 3,
+        },
+        "rights": {
+            "contact": "rights@body.test",
+            "privacy_notice_url": "https://body.test/privacy",
+            "opt_out": "By letter.",
+            "reapply_days": 90,
+        },
+        "review": {
+            "starts": "2026-01-01T00:00:00Z",
+            "ends": "2027-01-01T00:00:00Z",
+            "review_by": "2026-12-01T00:00:00Z",
+            "measures": "Yearly report.",
+            "termination": "Everything is deleted.",
+        },
+        "sanctions": {"ladder": ["warn", "terminate"], "imposed_by": "The board.", "breach_notice_hours": 24},
+    }
+    for name, value in changes.items():
+        document[name] = {**document[name], **value} if isinstance(value, Mapping) else value
+    return document
+
+
+def manifest(rows: bytes, **changes: Any) -> Json:
+    """The manifest of encodings; `changes` replaces members."""
+    return {
+        "version": 1,
+        "linkage_schema_sha256": hashlib.sha256(rfc8785.dumps(SCHEMA)).hexdigest(),
+        "encoding_profile": None,
+        "encoder": {"name": "linkage-client", "version": "1"},
+        "count": len(rows) * 8 // BITS,
+        "bits": BITS,
+        "size_bytes": len(rows),
+        "sha256": hashlib.sha256(rows).hexdigest(),
+        "key": {"epoch": 1, "check_value": "ab" * 16},
+        "completeness": dict.fromkeys(FIELDS, 0.9),
+        **changes,
+    }
+
+
+def data_sets(*sizes: int, shared: int, seed: int = 1) -> list[bytes]:
+    """Random encodings, of which the first `shared` rows of every data set are the same."""
+    rng = np.random.default_rng(seed)
+    common = rng.bytes(shared * BITS // 8)
+    return [common + rng.bytes((size - shared) * BITS // 8) for size in sizes]
+
+
+def parts_of(rows: bytes) -> Iterator[tuple[int, bytes]]:
+    for number, start in enumerate(range(0, len(rows), PART_BYTES), start=1):
+        yield number, rows[start : start + PART_BYTES]
+
+
+def content_digest(part: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(part).digest()).decode()}:"
+
+
+def in_threads(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """What `act(0)`, `act(1)`, … gave, all let go at the same moment."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+
+    def one(number: int) -> None:
+        barrier.wait(timeout=20)
+        try:
+            results[number] = act(number)
+        except Exception as error:  # noqa: BLE001 - given to the test, which knows what it expects
+            results[number] = error
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return results
