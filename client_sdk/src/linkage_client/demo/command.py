@@ -42,7 +42,7 @@ class StderrTeller:
 
 
 @click.command()
-@click.option("--rows", type=click.IntRange(min=1), default=5_000, show_default=True, help="People at each provider.")
+@click.option("--rows", type=click.IntRange(min=2), default=5_000, show_default=True, help="People at each provider.")
 @click.option("--providers", type=click.IntRange(FEWEST, MOST), default=2, show_default=True, help="How many.")
 @click.option(
     "--overlap",
@@ -219,7 +219,8 @@ def _introduce_files(inputs: "Inputs", directory: Path) -> None:
             if source.renamed:
                 pairs = ", ".join(f"{theirs} is {ours}" for theirs, ours in source.renamed.items())
                 _say(f"Columns of {source.name} under other names: {pairs}.")
-        _write_proposal(inputs.proposal, directory)
+        renamed = [source.name for source in inputs.sources if source.renamed]
+        _write_proposal(inputs.proposal, directory, renamed=renamed)
     _say()
 
 
@@ -253,14 +254,15 @@ def proposal_lines(proposal: "Proposal") -> list[tuple[str, str, str, str]]:
     return [*used, *((left.column, "", "not used", left.reason) for left in proposal.left_out)]
 
 
-def _write_proposal(proposal: "Proposal", directory: Path) -> None:
+def _write_proposal(proposal: "Proposal", directory: Path, *, renamed: list[str]) -> None:
+    condition = f", and give the columns of {' and '.join(renamed)} its names" if renamed else ""
     path = directory / PROPOSED_FILE
     try:
         path.write_text(json.dumps(proposal.schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         _say(f"The proposal could not be written to {path}: {error.strerror}.")
         return
-    _say(f"The proposal is in {path}. To use it from now on, or to change it, rename it to schema.json.")
+    _say(f"The proposal is in {path}. To use it from now on, or to change it, rename it to schema.json{condition}.")
 
 
 def _show(outcome: "Outcome", seconds: dict[str, float], *, as_json: bool) -> None:

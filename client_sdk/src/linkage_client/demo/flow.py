@@ -20,9 +20,10 @@ from linkage_client.demo.inputs import LINKAGE_UNIT, slug
 from linkage_client.demo.service import LocalService
 from linkage_client.encoding.key_check import read_secret
 from linkage_client.encoding.package import ENCODINGS_FILE, ROWS_FILE, encode_file
+from linkage_client.encoding.reading import open_table
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.errors import LocalServiceError, PolicyRefusalError, UnexpectedAnswerError
-from linkage_client.joining import Columns, ExtractFormat, JoinReport, identifier_columns, join_extract, write_links
+from linkage_client.joining import LINK_ID, Columns, ExtractFormat, identifier_columns, join_extract, write_links
 from linkage_client.keys import SigningKey, write_private_file
 from linkage_client.models import Agreement, Project, Release, Run, Upload
 from linkage_ledger.checkpoints import Checkpoint, verify_checkpoint
@@ -234,16 +235,18 @@ def retrieve(provider: Member, *, release_id: str) -> int:
     return write_links(links, out=provider.folder / LINKS_FILE, rows=provider.folder / ENCODED_FOLDER / ROWS_FILE)
 
 
-def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> JoinReport:
-    """Put link ids into the extract, and take identifiers and record ids out of it."""
-    return join_extract(
+def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> tuple[str, ...]:
+    """Put link ids into the extract, take identifiers and record ids out, and return the names of what else is left."""
+    out = provider.folder / JOINED_FILE
+    join_extract(
         extract=extract,
         links=provider.folder / LINKS_FILE,
         rows=None,
-        out=provider.folder / JOINED_FILE,
+        out=out,
         columns=Columns(identifiers=identifier_columns(schema.document)),
         extract_format=ExtractFormat(text_encoding=encoding),
     )
+    return tuple(name for name in open_table(out).columns if name != LINK_ID)
 
 
 def deliver(provider: Member, recipient: Member) -> Path:

@@ -183,9 +183,13 @@ def _provider_files(directory: Path) -> list[Path]:
         raise DataError(
             f"{directory} is not a folder that can be read. Name the folder that holds one CSV file for each provider."
         )
+    try:
+        present = list(directory.iterdir())
+    except OSError as error:
+        raise DataError(f"{directory} cannot be read: {error.strerror}. Check its permissions.") from None
     paths = sorted(
         path
-        for path in directory.iterdir()
+        for path in present
         if path.suffix.casefold() == ".csv" and path.name != TRUTH_FILE and not path.name.startswith(".")
     )
     if not FEWEST_PROVIDERS <= len(paths) <= MOST_PROVIDERS:

@@ -174,10 +174,10 @@ class Play:
             for provider, extract in extracts:
                 rows = flow.retrieve(provider, release_id=released.id)
                 self.teller.step("Retrieve", f"{provider.name}: the link ids of its own {rows:,} records")
-                flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
+                columns = flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
                 deliveries.append(flow.deliver(provider, recipient))
                 self.teller.step(
-                    "Join", f"{provider.name}: link ids put into the extract, identifiers and record ids taken out"
+                    "Join", f"{provider.name}: link ids in, identifiers and record ids out; {_left(columns)}"
                 )
             names = [provider.folder.name.partition("-")[2] for provider, _ in extracts]
             merge(list(zip(names, deliveries, strict=True)), out=recipient.folder / MERGED_FILE)
@@ -199,14 +199,18 @@ class Play:
         return size, verified, findings
 
 
+def _left(columns: tuple[str, ...]) -> str:
+    return f"left besides: {', '.join(columns)}" if columns else "nothing else is left"
+
+
 def _refused(name: str, refusal: "PolicyRefusalError") -> str:
     elements = "; ".join(f"element {element.element}" for element in refusal.elements)
-    return f"{name} asked which records are matched, and was refused under {elements or refusal.message}"
+    return f"{name} asked which records are matched: refused, {elements or refusal.message}"
 
 
 def _released(name: str, released: "Release") -> str:
     until = f", to be deleted by {released.delete_by.day} {released.delete_by:%B %Y}" if released.delete_by else ""
-    return f"link tables for {name}, for {released.purpose}, {released.mode}{until}"
+    return f"to {name}, {released.mode}, for {released.purpose}{until}"
 
 
 def _size(size_bytes: int) -> str:

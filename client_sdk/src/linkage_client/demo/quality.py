@@ -37,7 +37,7 @@ def read_link_ids(deliveries: Sequence[Path]) -> list[Codes]:
     """The link ids in each file that the recipient was sent, as numbers that are equal where the link ids are."""
     columns = []
     for path in deliveries:
-        batches = open_table(path, delimiter=",").batches([LINK_ID])
+        batches = open_table(path).batches([LINK_ID])
         columns.append(pa.chunked_array([batch.column(LINK_ID) for batch in batches], pa.string()).combine_chunks())
     return _split(_codes(columns), [len(column) for column in columns])
 
@@ -87,7 +87,7 @@ def merge(deliveries: Sequence[tuple[str, Path]], *, out: Path) -> None:
 
 
 def _delivery(provider: str, path: Path) -> pa.Table:
-    table = open_table(path, delimiter=",")
+    table = open_table(path)
     read = pa.Table.from_batches(list(table.batches(table.columns)))
     payload = {f"{provider}.{name}": read.column(name) for name in table.columns if name != LINK_ID}
     held = pa.array(np.ones(len(read), np.int8))
