@@ -1,0 +1,165 @@
+"""Killing the service or its worker at any moment, and starting it again, loses nothing."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from linkage_client.demo import flow
+from linkage_client.encoding.package import ENCODINGS_FILE
+from linkage_client.models import Manifest, Run, Upload
+from support.parties import Round, open_round
+from support.service import RunningService
+
+# A dead worker's run is taken over when its lease ends; the default is for machines that may be away for longer.
+SETTINGS = {"LINKAGE_LEASE_S": "3"}
+PART_BYTES = 4096
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RunningService]:
+    with RunningService(tmp_path, settings=SETTINGS) as running:
+        yield running
+
+
+def encoded(round_: Round, place: int) -> tuple[Manifest, Path]:
+    provider = round_.providers[place]
+    manifest = flow.encode(provider, project_id=round_.project.id, extract=round_.extract(place))
+    return Manifest.model_validate(manifest), provider.folder / flow.ENCODED_FOLDER / ENCODINGS_FILE
+
+
+def send_parts(round_: Round, upload: Upload, encodings: Path, numbers: range) -> None:
+    content = encodings.read_bytes()
+    for number in numbers:
+        start = (number - 1) * upload.part_size_bytes
+        part = content[start : start + upload.part_size_bytes]
+        round_.providers[0].client.uploads.put_part(upload_id=upload.id, number=number, content=part)
+
+
+def worker_pids(service: RunningService) -> list[int]:
+    lines = [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]
+    return [line["pid"] for line in lines if line.get("event") == "worker_started"]
+
+
+def assert_ledger_is_whole(service: RunningService, round_: Round) -> None:
+    checkpoint, kept = flow.keep_checkpoint(service.unit, round_.recipient)
+    report = service.verify_ledger(against=kept)
+
+    assert report["verified"], report["findings"]
+    assert report["size"] >= checkpoint.size
+
+
+def test_upload_killed_service_continues_with_the_missing_parts(service: RunningService) -> None:
+    with open_round(service, rows=400) as round_:
+        manifest, encodings = encoded(round_, 0)
+        uploads = round_.providers[0].client.uploads
+        declared = uploads.declare(project_id=round_.project.id, manifest=manifest, part_size_bytes=PART_BYTES)
+        half = declared.parts_expected // 2
+        send_parts(round_, declared, encodings, range(1, half + 1))
+
+        service.kill()
+        service.restart()
+
+        assert uploads.get(upload_id=declared.id).parts_received == list(range(1, half + 1))
+        seen: list[int] = []
+        finished = uploads.send(
+            project_id=round_.project.id,
+            manifest=manifest,
+            encodings=encodings,
+            progress=lambda sent, _total: seen.append(sent),
+        )
+        assert finished.id == declared.id
+        assert finished.state == "complete"
+        assert seen[0] == half * PART_BYTES
+        assert_ledger_is_whole(service, round_)
+
+
+def test_upload_service_killed_again_and_again_while_it_is_sent_still_completes(service: RunningService) -> None:
+    with open_round(service, rows=2000) as round_:
+        manifest, encodings = encoded(round_, 0)
+        uploads = round_.providers[0].client.uploads
+        marks = [manifest.size_bytes * share // 4 for share in (1, 2, 3)]
+        reached = [threading.Event() for _ in marks]
+
+        def progress(sent: int, _total: int) -> None:
+            for mark, event in zip(marks, reached, strict=True):
+                if sent >= mark:
+                    event.set()
+
+        finished: list[Upload] = []
+
+        def send() -> None:
+            finished.append(
+                uploads.send(
+                    project_id=round_.project.id,
+                    manifest=manifest,
+                    encodings=encodings,
+                    part_size_bytes=PART_BYTES,
+                    progress=progress,
+                )
+            )
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        for event in reached:
+            assert event.wait(60)
+            service.kill()
+            service.restart()
+        sender.join(120)
+
+        assert [upload.state for upload in finished] == ["complete"]
+        assert finished[0].manifest.sha256 == manifest.sha256
+        assert_ledger_is_whole(service, round_)
+
+
+def run_until(round_: Round, phases: set[str]) -> Run:
+    """Starts a run and returns as soon as a worker has it."""
+    client = round_.recipient.client
+    run = client.runs.start(project_id=round_.project.id)
+    while run.state not in phases:
+        run = client.runs.get(run_id=run.id)
+    return run
+
+
+def test_run_worker_killed_is_finished_by_the_next_worker(service: RunningService) -> None:
+    with open_round(service, rows=3000) as round_:
+        round_.upload_all()
+        run = run_until(round_, {"running", "succeeded"})
+        os.kill(worker_pids(service)[-1], signal.SIGKILL)
+
+        finished = round_.recipient.client.runs.wait(run_id=run.id, timeout_s=90)
+
+        assert finished.state == "succeeded"
+        assert finished.attempt == (2 if run.state == "running" else 1)
+        assert_ledger_is_whole(service, round_)
+
+
+def test_run_service_killed_is_finished_after_the_restart(service: RunningService) -> None:
+    with open_round(service, rows=3000) as round_:
+        round_.upload_all()
+        run = run_until(round_, {"running", "succeeded"})
+        service.kill()
+        service.restart()
+
+        finished = round_.recipient.client.runs.wait(run_id=run.id, timeout_s=90)
+        granted = flow.release(round_.recipient, run_id=finished.id)
+
+        assert finished.state == "succeeded"
+        assert [flow.retrieve(provider, release_id=granted.id) for provider in round_.providers] == [3000, 3000]
+        assert_ledger_is_whole(service, round_)
+
+
+def test_service_asked_to_stop_leaves_a_signed_checkpoint_over_every_event(service: RunningService) -> None:
+    with open_round(service, rows=100) as round_:
+        _, kept = flow.keep_checkpoint(service.unit, round_.recipient)
+        round_.upload(0)
+    service.stop()
+
+    report = service.verify_ledger(against=kept)
+
+    assert report["verified"]
+    assert report["signed_size"] == report["size"]
