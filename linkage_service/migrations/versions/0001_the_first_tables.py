@@ -12,6 +12,13 @@ depends_on = None
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _EMPTY_ROOT = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")  # SHA-256 of nothing
 _APPEND_ONLY = ("audit_event", "audit_node", "audit_checkpoint")
+_SAME_ROW = {
+    "audit_event": "kept.seq = NEW.seq",
+    "audit_node": 'kept.level = NEW.level AND kept."index" = NEW."index"',
+    "audit_head": "kept.id = NEW.id",
+    "audit_checkpoint": "kept.size = NEW.size",
+    "audit_body": "kept.seq = NEW.seq",
+}
 
 
 def upgrade() -> None:  # noqa: PLR0915 - one statement a table
@@ -330,6 +337,10 @@ def _protect_on_sqlite() -> None:
     for table in _APPEND_ONLY:
         op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}")
         op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}")
+    # REPLACE takes the old row away without firing a delete trigger.
+    for table, same in _SAME_ROW.items():
+        exists = f"WHEN EXISTS (SELECT 1 FROM {table} AS kept WHERE {same})"  # noqa: S608 - names from above
+        op.execute(f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} {exists} {refuse}")
     op.execute(f"CREATE TRIGGER audit_head_no_delete BEFORE DELETE ON audit_head {refuse}")
     op.execute(
         "CREATE TRIGGER audit_head_only_grows BEFORE UPDATE ON audit_head "
