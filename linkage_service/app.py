@@ -9,9 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,8 +83,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     def openapi_document() -> dict[str, Any]:
         return app.openapi()
 
-    app.middleware("http")(_with_context)
+    # The limit is inside: what it raises while a body is read must reach the problem handlers as it is.
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_bytes_max)
+    app.middleware("http")(_with_context)
     return app
 
 
@@ -147,7 +147,7 @@ class _BodyLimit:
             seen += len(message.get("body", b""))
             if seen > self._limit:
                 large = TooLarge(f"The body is larger than {self._limit} bytes, the most this service takes here.")
-                # Whatever else is raised while a body is read, the framework answers with 400.
+                # Whatever else is raised while a body is read, the framework answers as if the body were malformed.
                 raise HTTPException(large.status) from large
             return message
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from linkage_service.errors import FieldError, Invalid, LinkageError, Refused, Unauthenticated
+from linkage_service.errors import FieldError, Invalid, LinkageError, Refused, Unauthenticated, WrongMediaType
 
 MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger(__name__)
@@ -111,6 +111,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
         # The library's own answer repeats the input, which may be an identifier that was sent by mistake.
+        if _is_unread(request, error):
+            return render(WrongMediaType("Send the body as application/json, with that Content-Type."), request)
         fields = [
             FieldError(pointer=_pointer(item), code=str(item["type"]), detail=_words(item)) for item in error.errors()
         ]
@@ -123,6 +125,13 @@ def install(app: FastAPI) -> None:
         response = render(_known(error), request)
         response.headers.update(error.headers or {})
         return response
+
+
+def _is_unread(request: Request, error: RequestValidationError) -> bool:
+    # FastAPI hands a body of another media type on as bytes, and then finds that bytes are no document.
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    wanted_json = any(item["loc"] == ("body",) and item["type"] != "missing" for item in error.errors())
+    return wanted_json and declared != "application/json" and not declared.endswith("+json")
 
 
 def _known(error: HTTPException) -> LinkageError:

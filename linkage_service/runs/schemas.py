@@ -15,7 +15,12 @@ class RunDraft(Input):
 
     threshold: Annotated[
         float | None,
-        Field(gt=0, le=1, description="Least Dice similarity of a candidate pair; null for the service's default."),
+        Field(
+            gt=0,
+            le=1,
+            strict=True,
+            description="Least Dice similarity of a candidate pair; null for the service's default.",
+        ),
     ] = None
 
 
