@@ -416,7 +416,7 @@ def agreement_document(parties: Mapping[str, Sequence[str]], **changes: Any) -> 
         "sanctions": {"ladder": ["warn", "terminate"], "imposed_by": "The board.", "breach_notice_hours": 24},
     }
     for name, value in changes.items():
-        document[name] = {**document[name], **value} if isinstance(value, Mapping) else value
+        document[name] = {**document.get(name, {}), **value} if isinstance(value, Mapping) else value
     return document
 
 

@@ -24,7 +24,7 @@ def test_routes_of_sees_every_operation_of_the_description(service: ServiceApp) 
     described = {(method.upper(), path) for path, item in service.app.openapi()["paths"].items() for method in item} | {
         ("GET", "/openapi.json")
     }
-    assert {(method, route.path) for route in routes_of(service.app) for method in route.methods} == described
+    assert {(method, route.path) for route in routes_of(service.app) for method in route.methods or ()} == described
 
 
 def test_every_route_has_one_guard_or_is_public_on_purpose(service: ServiceApp) -> None:
@@ -46,7 +46,7 @@ def test_every_guarded_route_without_a_token_says_401(service: ServiceApp) -> No
         for name in ("organisation", "agreement", "project", "upload", "run", "release", "client"):
             path = path.replace(f"{{{name}_id}}", f"{name[:3]}_{'0' * 26}".replace("cli_", "cli_"))
         path = path.replace("{version}", "1").replace("{number}", "1").replace("{seq}", "0")
-        for method in route.methods:
+        for method in route.methods or ():
             answer = service.http.request(method, path)
             problem(answer, 401, "unauthenticated")
             assert answer.headers["www-authenticate"].startswith("Bearer")
