@@ -41,9 +41,9 @@ class Progress(Output):
 
 
 class Metrics(Output):
-    """What a run found, without counts that say anything about a person."""
+    """How much work a run was. What it found is in the summary, rounded and suppressed as the agreement asks."""
 
-    groups: int
+    pairs_compared: int
     seconds: float
 
 

@@ -228,7 +228,7 @@ def render(session: Session, row: tables.Run, *, request_id: str) -> schemas.Run
         )
         if row.error_code
         else None,
-        metrics=schemas.Metrics(groups=row.groups, seconds=row.seconds)
+        metrics=schemas.Metrics(pairs_compared=row.total, seconds=row.seconds)
         if row.groups is not None and row.seconds is not None
         else None,
         created_at=row.created_at,

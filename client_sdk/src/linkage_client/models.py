@@ -196,9 +196,9 @@ class RunProgress(Answer):
 
 
 class RunMetrics(Answer):
-    """Figures of a finished run."""
+    """How much work a finished run was; what it found is in its summary."""
 
-    groups: int | None = None
+    pairs_compared: int | None = None
     seconds: float | None = None
 
 

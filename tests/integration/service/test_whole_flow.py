@@ -39,7 +39,11 @@ def test_whole_flow_leaves_one_event_for_each_step_and_a_log_that_verifies(servi
     assert service.work()
     assert [event["type"] for event in service.events()[-2:]] == ["run.started", "run.succeeded"]
     done = ok(giving.get(f"/v1/runs/{run['id']}"), 200)
-    assert (done["state"], done["metrics"]["groups"], done["attempt"]) == ("succeeded", 20, 1)
+    assert (done["state"], done["metrics"]["pairs_compared"], done["attempt"]) == (
+        "succeeded",
+        done["progress"]["total"],
+        1,
+    )
 
     with service.expecting_event("summary.retrieved"):
         summary = ok(receiving.get(f"/v1/runs/{run['id']}/summary"), 200)

@@ -324,10 +324,10 @@ def test_project_show_writes_the_schema(service: FakeService, linkage: Linkage, 
 @pytest.mark.parametrize("words", [("run", "prj_1"), ("run", "start", "prj_1")])
 def test_run_starts_and_waits(service: FakeService, linkage: Linkage, words: tuple[str, ...]) -> None:
     service.on("POST", "/v1/projects/prj_1/runs", Reply(202, run("queued")))
-    service.on("GET", "/v1/runs/run_1", run("succeeded", metrics={"groups": 12, "seconds": 1.5}))
+    service.on("GET", "/v1/runs/run_1", run("succeeded", metrics={"pairs_compared": 1200, "seconds": 1.5}))
     outcome = linkage(*words)
     assert "state: succeeded" in outcome.out
-    assert "groups: 12" in outcome.out
+    assert "compared: 1,200 pairs" in outcome.out
 
 
 @pytest.mark.usefixtures("registered")

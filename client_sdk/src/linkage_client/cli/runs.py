@@ -95,6 +95,6 @@ def _show(session: Session, shown: "Run") -> None:
         lines.append(f"progress: {shown.progress.phase}, {shown.progress.done} of {shown.progress.total}")
     if shown.error is not None:
         lines.append(f"error: {shown.error.get('detail') or shown.error.get('title')}")
-    if shown.metrics is not None and shown.metrics.groups is not None:
-        lines.append(f"groups: {shown.metrics.groups:,}")
+    if shown.metrics is not None and shown.metrics.pairs_compared is not None:
+        lines.append(f"compared: {shown.metrics.pairs_compared:,} pairs of records")
     session.show(shown, lines)

@@ -14,7 +14,7 @@ from linkage_client.demo.service import LocalService
 
 if TYPE_CHECKING:
     from linkage_client.errors import PolicyRefusalError
-    from linkage_client.models import Project, Release, Run
+    from linkage_client.models import Project, Release, Run, Summary
 
 MERGED_FILE: Final = "merged.csv"
 STAGES: Final = ("encode", "upload", "match", "release")
@@ -157,10 +157,10 @@ class Play:
                     advance(run.progress.done, run.progress.total)
 
             run = flow.match(providers[0], project_id=project.id, progress=show)
-        found = run.metrics.groups if run.metrics else None
-        self.teller.step(
-            "Match", f"{providers[0].name} started a run; {'' if found is None else f'{found:,} '}groups were found"
-        )
+        compared = run.metrics.pairs_compared if run.metrics else None
+        work = "every pair of records" if compared is None else f"{compared:,} pairs of records"
+        self.teller.step("Match", f"{providers[0].name} started a run, which compared {work}")
+        self.teller.step("Summary", _overlap(recipient.name, recipient.client.runs.summary(run_id=run.id)))
         refusal = flow.ask_for_more(recipient, run_id=run.id)
         if refusal is not None:
             self.teller.step("Refuse", _refused(recipient.name, refusal))
@@ -201,6 +201,12 @@ class Play:
 
 def _left(columns: tuple[str, ...]) -> str:
     return f"left besides: {', '.join(columns)}" if columns else "nothing else is left"
+
+
+def _overlap(name: str, summary: "Summary") -> str:
+    shared = sum(pattern.groups or 0 for pattern in summary.patterns if len(pattern.organisations) > 1)
+    least = summary.suppressed_below
+    return f"{name} reads that providers share about {shared:,} entities; rounded, and never said below {least}"
 
 
 def _refused(name: str, refusal: "PolicyRefusalError") -> str:
