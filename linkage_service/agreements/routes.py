@@ -19,7 +19,7 @@ VersionPath = Annotated[int, Path(ge=1, le=10_000, description="Version of the a
 
 @router.post(
     "", operation_id="draft_agreement", summary="Draft an agreement", status_code=201, response_model=schemas.Agreement,
-    responses=responses(401, 403, 409, 422),
+    responses=responses(401, 403, 409, 413, 415, 422),
 )  # fmt: skip
 def draft_agreement(draft: schemas.AgreementDraft, gate: Annotated[Gate, guard(Action.DRAFT_AGREEMENT)]) -> Response:
     """Keeps a document as a draft. Its digest is taken of the document exactly as it was sent."""
@@ -35,7 +35,7 @@ def draft_agreement(draft: schemas.AgreementDraft, gate: Annotated[Gate, guard(A
     return gate.change(use_case, status=201, body=draft)
 
 
-@router.get("", operation_id="list_agreements", summary="List agreements", responses=responses(401, 422))
+@router.get("", operation_id="list_agreements", summary="List agreements", responses=responses(401, 403, 422))
 def list_agreements(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]) -> Page[schemas.Agreement]:
     """Agreements that name the caller's organisation; the linkage unit sees all."""
 
@@ -56,7 +56,7 @@ def list_agreements(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]
 
 
 @router.get(
-    "/{agreement_id}", operation_id="get_agreement", summary="One agreement", responses=responses(401, 403, 404)
+    "/{agreement_id}", operation_id="get_agreement", summary="One agreement", responses=responses(401, 403, 404, 422)
 )
 def get_agreement(
     agreement_id: AgreementPath, gate: Annotated[Gate, guard(Action.READ_AGREEMENT)]
@@ -109,7 +109,7 @@ def propose_agreement(
 
 @router.post(
     "/{agreement_id}/versions/{version}/signatures", operation_id="sign_agreement", summary="Sign an agreement",
-    status_code=201, response_model=schemas.Agreement, responses=responses(401, 403, 404, 409, 422),
+    status_code=201, response_model=schemas.Agreement, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def sign_agreement(
     agreement_id: AgreementPath,

@@ -80,7 +80,7 @@ def list_events(
     operation_id="get_event",
     summary="One event",
     response_model=schemas.Event,
-    responses=responses(401, 403, 404),
+    responses=responses(401, 403, 404, 422),
 )
 def get_event(seq: SeqPath, gate: LedgerGate) -> Response:
     """One event, for whoever may see it. Reading the log is itself an event."""
@@ -96,7 +96,7 @@ def get_event(seq: SeqPath, gate: LedgerGate) -> Response:
 
 @router.get(
     "/events/{seq}/receipt", operation_id="get_receipt", summary="Receipt of an event",
-    response_class=PlainTextResponse, responses={**_TEXT, **responses(401, 403, 404, 409)},
+    response_class=PlainTextResponse, responses={**_TEXT, **responses(401, 403, 404, 409, 422)},
 )  # fmt: skip
 def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextResponse:
     """A C2SP tlog-proof: leaf index, inclusion proof and signed checkpoint, to keep and check offline."""
@@ -112,7 +112,7 @@ def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextRe
 
 @router.get(
     "/checkpoint", operation_id="get_checkpoint", summary="Signed checkpoint of the log",
-    response_class=PlainTextResponse, responses={**_TEXT, **responses(401)},
+    response_class=PlainTextResponse, responses={**_TEXT, **responses(401, 403, 422)},
 )  # fmt: skip
 def get_checkpoint(request: Request, gate: LedgerGate) -> PlainTextResponse:
     """The log's size and root as a C2SP signed note, up to the present.
@@ -128,7 +128,7 @@ def get_checkpoint(request: Request, gate: LedgerGate) -> PlainTextResponse:
     "/consistency",
     operation_id="get_consistency",
     summary="Proof that the log only grew",
-    responses=responses(401, 404, 422),
+    responses=responses(401, 403, 404, 422),
 )
 def get_consistency(
     request: Request, gate: LedgerGate, first: Annotated[int, _Size], second: Annotated[int, _Size]
@@ -147,7 +147,10 @@ def get_consistency(
 
 
 @router.get(
-    "/verifier-key", operation_id="get_verifier_key", summary="Key that checks the log", responses=responses(401)
+    "/verifier-key",
+    operation_id="get_verifier_key",
+    summary="Key that checks the log",
+    responses=responses(401, 403, 422),
 )
 def get_verifier_key(request: Request, gate: LedgerGate) -> schemas.VerifierKey:
     """The log's public key. Compare it once with what the operator published elsewhere."""

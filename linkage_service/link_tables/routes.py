@@ -23,7 +23,7 @@ _BATCH = 4096
 
 @router.post(
     "/runs/{run_id}/releases", operation_id="request_release", summary="Ask for a release", status_code=201,
-    response_model=schemas.Release, responses=responses(401, 403, 404, 409, 422),
+    response_model=schemas.Release, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def request_release(
     run_id: RunPath, draft: schemas.ReleaseDraft, gate: Annotated[Gate, guard(Action.REQUEST_RELEASE)]
@@ -60,7 +60,7 @@ def list_releases(
 
 
 @router.get(
-    "/releases/{release_id}", operation_id="get_release", summary="One release", responses=responses(401, 403, 404)
+    "/releases/{release_id}", operation_id="get_release", summary="One release", responses=responses(401, 403, 404, 422)
 )
 def get_release(release_id: ReleasePath, gate: Annotated[Gate, guard(Action.READ_RELEASE)]) -> schemas.Release:
     """For whom, for what, how, and until when."""
@@ -84,7 +84,7 @@ def get_release(release_id: ReleasePath, gate: Annotated[Gate, guard(Action.READ
                 _CSV: {"schema": {"type": "string"}, "example": "row,link_id\r\n0,mfrggzdfmztwq2lk\r\n"},
             },
         },
-        **responses(401, 403, 404, 406, 409),
+        **responses(401, 403, 404, 406, 409, 422),
     },
 )  # fmt: skip
 def get_link_table(

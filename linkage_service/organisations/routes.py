@@ -62,7 +62,7 @@ def get_jwks(request: Request) -> schemas.JwkSet:
 
 @router.post(
     "/v1/oauth/token", operation_id="issue_token", summary="Get an access token", dependencies=[PUBLIC],
-    response_model=schemas.Token, responses=responses(401, 422),
+    response_model=schemas.Token, responses=responses(401, 413, 422),
 )  # fmt: skip
 def issue_token(request: Request, form: Annotated[TokenRequest, Form()], response: Response) -> schemas.Token:
     """Exchanges a signed client assertion for an access token. An assertion works once."""
@@ -109,7 +109,7 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
     return schemas.Token(access_token=token, token_type="Bearer", expires_in=door.tokens.life_s)  # noqa: S106
 
 
-@router.get("/v1/me", operation_id="get_me", summary="Who am I?", responses=responses(401))
+@router.get("/v1/me", operation_id="get_me", summary="Who am I?", responses=responses(401, 403, 422))
 def get_me(gate: Annotated[Gate, guard(Action.BROWSE)]) -> schemas.Me:
     """The client and the organisation behind the access token."""
 
@@ -127,7 +127,7 @@ def get_me(gate: Annotated[Gate, guard(Action.BROWSE)]) -> schemas.Me:
 
 @router.post(
     "/v1/organisations", operation_id="create_organisation", summary="Create an organisation", status_code=201,
-    response_model=schemas.Organisation, responses=responses(401, 403, 409, 422),
+    response_model=schemas.Organisation, responses=responses(401, 403, 409, 413, 415, 422),
 )  # fmt: skip
 def create_organisation(
     draft: schemas.OrganisationDraft, gate: Annotated[Gate, guard(Action.CREATE_ORGANISATION)]
@@ -143,7 +143,10 @@ def create_organisation(
 
 
 @router.get(
-    "/v1/organisations", operation_id="list_organisations", summary="List organisations", responses=responses(401, 422)
+    "/v1/organisations",
+    operation_id="list_organisations",
+    summary="List organisations",
+    responses=responses(401, 403, 422),
 )
 def list_organisations(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]) -> Page[schemas.Organisation]:
     """Every organisation, by id: parties need names and keys of one another."""
@@ -158,7 +161,7 @@ def list_organisations(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWS
 
 @router.get(
     "/v1/organisations/{organisation_id}", operation_id="get_organisation", summary="One organisation",
-    responses=responses(401, 404),
+    responses=responses(401, 403, 404, 422),
 )  # fmt: skip
 def get_organisation(
     organisation_id: OrganisationPath, gate: Annotated[Gate, guard(Action.READ_ORGANISATION)]
@@ -176,7 +179,7 @@ def get_organisation(
 @router.post(
     "/v1/organisations/{organisation_id}/invitations", operation_id="invite_organisation", status_code=201,
     summary="Invite an organisation to register its keys", response_model=schemas.Invitation,
-    responses=responses(401, 403, 404, 409),
+    responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def invite_organisation(
     organisation_id: OrganisationPath, request: Request, gate: Annotated[Gate, guard(Action.INVITE_ORGANISATION)]
@@ -198,7 +201,7 @@ def invite_organisation(
 
 @router.post(
     "/v1/registrations", operation_id="register", summary="Register an invited organisation", status_code=201,
-    dependencies=[PUBLIC], response_model=schemas.Registration, responses=responses(404, 409, 422),
+    dependencies=[PUBLIC], response_model=schemas.Registration, responses=responses(404, 409, 413, 415, 422),
 )  # fmt: skip
 def register(draft: schemas.RegistrationDraft, request: Request, response: Response) -> schemas.Registration:
     """Registers the organisation's signing key and its first client. The invitation authorises, and is used up."""
@@ -216,7 +219,7 @@ def register(draft: schemas.RegistrationDraft, request: Request, response: Respo
 
 @router.post(
     "/v1/organisations/{organisation_id}/clients", operation_id="add_client", summary="Register a further client",
-    status_code=201, response_model=schemas.Client, responses=responses(401, 403, 404, 409, 422),
+    status_code=201, response_model=schemas.Client, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def add_client(
     organisation_id: OrganisationPath, draft: schemas.ClientDraft, gate: Annotated[Gate, guard(Action.MANAGE_CLIENTS)]
@@ -252,7 +255,7 @@ def list_clients(
 
 @router.delete(
     "/v1/organisations/{organisation_id}/clients/{client_id}", operation_id="revoke_client", status_code=204,
-    summary="Revoke a client", responses=responses(401, 403, 404, 409),
+    summary="Revoke a client", responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def revoke_client(
     organisation_id: OrganisationPath, client_id: ClientPath, gate: Annotated[Gate, guard(Action.MANAGE_CLIENTS)]

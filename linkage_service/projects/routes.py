@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/projects", tags=["projects"])
 
 @router.post(
     "", operation_id="open_project", summary="Open a project", status_code=201, response_model=schemas.ProjectDetail,
-    responses=responses(401, 403, 404, 422),
+    responses=responses(401, 403, 404, 413, 415, 422),
 )  # fmt: skip
 def open_project(draft: schemas.ProjectDraft, gate: Annotated[Gate, guard(Action.OPEN_PROJECT)]) -> Response:
     """Opens a linkage round under an active agreement, with the exact linkage schema that the parties signed."""
@@ -31,7 +31,7 @@ def open_project(draft: schemas.ProjectDraft, gate: Annotated[Gate, guard(Action
     return gate.change(use_case, status=201, body=draft)
 
 
-@router.get("", operation_id="list_projects", summary="List projects", responses=responses(401, 422))
+@router.get("", operation_id="list_projects", summary="List projects", responses=responses(401, 403, 422))
 def list_projects(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]) -> Page[schemas.Project]:
     """Projects under agreements that name the caller's organisation; the linkage unit's officers see all."""
 
@@ -46,7 +46,7 @@ def list_projects(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]) 
     return gate.read(query)
 
 
-@router.get("/{project_id}", operation_id="get_project", summary="One project", responses=responses(401, 403, 404))
+@router.get("/{project_id}", operation_id="get_project", summary="One project", responses=responses(401, 403, 404, 422))
 def get_project(project_id: ProjectPath, gate: Annotated[Gate, guard(Action.READ_PROJECT)]) -> schemas.ProjectDetail:
     """The project with its linkage schema, by which every provider encodes."""
 

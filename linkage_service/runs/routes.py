@@ -23,7 +23,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
 
 @router.post(
     "/projects/{project_id}/runs", operation_id="start_run", summary="Start a run", status_code=202,
-    response_model=schemas.Run, responses=responses(401, 403, 404, 409, 422),
+    response_model=schemas.Run, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def start_run(
     project_id: ProjectPath, draft: schemas.RunDraft, request: Request, gate: Annotated[Gate, guard(Action.START_RUN)]
@@ -68,7 +68,7 @@ def list_runs(
     return gate.read(query)
 
 
-@router.get("/runs/{run_id}", operation_id="get_run", summary="One run", responses=responses(401, 403, 404))
+@router.get("/runs/{run_id}", operation_id="get_run", summary="One run", responses=responses(401, 403, 404, 422))
 async def get_run(
     run_id: RunPath,
     response: Response,
@@ -98,7 +98,7 @@ async def get_run(
 
 @router.post(
     "/runs/{run_id}:cancel", operation_id="cancel_run", summary="Cancel a run", response_model=schemas.Run,
-    responses=responses(401, 403, 404, 409),
+    responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def cancel_run(run_id: RunPath, gate: Annotated[Gate, guard(Action.CANCEL_RUN)]) -> Response:
     """Cancels a run that has not ended; nothing of it is kept."""
@@ -114,7 +114,7 @@ def cancel_run(run_id: RunPath, gate: Annotated[Gate, guard(Action.CANCEL_RUN)])
 
 @router.get(
     "/runs/{run_id}/summary", operation_id="get_summary", summary="Overlap of the providers",
-    response_model=schemas.Summary, responses=responses(401, 403, 404, 409),
+    response_model=schemas.Summary, responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def get_summary(run_id: RunPath, gate: Annotated[Gate, guard(Action.READ_SUMMARY)]) -> Response:
     """How many groups each combination of providers shares, rounded, with small counts suppressed.

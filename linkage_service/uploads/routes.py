@@ -44,7 +44,7 @@ def _limits(request: Request) -> service.Limits:
 
 @router.post(
     "/projects/{project_id}/uploads", operation_id="declare_upload", summary="Declare an upload", status_code=201,
-    response_model=schemas.Upload, responses=responses(401, 403, 404, 409, 413, 422),
+    response_model=schemas.Upload, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def declare_upload(
     project_id: ProjectPath,
@@ -82,7 +82,9 @@ def list_uploads(
     return gate.read(query)
 
 
-@router.get("/uploads/{upload_id}", operation_id="get_upload", summary="One upload", responses=responses(401, 403, 404))
+@router.get(
+    "/uploads/{upload_id}", operation_id="get_upload", summary="One upload", responses=responses(401, 403, 404, 422)
+)
 def get_upload(upload_id: UploadPath, gate: Annotated[Gate, guard(Action.READ_UPLOAD)]) -> schemas.Upload:
     """The upload with the numbers of the parts that have arrived, so that an interrupted upload can go on."""
 
@@ -180,7 +182,7 @@ def complete_upload(
 
 @router.delete(
     "/uploads/{upload_id}", operation_id="delete_upload", summary="Delete an upload", status_code=204,
-    responses=responses(401, 403, 404, 409),
+    responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def delete_upload(
     upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.DELETE_UPLOAD)]

@@ -1,0 +1,124 @@
+"""The API does what its description says, and the description that is committed is the one of this code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from linkage_service import openapi
+from support.service_app import Caller, Linked, ServiceApp, data_sets, service_app
+
+COMMITTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
+OPERATIONS = [
+    (method.upper(), path, operation)
+    for path, item in json.loads(COMMITTED.read_text("utf-8"))["paths"].items()
+    for method, operation in item.items()
+]
+PUBLIC = {"get_health", "get_readiness", "get_version", "get_metadata", "get_jwks", "issue_token", "register"}
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+World = tuple[ServiceApp, Linked, dict[str, str]]
+_BOUNDED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+ROLES = ("administrator", "officer", "provider", "recipient")
+
+
+def test_committed_description_is_the_one_of_this_code() -> None:
+    assert COMMITTED.read_text("utf-8") == openapi.document(), (
+        "openapi/openapi.json is not what the code describes. Look at the difference, say in CHANGELOG.md what changes "
+        "for integrators, and write it again: linkage-service openapi > openapi/openapi.json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation"), OPERATIONS, ids=[operation["operationId"] for *_, operation in OPERATIONS]
+)
+def test_operation_says_what_an_integrator_needs(method: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation["operationId"].isidentifier()
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["tags"]
+    public = operation["operationId"] in PUBLIC
+    assert bool(operation.get("security")) != public, f"{method} {path}"
+    refusals = {status for status in operation["responses"] if status >= "400"}
+    assert public or "401" in refusals
+    json_body = "application/json" in operation.get("requestBody", {}).get("content", {})
+    assert not json_body or {"413", "415", "422"} <= refusals
+    for status in refusals:
+        content = operation["responses"][status]["content"]
+        assert "application/problem+json" in content or (operation["operationId"], status) == ("get_readiness", "503")
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A service in which every kind of thing exists once, with the parameters that find it."""
+    with service_app(tmp_path_factory.mktemp("contract")) as service:
+        linked = service.uploaded(*data_sets(12, 12, shared=6))
+        run = service.run(linked)
+        release = service.release(linked, run)
+        known = {
+            "organisation_id": linked.providers[0].organisation,
+            "client_id": linked.providers[0].client,
+            "agreement_id": linked.agreement["id"],
+            "version": "1",
+            "project_id": linked.project,
+            "upload_id": linked.uploads[0],
+            "number": "1",
+            "run_id": run["id"],
+            "release_id": release["id"],
+            "seq": "1",
+        }
+        yield service, linked, known
+
+
+@pytest.fixture(scope="module")
+def schema(world: World) -> Any:
+    return schemathesis.openapi.from_asgi("/openapi.json", world[0].app)
+
+
+def _caller(world: World, role: str) -> Caller:
+    service, linked, _ = world
+    callers: dict[str, Caller] = {
+        "administrator": service.administrator,
+        "officer": service.officer,
+        "provider": linked.providers[0],
+        "recipient": linked.recipients[0],
+    }
+    return callers[role]
+
+
+@pytest.mark.parametrize(("method", "path"), [operation[:2] for operation in OPERATIONS])
+def test_operation_answers_anything_as_described(method: str, path: str, world: World, schema: Any) -> None:
+    @settings(max_examples=10, **_BOUNDED)
+    @given(case=schema[path][method].as_strategy(), role=st.sampled_from(ROLES))
+    def check(case: schemathesis.Case[Any], role: str) -> None:
+        case.call_and_validate(headers={"Authorization": f"Bearer {_caller(world, role).token}"}, checks=CHECKS)
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [operation[:2] for operation in OPERATIONS if "{" in operation[1] and operation[0] != "DELETE"]
+)
+def test_operation_on_what_exists_answers_as_described(method: str, path: str, world: World, schema: Any) -> None:
+    @settings(max_examples=6, **_BOUNDED)
+    @given(case=schema[path][method].as_strategy(), role=st.sampled_from(ROLES))
+    def check(case: schemathesis.Case[Any], role: str) -> None:
+        case.path_parameters = {name: world[2][name] for name in case.path_parameters or {}}
+        case.call_and_validate(headers={"Authorization": f"Bearer {_caller(world, role).token}"}, checks=CHECKS)
+
+    check()
