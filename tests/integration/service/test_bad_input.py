@@ -162,7 +162,8 @@ def test_unknown_ids_are_not_found_and_malformed_ones_invalid(service: ServiceAp
 @pytest.mark.parametrize(
     "body",
     [
-        f'{{"name": "{CANARY}"'.encode(), b"\xff\xfe", b"[" * 100_000, b"", b"null", b'"text"', f'["{CANARY}"]'.encode(),
+        f'{{"name": "{CANARY}"'.encode(), b"\xff\xfe", b"[" * 100_000, b"", b"null", b'"text"',
+        f'["{CANARY}"]'.encode(),
         f'{{"name": "ok", "{CANARY}": "{CANARY}"}}'.encode(), f'{{"name": ["{CANARY}"]}}'.encode(),
         f'{{"name": "{CANARY}\\u0000"}}'.encode(), b'{"name": "\\ud800"}', b'{"name": NaN}',
         json.dumps({"name": CANARY * 100}).encode(),
