@@ -42,7 +42,7 @@ class _Lease:
     def __init__(self, runtime: Runtime, claim: service.Claim) -> None:
         self._runtime = runtime
         self._claim = claim
-        self._progress = ("load", 0, 0)
+        self._progress = ("load", 0)
         self._done = threading.Event()
         self.lost = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.run}", daemon=True)
@@ -55,9 +55,9 @@ class _Lease:
         self._done.set()
         self._thread.join()
 
-    def report(self, phase: str, done: int = 0, total: int = 0) -> None:
+    def report(self, phase: str, done: int = 0) -> None:
         """Notes progress; it is written with the next renewal."""
-        self._progress = (phase, done, total)
+        self._progress = (phase, done)
 
     def _keep(self) -> None:
         settings = self._runtime.settings
@@ -124,7 +124,7 @@ class Worker:
                 worker=claim.worker,
                 attempt=claim.attempt,
                 lease_expires_at=now,
-                progress=("load", 0, 0),
+                progress=("load", 0),
             )
         _log.info("run_left", run=claim.run, attempt=claim.attempt)
 
@@ -159,7 +159,7 @@ class Worker:
         groups = link(
             datasets,
             threshold=threshold,
-            progress=lambda done, total: lease.report("match", done, total),
+            progress=lambda done, _: lease.report("match", done),
             cancelled=lambda: lease.lost.is_set() or stop.is_set(),
         )
         lease.report("store")

@@ -95,7 +95,6 @@ def claim(session: Session, *, worker: str, now: datetime, lease_expires_at: dat
             lease_expires_at=lease_expires_at,
             phase="load",
             done=0,
-            total=0,
         )
         .returning(col(Run.id))
         .execution_options(synchronize_session=False)
@@ -110,16 +109,16 @@ def renew(
     worker: str,
     attempt: int,
     lease_expires_at: datetime,
-    progress: tuple[str, int, int],
+    progress: tuple[str, int],
 ) -> bool:
     """Extends a worker's lease and notes its progress; False when the run is no longer the worker's."""
-    phase, done, total = progress
+    phase, done = progress
     statement = (
         update(Run)
         .where(
             col(Run.id) == run_id, col(Run.state) == "running", col(Run.worker) == worker, col(Run.attempt) == attempt
         )
-        .values(lease_expires_at=lease_expires_at, phase=phase, done=done, total=total)
+        .values(lease_expires_at=lease_expires_at, phase=phase, done=done)
         .returning(col(Run.id))
         .execution_options(synchronize_session=False)
     )
