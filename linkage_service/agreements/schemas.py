@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from linkage_service.agreements.document import AgreementDocument, PartyRole
+from linkage_service.agreements.example import DOCUMENT
 from linkage_service.wire import Base64Url, Input, Output, Sha256, Timestamp
 
 AgreementState = Literal["draft", "proposed", "active", "suspended", "expired", "terminated"]
@@ -12,6 +13,8 @@ AgreementState = Literal["draft", "proposed", "active", "suspended", "expired", 
 
 class AgreementDraft(Input):
     """A document to keep as a draft."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"document": DOCUMENT}]})
 
     document: AgreementDocument
     _sent: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -32,6 +35,10 @@ class AgreementDraft(Input):
 
 class SignatureDraft(Input):
     """A party's signature."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"digest": "5f" * 32, "signature": "base64url-without-padding"}]}
+    )
 
     digest: Annotated[Sha256, Field(description="SHA-256 of the document's canonical JSON (RFC 8785), hex.")]
     signature: Annotated[

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from linkage_service.wire import Code, Input, Output, Timestamp
 
@@ -11,6 +11,8 @@ Mode = Literal["blind", "matched"]
 
 class ReleaseDraft(Input):
     """What a recipient asks for, and why."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"purpose": "service-planning", "mode": "blind"}]})
 
     purpose: Annotated[Code, Field(description="Code of the agreement's purpose that this serves.")]
     mode: Annotated[

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from linkage_service.organisations import tables
 from linkage_service.wire import Base64Url, Input, Name, Output, Timestamp
@@ -13,9 +13,24 @@ Jwk = Annotated[
     dict[str, Any], Field(description="Public JWK (RFC 7517): Ed25519, or P-256 where said so.", max_length=20)
 ]
 
+# Public keys of RFC 8037 (appendix A.2) and of a key pair that was thrown away.
+_CLIENT_EXAMPLE: dict[str, Any] = {
+    "name": "linkage server",
+    "jwk": {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    "roles": ["analyst", "signatory"],
+}
+_REGISTRATION_EXAMPLE: dict[str, Any] = {
+    "invitation": "the-token-of-your-invitation",
+    "signing_key": {"kty": "OKP", "crv": "Ed25519", "x": "A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"},
+    "client": _CLIENT_EXAMPLE,
+    "signature": "base64url-without-padding",
+}
+
 
 class OrganisationDraft(Input):
     """An organisation to create."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Northshire Council"}]})
 
     name: Name
 
@@ -47,6 +62,8 @@ class Invitation(Output):
 class ClientDraft(Input):
     """A machine client to register."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_CLIENT_EXAMPLE]})
+
     name: Name
     jwk: Jwk
     roles: Annotated[list[PartnerRole], Field(min_length=1, max_length=4)]
@@ -71,6 +88,8 @@ class Client(Output):
 
 class RegistrationDraft(Input):
     """What an invited organisation sends to register its signing key and its first client."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_REGISTRATION_EXAMPLE]})
 
     invitation: Annotated[str, Field(min_length=16, max_length=200)]
     signing_key: Jwk

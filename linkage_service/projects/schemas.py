@@ -2,13 +2,36 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from linkage_service.wire import AgreementId, Code, Input, Name, Output, Timestamp
+
+_EXAMPLE: dict[str, Any] = {
+    "agreement": "agr_01k5v3m8q2e9r7t6y4w1x0zabc",
+    "name": "Spring 2026",
+    "purpose": "service-planning",
+    "linkage_schema": {
+        "version": 3,
+        "clkConfig": {"l": 1024, "kdf": {"type": "HKDF"}},
+        "features": [
+            {
+                "identifier": "given_name",
+                "format": {"type": "string"},
+                "hashing": {
+                    "comparison": {"type": "ngram", "n": 2},
+                    "strategy": {"bitsPerFeature": 100},
+                    "hash": {"type": "blakeHash"},
+                },
+            }
+        ],
+    },
+}
 
 
 class ProjectDraft(Input):
     """A project to open."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     agreement: AgreementId
     name: Name

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from linkage_service.problems import Problem
 from linkage_service.wire import Input, Output, Timestamp
@@ -12,6 +12,8 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 class RunDraft(Input):
     """How to match."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"threshold": 0.8}]})
 
     threshold: Annotated[
         float | None,

@@ -1,13 +1,29 @@
 """Wire models of uploads."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from linkage_service.wire import Input, Name, Output, Sha256, Timestamp
 
 UploadState = Literal["receiving", "complete", "deleted"]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+_EXAMPLE: dict[str, Any] = {
+    "manifest": {
+        "version": 1,
+        "linkage_schema_sha256": "5f" * 32,
+        "encoding_profile": "clk-1024-v1",
+        "encoder": {"name": "linkage-client", "version": "0.1.0"},
+        "count": 5000,
+        "bits": 1024,
+        "size_bytes": 640_000,
+        "sha256": "c3" * 32,
+        "key": {"epoch": 1, "check_value": "9a" * 16},
+        "completeness": {"given_name": 0.98, "surname": 1.0},
+    },
+    "part_size_bytes": 4_194_304,
+}
 
 
 class Encoder(Input):
@@ -57,6 +73,8 @@ class Manifest(Input):
 
 class UploadDraft(Input):
     """An upload to declare before its parts are sent."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     manifest: Manifest
     part_size_bytes: Annotated[int, Field(ge=1024, description="Size of every part but the last.")] = 4 * 2**20

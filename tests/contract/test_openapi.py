@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from linkage_service import openapi
+from linkage_service.wire import Input
 from support.service_app import Caller, Linked, ServiceApp, data_sets, service_app
 
 COMMITTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
@@ -56,6 +57,22 @@ def test_operation_says_what_an_integrator_needs(method: str, path: str, operati
     for status in refusals:
         content = operation["responses"][status]["content"]
         assert "application/problem+json" in content or (operation["operationId"], status) == ("get_readiness", "503")
+
+
+def _body_of(operation: dict[str, Any]) -> str | None:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    reference = content.get("schema", {}).get("$ref")
+    return str(reference).rsplit("/", 1)[-1] if reference else None
+
+
+def test_every_json_body_has_an_example_that_its_own_model_accepts() -> None:
+    components = json.loads(COMMITTED.read_text("utf-8"))["components"]
+    models = {model.__name__: model for model in Input.__subclasses__()}
+    bodies = {name for *_, operation in OPERATIONS if (name := _body_of(operation))}
+    assert bodies <= models.keys()
+    for name in bodies:
+        for example in components["schemas"][name]["examples"]:
+            models[name].model_validate(example)
 
 
 def test_operation_ids_are_unique() -> None:
