@@ -42,7 +42,7 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
     """
     keys = service_keys.load(settings.resolved_keys_dir)
     database = Database(settings.resolved_database_url)
-    log = Log(key=keys.log, clock=clock)
+    log = Log(key=keys.log)
     configured = settings.key_encryption_key
     storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
     door = Door(

@@ -15,7 +15,6 @@ from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
 from linkage_ledger.notes import SigningKey, VerifierKey
 from linkage_ledger.receipts import Receipt
 from linkage_service.audit import tables
-from linkage_service.clock import Clock
 from linkage_service.database import Database
 from linkage_service.errors import Conflict, NotFound
 
@@ -38,9 +37,8 @@ class Entry:
 class Log:
     """This service's log: its signing key (which lives outside the database) and its tables."""
 
-    def __init__(self, *, key: SigningKey, clock: Clock) -> None:
+    def __init__(self, *, key: SigningKey) -> None:
         self._key = key
-        self._clock = clock
 
     @property
     def verifier(self) -> VerifierKey:
@@ -83,7 +81,7 @@ class Log:
         if latest is not None and latest.size == head.size:
             return latest
         note = sign_checkpoint(Checkpoint(origin=self._key.name, size=head.size, root=head.root), self._key)
-        checkpoint = tables.AuditCheckpoint(size=head.size, root=head.root, note=note, signed_at=self._clock())
+        checkpoint = tables.AuditCheckpoint(size=head.size, root=head.root, note=note)
         session.add(checkpoint)
         return checkpoint
 

@@ -1,14 +1,13 @@
 """The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from sqlalchemy import Column, LargeBinary, or_
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_ledger.errors import MissingNodeError
-from linkage_service.database import BigInt, UtcDateTime
+from linkage_service.database import BigInt
 
 _PAGE = 2_000
 
@@ -66,7 +65,6 @@ class AuditCheckpoint(SQLModel, table=True):
     size: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
     root: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
     note: str
-    signed_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class AuditBody(SQLModel, table=True):

@@ -37,7 +37,6 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement a table
         sa.Column("size", _BIG, autoincrement=False, nullable=False),
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
         sa.Column("note", sa.String(), nullable=False),
-        sa.Column("signed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("size", name=op.f("pk_audit_checkpoint")),
     )
     op.create_table(

@@ -14,15 +14,15 @@ class MatchingError(Exception):
     """Anything the matching engine refuses."""
 
 
-class InvalidEncodings(MatchingError):  # noqa: N818 - reads as the refusal it is, like its siblings
+class InvalidEncodings(MatchingError):
     """The arrays are not encodings this engine can compare."""
 
 
-class InvalidThreshold(MatchingError):  # noqa: N818
+class InvalidThreshold(MatchingError):
     """The threshold is not a similarity between 0 and 1."""
 
 
-class TooManyPairs(MatchingError):  # noqa: N818
+class TooManyPairs(MatchingError):
     """The threshold would give more candidate pairs than allowed.
 
     Attributes:
@@ -45,7 +45,7 @@ class TooManyPairs(MatchingError):  # noqa: N818
         )
 
 
-class MatchingCancelled(MatchingError):  # noqa: N818
+class MatchingCancelled(MatchingError):
     """The caller asked to stop; nothing was kept."""
 
     def __init__(self) -> None:
