@@ -30,6 +30,7 @@ STEPS = [
     "Encode",
     "Upload",
     "Match",
+    "Summary",
     "Refuse",
     "Release",
     "Retrieve",
