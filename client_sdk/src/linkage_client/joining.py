@@ -25,6 +25,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from linkage_client.encoding.reading import Table, open_table
+from linkage_client.encoding.rows_file import encodings_digest, kept_name
 from linkage_client.errors import ColumnError, DataError, FileFormatError, JoinError, OutputExistsError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ else:
 LINK_ID = "link_id"
 ROW = "row"
 RECORD_ID = "record_id"
+ENCODINGS_DIGEST = "encodings_sha256"
 BATCH_ROWS = 65_536
 
 
@@ -86,25 +88,37 @@ def identifier_columns(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def write_links(
-    links: Iterable[tuple[int, str]], *, out: Path, rows: Path | None = None, overwrite: bool = False
+    links: Iterable[tuple[int, str]],
+    *,
+    out: Path,
+    encodings_sha256: str,
+    rows: Path | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write a link table as CSV, with record ids instead of row numbers if `rows` (rows.parquet) is given.
+
+    `encodings_sha256` is the digest in the manifest of the upload that the table is about
+    (`client.releases.own_upload`). The rows file has to be of these encodings; that is found out before the first link
+    is taken from the iterable, so that no retrieval is spent. A table by row number carries the digest in each line,
+    for `join_extract` to compare: lines stay true when the file is sorted, cut or put together with another.
 
     Returns the number of lines. The file appears only when the iterable has ended without an error.
 
     Raises:
-        JoinError: the table has rows that the rows file does not.
+        JoinError: the rows file is not the one of these encodings, or lacks rows that the table has.
     """
-    record_ids = _record_ids(rows) if rows is not None else None
+    record_ids = _record_ids(rows, encodings_sha256=encodings_sha256) if rows is not None else None
     count = 0
     with atomic_output(out, overwrite=overwrite) as temporary, _text_output(temporary) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((ROW if record_ids is None else RECORD_ID, LINK_ID))
+        writer.writerow((ROW, LINK_ID, ENCODINGS_DIGEST) if record_ids is None else (RECORD_ID, LINK_ID))
         remaining = iter(links)
         while batch := list(islice(remaining, BATCH_ROWS)):
-            numbers = [row for row, _ in batch]
-            keys: Sequence[Any] = numbers if record_ids is None else _taken(record_ids, numbers)
-            writer.writerows(zip(keys, (link_id for _, link_id in batch), strict=True))
+            if record_ids is None:
+                writer.writerows((row, link_id, encodings_sha256) for row, link_id in batch)
+            else:
+                taken = _taken(record_ids, [row for row, _ in batch])
+                writer.writerows(zip(taken, (link_id for _, link_id in batch), strict=True))
             count += len(batch)
     return count
 
@@ -208,13 +222,24 @@ def _linked_records(links: Path, rows: Path | None) -> _Linked:
         numbers = table.column(ROW).combine_chunks()
         if len(pc.unique(numbers)) != len(numbers):
             raise JoinError("The link table has a row twice. Fetch it again.")
-        every_record = _record_ids(rows)
+        every_record = _record_ids(rows, encodings_sha256=_digest_of(table))
         if len(numbers) and (pc.min(numbers).as_py() < 0 or pc.max(numbers).as_py() >= len(every_record)):
             raise JoinError(_OTHER_ROWS)
         record_ids = every_record.take(numbers)
     if len(pc.unique(record_ids)) != len(record_ids):
         raise JoinError("A record id stands for several rows, so its link id is not known. Encode with unique ids.")
     return _Linked(record_ids=record_ids, link_ids=link_ids)
+
+
+def _digest_of(table: pa.Table) -> str:
+    """Which encodings the row numbers of a link table belong to."""
+    digests = pc.unique(table.column(ENCODINGS_DIGEST)).to_pylist()
+    if len(digests) != 1:
+        raise JoinError(
+            "The link table has no lines, or has lines of different encodings, so its rows cannot be told. "
+            "Fetch it again with `linkage results`."
+        )
+    return str(digests[0])
 
 
 _OTHER_ROWS = (
@@ -225,6 +250,8 @@ _OTHER_ROWS = (
 
 def _read_links(path: Path) -> pa.Table:
     types = {ROW: pa.int64(), RECORD_ID: pa.string(), LINK_ID: pa.string()}
+    # One value for all lines: as a dictionary it takes no memory worth speaking of.
+    types[ENCODINGS_DIGEST] = pa.dictionary(pa.int32(), pa.string())
     try:
         table = pa_csv.read_csv(
             path,
@@ -235,24 +262,46 @@ def _read_links(path: Path) -> pa.Table:
             f"{path} cannot be read as a link table. Name the file that `linkage results` wrote."
         ) from None
     names = set(table.column_names)
-    if names not in ({ROW, LINK_ID}, {RECORD_ID, LINK_ID}):
-        raise FileFormatError(f"{path} is not a link table: it needs the columns row or record_id, and link_id.")
+    if names == {ROW, LINK_ID}:
+        raise JoinError(
+            f"{path} has row numbers and does not say of which encodings, so link ids could go to the wrong people. "
+            "Fetch the table with `linkage results --rows rows.parquet`, which puts the record ids in."
+        )
+    if names not in ({ROW, LINK_ID, ENCODINGS_DIGEST}, {RECORD_ID, LINK_ID}):
+        raise FileFormatError(
+            f"{path} is not a link table: it needs the columns record_id and link_id, or row, link_id and "
+            f"{ENCODINGS_DIGEST}. Name the file that `linkage results` wrote."
+        )
     return table
 
 
-def _record_ids(path: Path) -> Array:
-    """Record ids by row number from rows.parquet."""
+def _record_ids(path: Path, *, encodings_sha256: str) -> Array:
+    """Record ids by row number from the rows file of these encodings."""
     try:
         table = pq.read_table(path, columns=[ROW, RECORD_ID])
     except (OSError, pa.ArrowInvalid, KeyError):
         raise FileFormatError(
             f"{path} cannot be read as a rows file. Name the rows.parquet of the encodings."
         ) from None
+    found = encodings_digest(table.schema)
+    if found != encodings_sha256:
+        raise JoinError(_wrong_rows(path, found=found, encodings_sha256=encodings_sha256))
     numbers = table.column(ROW).to_numpy()
     if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
         raise FileFormatError(f"{path} is damaged: its rows are not 0, 1, 2, ... Encode again.")
     return (
         pc.cast(table.column(RECORD_ID), pa.string()).combine_chunks().take(pa.array(np.argsort(numbers), pa.int64()))
+    )
+
+
+def _wrong_rows(path: Path, *, found: str | None, encodings_sha256: str) -> str:
+    what = "does not say which encodings it belongs to" if found is None else "belongs to other encodings"
+    return (
+        f"{path} {what}; the link table is about the upload whose encodings have the SHA-256 {encodings_sha256}. "
+        "Every encoding shuffles the rows anew, so link ids would go to the wrong people. Nothing was fetched or "
+        "written. Name the rows file that was written together with the encodings of that upload; where "
+        f"`linkage encode --force` replaced them, it is {kept_name(encodings_sha256)} in the same directory. If it is "
+        "lost, these results cannot be used: upload encodings whose rows file you have, then run and release again."
     )
 
 

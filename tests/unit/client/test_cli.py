@@ -19,7 +19,20 @@ from linkage_client.cli.exit_codes import ExitCode, exit_code_of
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.keys import SigningKey
 from support.command import Linkage, Outcome
-from support.fake_service import CREATED, OWN, FakeService, Reply, client, organisation, problem, project, release, run
+from support.fake_service import (
+    CREATED,
+    OWN,
+    FakeService,
+    FakeUploads,
+    Reply,
+    client,
+    manifest_of,
+    organisation,
+    problem,
+    project,
+    release,
+    run,
+)
 
 HEAVY = {"numpy", "pyarrow", "httpx", "pydantic", "rich", "stamina", "cryptography"}
 
@@ -337,21 +350,52 @@ def test_run_that_fails_ends_with_its_exit_code(service: FakeService, linkage: L
     assert linkage("run", "show", "run_1").code == 0
 
 
-@pytest.mark.usefixtures("registered")
-def test_results_join_takes_link_ids_to_the_recipient(service: FakeService, linkage: Linkage, tmp_path: Path) -> None:
+@pytest.fixture
+def released(service: FakeService) -> str:
+    """A release of a run on an upload of three rows; the digest of the upload's encodings."""
     lines = b"".join(json.dumps({"row": row, "link_id": f"L{row}"}).encode() + b"\n" for row in range(3))
     service.on("GET", "/v1/releases/rel_1", release())
     service.on("GET", "/v1/runs/run_1", run("succeeded"))
     service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=lines))
+    manifest = manifest_of(bytes(384))
+    FakeUploads(service).add("upl_1", manifest=manifest, size_bytes=384, part_size=384)
+    return str(manifest["sha256"])
+
+
+def _write_rows(path: Path, record_ids: list[str], *, digest: str | None) -> None:
+    table = pa.table({"row": list(range(len(record_ids))), "record_id": record_ids})
+    pq.write_table(table.replace_schema_metadata({"linkage.encodings_sha256": digest} if digest else {}), path)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("when", ["results", "join"])
+def test_results_join_takes_link_ids_to_the_recipient(
+    linkage: Linkage, tmp_path: Path, released: str, when: str
+) -> None:
     rows, extract = tmp_path / "rows.parquet", tmp_path / "extract.csv"
-    pq.write_table(pa.table({"row": [0, 1, 2], "record_id": ["c", "a", "b"]}), rows)
+    _write_rows(rows, ["c", "a", "b"], digest=released)
     extract.write_text("record_id,given_name,score\na,Ann,1\nb,Bob,2\nc,Cy,3\n")
     (tmp_path / "schema.json").write_text(json.dumps(project()["linkage_schema"]))
     links, out = tmp_path / "links.csv", tmp_path / "out.csv"
-    assert linkage("results", "rel_1", "--out", links, "--rows", rows, "--json").json()["rows"] == 3
-    outcome = linkage("join", extract, "--links", links, "--schema", tmp_path / "schema.json", "--out", out, "--json")
+    with_rows = {name: ("--rows", rows) if name == when else () for name in ("results", "join")}
+    assert linkage("results", "rel_1", "--out", links, *with_rows["results"], "--json").json()["rows"] == 3
+    words = ("--links", links, *with_rows["join"], "--schema", tmp_path / "schema.json", "--out", out)
+    outcome = linkage("join", extract, *words, "--json")
     assert outcome.json()["columns_dropped"] == ["record_id", "given_name"]
     assert out.read_text() == "link_id,score\nL1,1\nL2,2\nL0,3\n"
+
+
+@pytest.mark.usefixtures("registered", "released")
+@pytest.mark.parametrize("digest", ["0" * 64, None])
+def test_results_with_the_rows_of_other_encodings_does_not_spend_a_retrieval(
+    service: FakeService, linkage: Linkage, tmp_path: Path, digest: str | None
+) -> None:
+    _write_rows(tmp_path / "rows.parquet", ["c", "a", "b"], digest=digest)
+    outcome = linkage("results", "rel_1", "--out", tmp_path / "links.csv", "--rows", tmp_path / "rows.parquet")
+    assert outcome.code == ExitCode.DATA
+    assert "wrong people" in outcome.err
+    assert not any(path.endswith("/link-table") for path in service.paths("GET"))
+    assert not (tmp_path / "links.csv").exists()
 
 
 @pytest.mark.usefixtures("registered")

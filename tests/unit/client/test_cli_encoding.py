@@ -130,6 +130,18 @@ def test_encode_and_upload_for_a_project(linkage: Linkage, files: Files, uploads
     assert raw not in sent
 
 
+def test_encode_with_force_says_where_the_rows_of_the_replaced_encodings_are(linkage: Linkage, files: Files) -> None:
+    out = files.folder / "encodings"
+    words = ("--schema", files.schema, "--secret-file", files.secret, "--out", out, "--json")
+    first = linkage("encode", files.data, *words).json()
+    assert first["rows_kept"] == []
+    second = linkage("encode", files.data, *words, "--force")
+    kept = out / f"rows.{first['manifest']['sha256'][:12]}.parquet"
+    assert second.json()["rows_kept"] == [str(kept)]
+    assert str(kept) in second.err
+    assert kept.exists()
+
+
 @pytest.mark.usefixtures("registered")
 def test_upload_of_encodings_made_without_the_project_needs_the_secret(
     linkage: Linkage, files: Files, uploads: FakeUploads

@@ -16,12 +16,27 @@ from linkage_client.joining import Columns, ExtractFormat, identifier_columns, j
 
 EXTRACT = 'record_id,given_name,score\nr1,Ann,007\nr2,Bob,1.50\nr3,"Cy, ""C""",=1+1\n'
 COLUMNS = Columns(identifiers=frozenset({"given_name"}))
+ENCODED = "a1" * 32
+REENCODED = "b2" * 32
+
+
+def _write_rows(
+    path: Path, record_ids: list[str], *, rows: list[int] | None = None, digest: str | None = ENCODED
+) -> None:
+    numbers = pa.array(range(len(record_ids)) if rows is None else rows, pa.int64())
+    metadata = {} if digest is None else {"linkage.encodings_sha256": digest}
+    pq.write_table(pa.table({"row": numbers, "record_id": record_ids}).replace_schema_metadata(metadata), path)
+
+
+def _write_numbered(path: Path, links: dict[int, str], *, digest: str = ENCODED) -> None:
+    lines = "".join(f"{row},{link_id},{digest}\n" for row, link_id in links.items())
+    path.write_text(f"row,link_id,encodings_sha256\n{lines}")
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"row": pa.array([0, 1, 2]), "record_id": ["r3", "r1", "r2"]}), path)
+    _write_rows(path, ["r3", "r1", "r2"])
     return path
 
 
@@ -35,7 +50,7 @@ def extract(tmp_path: Path) -> Path:
 @pytest.fixture
 def links(tmp_path: Path) -> Path:
     path = tmp_path / "links.csv"
-    path.write_text("row,link_id\n0,L3\n1,L1\n2,L2\n")
+    _write_numbered(path, {0: "L3", 1: "L1", 2: "L2"})
     return path
 
 
@@ -79,7 +94,7 @@ def test_join_of_several_lines_of_one_record_gives_each_its_link_id(tmp_path: Pa
 
 def test_join_with_a_record_without_link_id_writes_nothing(tmp_path: Path, extract: Path, rows: Path) -> None:
     fewer = tmp_path / "fewer.csv"
-    fewer.write_text("row,link_id\n0,L3\n1,L1\n")
+    _write_numbered(fewer, {0: "L3", 1: "L1"})
     with pytest.raises(JoinError, match=r"1 of 3 records .* record 2") as caught:
         _join(tmp_path, extract, fewer, rows)
     assert "r2" not in str(caught.value)
@@ -88,13 +103,13 @@ def test_join_with_a_record_without_link_id_writes_nothing(tmp_path: Path, extra
 
 def test_join_can_leave_records_without_link_id_out(tmp_path: Path, extract: Path, rows: Path) -> None:
     fewer = tmp_path / "fewer.csv"
-    fewer.write_text("row,link_id\n0,L3\n1,L1\n")
+    _write_numbered(fewer, {0: "L3", 1: "L1"})
     assert [line[0] for line in _join(tmp_path, extract, fewer, rows, drop_unlinked=True)] == ["link_id", "L1", "L3"]
 
 
 def test_join_of_a_link_table_of_another_upload_is_refused(tmp_path: Path, extract: Path, rows: Path) -> None:
     other = tmp_path / "other.csv"
-    other.write_text("row,link_id\n0,L3\n1,L1\n2,L2\n3,L4\n")
+    _write_numbered(other, {0: "L3", 1: "L1", 2: "L2", 3: "L4"})
     with pytest.raises(JoinError, match="different uploads"):
         _join(tmp_path, extract, other, rows)
 
@@ -102,7 +117,9 @@ def test_join_of_a_link_table_of_another_upload_is_refused(tmp_path: Path, extra
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        ("row,link_id\n0,L3\n0,L1\n", JoinError),
+        (f"row,link_id,encodings_sha256\n0,L3,{ENCODED}\n0,L1,{ENCODED}\n", JoinError),
+        (f"row,link_id,encodings_sha256\n0,L3,{ENCODED}\n1,L1,{REENCODED}\n", JoinError),
+        ("row,link_id\n0,L3\n1,L1\n", JoinError),
         ("record_id,link_id\nr1,L3\nr1,L1\n", JoinError),
         ("row,other\n0,L3\n", FileFormatError),
         ("row,link_id\nx,L3\n", FileFormatError),
@@ -216,15 +233,15 @@ def test_join_does_not_replace_an_output_unless_said(tmp_path: Path, extract: Pa
 def test_join_works_across_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joining, "BATCH_ROWS", 7)
     rows, extract, links = tmp_path / "rows.parquet", tmp_path / "extract.csv", tmp_path / "links.csv"
-    pq.write_table(pa.table({"row": list(range(50)), "record_id": [str(100 - row) for row in range(50)]}), rows)
-    write_links(((row, f"L{row}") for row in range(50)), out=links)
+    _write_rows(rows, [str(100 - row) for row in range(50)])
+    write_links(((row, f"L{row}") for row in range(50)), out=links, encodings_sha256=ENCODED)
     extract.write_text("record_id,own\n" + "".join(f"{100 - row},{row}\n" for row in range(50)))
     assert _join(tmp_path, extract, links, rows)[1:] == [[f"L{row}", str(row)] for row in range(50)]
 
 
 def test_write_links_with_rows_writes_record_ids(tmp_path: Path, rows: Path) -> None:
     out = tmp_path / "links.csv"
-    assert write_links(iter([(0, "L3"), (2, "L2")]), out=out, rows=rows) == 2
+    assert write_links(iter([(0, "L3"), (2, "L2")]), out=out, encodings_sha256=ENCODED, rows=rows) == 2
     assert out.read_text() == "record_id,link_id\nr3,L3\nr2,L2\n"
 
 
@@ -234,19 +251,47 @@ def test_write_links_of_a_download_that_breaks_leaves_no_file(tmp_path: Path) ->
         raise IncompleteDownloadError("broken")
 
     with pytest.raises(IncompleteDownloadError):
-        write_links(broken(), out=tmp_path / "links.csv")
+        write_links(broken(), out=tmp_path / "links.csv", encodings_sha256=ENCODED)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_write_links_for_other_rows_is_refused(tmp_path: Path, rows: Path) -> None:
     with pytest.raises(JoinError):
-        write_links(iter([(3, "L")]), out=tmp_path / "links.csv", rows=rows)
+        write_links(iter([(3, "L")]), out=tmp_path / "links.csv", encodings_sha256=ENCODED, rows=rows)
+
+
+def test_write_links_without_rows_says_in_each_line_which_encodings_it_is_about(tmp_path: Path) -> None:
+    write_links(iter([(0, "L0"), (1, "L1")]), out=tmp_path / "links.csv", encodings_sha256=ENCODED)
+    lines = (tmp_path / "links.csv").read_text().splitlines()
+    assert lines == ["row,link_id,encodings_sha256", f"0,L0,{ENCODED}", f"1,L1,{ENCODED}"]
+
+
+@pytest.mark.parametrize("digest", [REENCODED, None])
+def test_write_links_with_the_rows_of_other_encodings_takes_no_link(tmp_path: Path, digest: str | None) -> None:
+    links = iter([(0, "L0")])
+    rows = tmp_path / "rows.parquet"
+    _write_rows(rows, ["r3", "r1", "r2"], digest=digest)
+    with pytest.raises(JoinError, match=r"wrong people.*rows\.a1a1a1a1a1a1\.parquet"):
+        write_links(links, out=tmp_path / "links.csv", encodings_sha256=ENCODED, rows=rows)
+    assert list(links) == [(0, "L0")]
+    assert not (tmp_path / "links.csv").exists()
+
+
+@pytest.mark.parametrize("digest", [REENCODED, None])
+def test_join_with_the_rows_of_other_encodings_is_refused(
+    tmp_path: Path, extract: Path, links: Path, digest: str | None
+) -> None:
+    rows = tmp_path / "rows.parquet"
+    _write_rows(rows, ["r1", "r2", "r3"], digest=digest)
+    with pytest.raises(JoinError, match="wrong people"):
+        _join(tmp_path, extract, links, rows)
+    assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 3], [0, 0, 1], [1, 2, 3]])
 def test_damaged_rows_file_is_refused(tmp_path: Path, extract: Path, links: Path, numbers: list[int]) -> None:
     rows = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"row": numbers, "record_id": ["r1", "r2", "r3"]}), rows)
+    _write_rows(rows, ["r1", "r2", "r3"], rows=numbers)
     with pytest.raises(FileFormatError, match="damaged"):
         _join(tmp_path, extract, links, rows)
 

@@ -4,7 +4,7 @@ import pytest
 
 from linkage_client.client import LinkageClient
 from linkage_client.errors import IncompleteDownloadError, NotFoundError, UnexpectedAnswerError
-from support.fake_service import FakeService, Reply, release, run
+from support.fake_service import FakeService, FakeUploads, Reply, manifest_of, release, run
 
 
 def _table(
@@ -75,3 +75,22 @@ def test_link_table_that_is_not_there_is_a_problem(client: LinkageClient, servic
     with pytest.raises(NotFoundError) as caught:
         list(client.releases.link_table(release_id="rel_1"))
     assert caught.value.request_id == "req_1"
+
+
+def test_own_upload_is_the_one_of_the_run_even_when_it_was_deleted(client: LinkageClient, service: FakeService) -> None:
+    _table(service, [])
+    made = FakeUploads(service)
+    for name in ("upl_1", "upl_3"):
+        made.add(name, manifest=manifest_of(name.encode() * 128), size_bytes=640, part_size=640)
+    made.uploads["upl_1"]["state"] = "deleted"
+    upload = client.releases.own_upload(release_id="rel_1")
+    assert upload.id == "upl_1"
+    assert upload.manifest.sha256 == manifest_of(b"upl_1" * 128)["sha256"]
+    assert not any(path.endswith("/link-table") for path in service.paths("GET"))
+
+
+def test_own_upload_of_a_run_without_one_is_not_guessed(client: LinkageClient, service: FakeService) -> None:
+    _table(service, [])
+    service.on("GET", "/v1/runs/run_1", run("succeeded", uploads=[]))
+    with pytest.raises(UnexpectedAnswerError, match="lists 0 uploads"):
+        client.releases.own_upload(release_id="rel_1")

@@ -21,6 +21,7 @@ from linkage_client.encoding.package import (
     encode_file,
     export_clkhash_json,
     import_clkhash_json,
+    kept_rows_files,
     read_encodings,
     write_package,
 )
@@ -109,6 +110,20 @@ def test_encode_file_record_ids_are_for_the_owner_only(source: Path, tmp_path: P
     assert [(field.name, field.type) for field in table.schema] == [("row", pa.int64()), ("record_id", pa.string())]
 
 
+def test_encode_file_rows_name_the_encodings_that_they_belong_to(source: Path, tmp_path: Path) -> None:
+    manifest = encode_file(source, tmp_path / "out", schema=SCHEMA, secret=SECRET)
+    metadata = pq.read_schema(tmp_path / "out" / "rows.parquet").metadata
+    assert metadata == {b"linkage.encodings_sha256": manifest["sha256"].encode()}
+
+
+def test_read_encodings_with_the_rows_of_other_encodings_is_refused(source: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        encode_file(source, tmp_path / name, schema=SCHEMA, secret=SECRET)
+    (tmp_path / "other" / "rows.parquet").replace(tmp_path / "one" / "rows.parquet")
+    with pytest.raises(PackageError, match="not written together"):
+        read_encodings(tmp_path / "one")
+
+
 def test_encode_file_without_normalisation_keeps_clkhash_bits(source: Path, tmp_path: Path) -> None:
     manifest = encode_file(source, tmp_path / "out", schema=SCHEMA, secret=SECRET, normalise="none")
     package = read_encodings(tmp_path / "out")
@@ -165,6 +180,33 @@ def test_encode_file_force_replaces_a_package(source: Path, tmp_path: Path) -> N
     second = encode_file(source, tmp_path / "out", schema=SCHEMA, secret=SECRET + b"!", force=True)
     assert first["sha256"] != second["sha256"]
     assert read_encodings(tmp_path / "out").manifest == second
+    assert left_behind(tmp_path) == ["out"]
+
+
+def test_encode_file_force_keeps_the_rows_files_of_all_earlier_encodings(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    written: dict[str, bytes] = {}
+    for _ in range(3):
+        digest = encode_file(source, out, schema=SCHEMA, secret=SECRET, force=True)["sha256"]
+        written[f"rows.{digest[:12]}.parquet"] = (out / "rows.parquet").read_bytes()
+    *earlier, last = written
+    assert [path.name for path in kept_rows_files(out)] == sorted(earlier)
+    assert {path.name: path.read_bytes() for path in kept_rows_files(out)} == {n: written[n] for n in earlier}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept_rows_files(out))
+    assert (out / "rows.parquet").read_bytes() == written[last]
+    assert read_encodings(out).count == 40
+
+
+def test_encode_file_force_keeps_a_rows_file_that_cannot_be_read(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    encode_file(source, out, schema=SCHEMA, secret=SECRET)
+    (out / "rows.parquet").write_text("damaged")
+    encode_file(source, out, schema=SCHEMA, secret=SECRET, force=True)
+    assert (out / "rows.unknown.parquet").read_text() == "damaged"
+    (out / "rows.parquet").write_text("damaged too")
+    with pytest.raises(OutputExistsError, match="other rows"):
+        encode_file(source, out, schema=SCHEMA, secret=SECRET, force=True)
+    assert (out / "rows.parquet").read_text() == "damaged too"
     assert left_behind(tmp_path) == ["out"]
 
 

@@ -132,9 +132,10 @@ def encode(
 ) -> None:
     """Turn DATA (CSV or Parquet) into encodings: OUT/encodings.bin, OUT/manifest.json and OUT/rows.parquet.
 
-    Nothing is sent. rows.parquet says which row is which record: keep it, and never hand it on.
+    Nothing is sent. rows.parquet says which row is which record: keep it, and never hand it on. It fits these encodings
+    only. With --force the one of the encodings that are replaced stays in OUT, under the name rows.<digest>.parquet.
     """
-    from linkage_client.encoding.package import encode_file  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.encoding.package import encode_file, kept_rows_files  # noqa: PLC0415 - keeps `--help` quick
 
     secret = read_secret_file(secret_file)
     agreed = _round(session, project_id, schema_file)
@@ -157,7 +158,13 @@ def encode(
     session.say(f"{manifest['count']:,} records encoded into {out}. Keep {out / 'rows.parquet'}; it stays with you.")
     for name, share in manifest["completeness"].items():
         session.say(f"  {name}: {share:.1%} filled")
-    session.show({"directory": str(out), "manifest": manifest}, [])
+    kept = [str(path) for path in kept_rows_files(out)]
+    if kept:
+        session.say(
+            f"Rows files of encodings that were replaced are kept: {', '.join(kept)}. Results of those encodings need "
+            "them. Delete them when no such results are to come."
+        )
+    session.show({"directory": str(out), "manifest": manifest, "rows_kept": kept}, [])
 
 
 def _round(session: Session, project_id: str | None, schema_file: Path | None) -> Round:

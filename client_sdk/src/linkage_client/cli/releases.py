@@ -54,7 +54,8 @@ def results(
 ) -> None:
     """Fetch your link table of RELEASE_ID (provider), a run's summary, or the list of releases.
 
-    Each retrieval of a link table or summary is recorded as a disclosure and counted.
+    Each retrieval of a link table or summary is recorded as a disclosure and counted. --rows has to be the file that
+    was written together with the encodings of your upload: any other is refused, before the retrieval.
     """
     if [release_id, run_id, project_id].count(None) != 2:  # noqa: PLR2004 - exactly one of three is given
         raise click.UsageError("Name a release, or --summary RUN, or --list PROJECT.")
@@ -87,13 +88,14 @@ def _summary_lines(summary: "Summary") -> list[str]:
 def _link_table(session: Session, release_id: str, *, out: Path, rows: Path | None, force: bool) -> None:
     from linkage_client.joining import check_output, write_links  # noqa: PLC0415 - pyarrow is slow to import
 
-    # Before the retrieval, which counts.
+    # Before the retrieval, which counts; `write_links` checks the rows file before it as well.
     check_output(out, overwrite=force)
     with session.client() as client, progress_bar("Fetching link table") as advance:
+        sha256 = client.releases.own_upload(release_id=release_id).manifest.sha256
         links = _counted(client.releases.link_table(release_id=release_id), advance)
-        count = write_links(links, out=out, rows=rows, overwrite=force)
+        count = write_links(links, out=out, encodings_sha256=sha256, rows=rows, overwrite=force)
     session.say(f"{count:,} link ids in {out}.")
-    session.show({"release": release_id, "out": str(out), "rows": count}, [])
+    session.show({"release": release_id, "out": str(out), "rows": count, "encodings_sha256": sha256}, [])
 
 
 def _counted(links: "Iterator[Link]", advance: "Callable[[int, int | None], None]") -> "Iterator[Link]":

@@ -231,8 +231,13 @@ def ask_for_more(recipient: Member, *, run_id: str) -> PolicyRefusalError | None
 
 def retrieve(provider: Member, *, release_id: str) -> int:
     """Fetch the provider's own link table, with its record ids put back; returns the number of records."""
-    links = provider.client.releases.link_table(release_id=release_id)
-    return write_links(links, out=provider.folder / LINKS_FILE, rows=provider.folder / ENCODED_FOLDER / ROWS_FILE)
+    sha256 = provider.client.releases.own_upload(release_id=release_id).manifest.sha256
+    return write_links(
+        provider.client.releases.link_table(release_id=release_id),
+        out=provider.folder / LINKS_FILE,
+        encodings_sha256=sha256,
+        rows=provider.folder / ENCODED_FOLDER / ROWS_FILE,
+    )
 
 
 def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> tuple[str, ...]:

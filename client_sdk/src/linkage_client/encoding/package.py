@@ -5,7 +5,8 @@
     rows.parquet    row -> record id; stays with the provider, readable by its owner only
 
 Rows are shuffled by a permutation drawn anew each time, so that the order of a file (of admission, of the alphabet)
-says nothing. A directory appears complete or not at all.
+says nothing. A directory appears complete or not at all. Where it replaces another, the other's file of rows stays in
+it as rows.<start of the digest of its encodings>.parquet: results of those encodings may still be to come.
 """
 
 import base64
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ from linkage_client.encoding.encoder import BLOCK_ROWS, Encoder, Progress, disti
 from linkage_client.encoding.key_check import check_value
 from linkage_client.encoding.normalise import DEFAULT_NORMALISATION, NormalisationProfile, normalisation
 from linkage_client.encoding.reading import Table, check_record_ids, open_table
+from linkage_client.encoding.rows_file import DIGEST_KEY, encodings_digest, kept_name
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.encoding.workers import in_order
 from linkage_client.errors import ColumnError, DataError, FileFormatError, OutputExistsError, PackageError
@@ -43,6 +45,7 @@ MANIFEST_FILE: Final = "manifest.json"
 ROWS_FILE: Final = "rows.parquet"
 MANIFEST_VERSION: Final = 1
 _FILES: Final = frozenset({ENCODINGS_FILE, MANIFEST_FILE, ROWS_FILE})
+_KEPT_ROWS: Final = "rows.*.parquet"
 _OWNER_ONLY: Final = stat.S_IRUSR | stat.S_IWUSR
 _COMPLETENESS_DIGITS: Final = 4
 
@@ -102,7 +105,7 @@ def encode_file(
         epoch: of the secret.
         encoding_profile: name under which the parties know the parameters of the schema.
         workers: processes, see `Encoder.encode_columns`.
-        force: replace a directory of encodings that is there already.
+        force: replace a directory of encodings that is there already; its file of rows is kept, see `kept_rows_files`.
         progress: told rows done and rows in all.
 
     Raises:
@@ -122,7 +125,7 @@ def encode_file(
         )
         order = _permutation(len(record_ids))
         sha256 = _write_shuffled(directory, order, row_bytes=schema.bits // 8)
-        _write_rows(directory / ROWS_FILE, record_ids.take(order))
+        _write_rows(directory / ROWS_FILE, record_ids.take(order), encodings_sha256=sha256)
         manifest = {
             "version": MANIFEST_VERSION,
             "linkage_schema_sha256": schema.digest,
@@ -233,13 +236,54 @@ def _write_shuffled(directory: Path, order: NDArray[np.int64], *, row_bytes: int
     return digest.hexdigest()
 
 
-def _write_rows(path: Path, record_ids: "pa.ChunkedArray[Any]") -> None:
+def _write_rows(path: Path, record_ids: "pa.ChunkedArray[Any]", *, encodings_sha256: str) -> None:
     table = pa.table({"row": pa.array(np.arange(len(record_ids), dtype=np.int64)), "record_id": record_ids})
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-    with os.fdopen(descriptor, "wb") as file:
-        pq.write_table(table, file)
+    with _owner_only(path) as file:
+        pq.write_table(table.replace_schema_metadata({DIGEST_KEY: encodings_sha256.encode()}), file)
         file.flush()
         _flush(file.fileno())
+
+
+def _owner_only(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb")
+
+
+def kept_rows_files(directory: str | Path) -> list[Path]:
+    """The rows files of encodings that the ones in this directory replaced, by name."""
+    return sorted(Path(directory).glob(_KEPT_ROWS))
+
+
+def _keep_rows(old: Path, new: Path) -> None:
+    """Copy the rows files of a directory into the one that is about to replace it."""
+    for path in kept_rows_files(old):
+        _copy_rows(path, new / path.name)
+    current = old / ROWS_FILE
+    if current.exists():
+        _copy_rows(current, new / kept_name(_digest_for_name(current)))
+
+
+def _digest_for_name(path: Path) -> str:
+    # A file that does not say what it belongs to cannot be used for results, but deleting it is not ours to decide.
+    try:
+        return encodings_digest(pq.read_schema(path)) or "unknown"
+    except (pa.ArrowException, OSError):
+        return "unknown"
+
+
+def _copy_rows(path: Path, copy: Path) -> None:
+    content = path.read_bytes()
+    if copy.exists() and copy.read_bytes() == content:
+        return
+    try:
+        with _owner_only(copy) as file:
+            file.write(content)
+            file.flush()
+            _flush(file.fileno())
+    except FileExistsError:
+        raise OutputExistsError(
+            f"{copy.name} in the output holds other rows under the name that this package's rows file would get, so "
+            "that nothing is replaced: choose another name"
+        ) from None
 
 
 def _write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
@@ -262,10 +306,14 @@ def _check_destination(destination: Path, *, force: bool) -> None:
         return
     if not force:
         raise OutputExistsError("the output exists already: choose another name, or replace it with --force")
-    if not destination.is_dir() or destination.is_symlink() or {item.name for item in destination.iterdir()} - _FILES:
+    if not destination.is_dir() or destination.is_symlink() or not all(map(_is_ours, destination.iterdir())):
         raise OutputExistsError(
             "the output exists and is not a directory of encodings, so that it is not replaced: choose another name"
         )
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name in _FILES or path.match(_KEPT_ROWS)
 
 
 @contextmanager
@@ -277,6 +325,7 @@ def _new_directory(destination: Path, *, force: bool) -> Iterator[Path]:
         # It may have appeared since.
         _check_destination(destination, force=force)
         if destination.exists():
+            _keep_rows(destination, work)
             old = work.with_suffix(".old")
             destination.rename(old)
             work.rename(destination)
@@ -310,7 +359,7 @@ def read_encodings(directory: str | Path) -> EncodingPackage:
         if hashlib.file_digest(file, "sha256").hexdigest() != manifest.get("sha256"):
             raise PackageError("encodings.bin has changed since it was written: encode the file again")
     encodings = np.memmap(path, np.uint8, mode="r", shape=(count, bits // 8))
-    return EncodingPackage(manifest=manifest, encodings=encodings, record_ids=_read_rows(directory, count=count))
+    return EncodingPackage(manifest=manifest, encodings=encodings, record_ids=_read_rows(directory, manifest=manifest))
 
 
 def _shape(manifest: object) -> tuple[int, int]:
@@ -322,7 +371,7 @@ def _shape(manifest: object) -> tuple[int, int]:
     return count, bits
 
 
-def _read_rows(directory: Path, *, count: int) -> tuple[str, ...] | None:
+def _read_rows(directory: Path, *, manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     path = directory / ROWS_FILE
     if not path.exists():
         return None
@@ -330,7 +379,9 @@ def _read_rows(directory: Path, *, count: int) -> tuple[str, ...] | None:
         table = pq.read_table(path, columns=["row", "record_id"])
     except (pa.ArrowException, OSError):
         raise PackageError("rows.parquet cannot be read: encode the file again") from None
-    if not np.array_equal(table.column("row").to_numpy(), np.arange(count)):
+    if encodings_digest(table.schema) != manifest["sha256"]:
+        raise PackageError("rows.parquet was not written together with these encodings: encode the file again")
+    if not np.array_equal(table.column("row").to_numpy(), np.arange(manifest["count"])):
         raise PackageError("rows.parquet does not have one record id for each encoding: encode the file again")
     return tuple(str(record_id) for record_id in table.column("record_id").to_pylist())
 
@@ -345,7 +396,8 @@ def write_package(package: EncodingPackage, destination: str | Path, *, force: b
             file.flush()
             _flush(file.fileno())
         if package.record_ids is not None:
-            _write_rows(directory / ROWS_FILE, pa.chunked_array([pa.array(package.record_ids, pa.string())]))
+            record_ids = pa.chunked_array([pa.array(package.record_ids, pa.string())])
+            _write_rows(directory / ROWS_FILE, record_ids, encodings_sha256=package.manifest["sha256"])
         _write_manifest(directory, package.manifest)
 
 

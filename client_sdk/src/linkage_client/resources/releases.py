@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from linkage_client._transport import path_of
 from linkage_client.errors import IncompleteDownloadError, UnexpectedAnswerError
-from linkage_client.models import Me, Release, Run
+from linkage_client.models import Me, Release, Run, Upload
 from linkage_client.resources._base import Resource
 
 
@@ -66,6 +66,25 @@ class Releases(Resource):
             if announced.isascii() and announced.isdigit():
                 expected = replace(expected, announced=int(announced))
             yield from checked_links(lines, expected=expected)
+
+    def own_upload(self, *, release_id: str) -> Upload:
+        """The caller's own upload whose rows a release's link table is about. Costs no retrieval.
+
+        Its `manifest.sha256` says which encodings the row numbers belong to; `joining.write_links` compares it with the
+        rows file. The manifest stays readable when the encodings are deleted or replaced.
+
+        Raises:
+            UnexpectedAnswerError: the release's run does not list exactly one upload of the caller.
+        """
+        run = self._get(path_of("runs", self.get(release_id=release_id).run), Run)
+        own = self._get(path_of("me"), Me).organisation.id
+        uploads = [upload.id for upload in run.uploads if upload.organisation == own]
+        if len(uploads) != 1:
+            raise UnexpectedAnswerError(
+                f"The run of this release lists {len(uploads)} uploads of your organisation, not one, so it is not "
+                "known which encodings its rows belong to. Nothing was fetched. Fetch results as a provider of the project."
+            )
+        return self._get(path_of("uploads", uploads[0]), Upload)
 
     def _expected_rows(self, release_id: str) -> ExpectedRows:
         release = self.get(release_id=release_id)
