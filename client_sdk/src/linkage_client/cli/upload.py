@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from linkage_client.cli._session import Session, common_options, progress_bar, read_document, read_secret_file
-from linkage_client.errors import PackageError, UnexpectedAnswerError
+from linkage_client.errors import DataError, PackageError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from linkage_client.client import LinkageClient
@@ -45,6 +45,8 @@ def upload(
 
     Only encodings and the manifest are sent. An upload that was interrupted goes on with what is missing.
     """
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder. Name the folder that `linkage encode` made.")
     with session.client() as client:
         project = client.projects.get(project_id=project_id)
         if source.is_dir():
