@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from linkage_client._private_files import mode_for_others
 from linkage_client.errors import KeyFileError, OutputExistsError
 
 REGISTRATION_CONTEXT = b"linkage/registration/v1\0"
@@ -179,13 +179,13 @@ def write_private_file(path: Path, content: bytes) -> None:
 def _read_private_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            mode = mode_for_others(file.fileno())
             raw = file.read(MAXIMUM_KEY_FILE_BYTES + 1)
     except OSError as error:
         raise KeyFileError(f"Key file {path} cannot be read: {error.strerror}.") from None
-    if os.name == "posix" and mode & 0o077:
+    if mode is not None:
         raise KeyFileError(
-            f"Key file {path} can be read by other accounts (mode {mode:04o}), so the key may be known to them. "
+            f"Key file {path} can be read by other accounts (mode {mode}), so the key may be known to them. "
             "Make a new key if they should not have it, or run `chmod 600` on the file.",
         )
     if len(raw) > MAXIMUM_KEY_FILE_BYTES:

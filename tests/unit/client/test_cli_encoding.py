@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,32 @@ def test_secret_new_is_long_random_and_private(linkage: Linkage, tmp_path: Path)
 def test_secret_check_of_one_secret_is_the_same_everywhere(linkage: Linkage, secret: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.txt"
     copy.write_bytes(secret.read_bytes().rstrip() + b"\r\n")
+    copy.chmod(0o600)
     words = ("--project", "prj_1", "--epoch", "1", "--json")
     values = [linkage("secret", "check", path, *words).json()["check_value"] for path in (secret, copy)]
     assert values[0] == values[1]
     assert len(values[0]) == 32
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has these modes")
+def test_secret_file_that_others_can_read_is_refused_and_standard_input_is_not(
+    linkage: Linkage, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--project", "prj_1", "--epoch", "1", "--json")
+    expected = linkage("secret", "check", secret, *words).json()
+    secret.chmod(0o644)
+    outcome = linkage("secret", "check", secret, *words)
+    assert outcome.code == ExitCode.CONFIGURATION
+    assert "chmod 600" in outcome.err
+    with secret.open(encoding="ascii") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert linkage("secret", "check", "-", *words).json() == expected
+
+
+def test_upload_of_what_is_not_there_says_so(linkage: Linkage, tmp_path: Path) -> None:
+    outcome = linkage("upload", tmp_path / "absent", "--project", "prj_1")
+    assert outcome.code == ExitCode.DATA
+    assert "no such file or folder" in outcome.err
 
 
 def test_schema_propose_explains_and_writes_a_schema(linkage: Linkage, data: Path, tmp_path: Path) -> None:
@@ -209,5 +232,6 @@ def test_encode_with_an_unusable_secret_is_refused(
     linkage: Linkage, files: Files, content: str, code: ExitCode
 ) -> None:
     (files.folder / "bad.txt").write_text(content)
+    (files.folder / "bad.txt").chmod(0o600)
     words = ("--schema", files.schema, "--secret-file", files.folder / "bad.txt", "--out", files.folder / "e")
     assert linkage("encode", files.data, *words).code == code

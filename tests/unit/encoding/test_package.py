@@ -306,6 +306,7 @@ def test_check_value_is_the_truncated_mac_of_project_and_epoch() -> None:
 def test_read_secret_one_newline_at_the_end_is_no_part_of_it(tmp_path: Path, ending: bytes, kept: bytes) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"0123456789abcdef" + ending)
+    path.chmod(0o600)
     assert read_secret(path) == b"0123456789abcdef" + kept
 
 
@@ -313,9 +314,29 @@ def test_read_secret_one_newline_at_the_end_is_no_part_of_it(tmp_path: Path, end
 def test_read_secret_empty_or_short_is_refused_and_not_shown(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
+    path.chmod(0o600)
     with pytest.raises(SecretError, match="at least 16") as caught:
         read_secret(path)
     assert "too short" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has these modes")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_read_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"0123456789abcdef")
+    path.chmod(mode)
+    with pytest.raises(SecretError, match=rf"mode {mode:04o}.*chmod 600"):
+        read_secret(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has these modes")
+def test_read_secret_from_a_pipe_has_no_mode_to_judge(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o644)
+    with subprocess.Popen([sys.executable, "-c", f"open({str(pipe)!r}, 'w').write('0123456789abcdef')"]):
+        assert read_secret(pipe) == b"0123456789abcdef"
 
 
 def test_in_order_worker_that_dies_ends_the_run() -> None:

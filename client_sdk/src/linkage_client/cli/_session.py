@@ -158,11 +158,11 @@ def read_secret_file(path: str) -> bytes:
     """The linkage secret from a file, or from standard input for "-".
 
     Raises:
-        SecretError: it cannot be read, or is too short.
+        SecretError: it cannot be read, a file is open to other accounts, or it is too short.
     """
-    from linkage_client.encoding.key_check import read_secret  # noqa: PLC0415 - keeps `--help` of each command quick
+    from linkage_client.encoding.key_check import read_secret, usable_secret  # noqa: PLC0415 - keeps `--help` quick
 
-    return read_secret("/dev/stdin" if path == "-" else path)
+    return usable_secret(sys.stdin.buffer.read()) if path == "-" else read_secret(path)
 
 
 def parse_delimiter(text: str | None) -> str | None:

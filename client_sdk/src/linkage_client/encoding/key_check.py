@@ -5,6 +5,7 @@ import hmac
 from pathlib import Path
 from typing import Final
 
+from linkage_client._private_files import mode_for_others
 from linkage_client.errors import SecretError
 
 MINIMUM_SECRET_BYTES: Final = 16
@@ -18,12 +19,30 @@ def read_secret(path: str | Path) -> bytes:
     """The secret in a file, without one newline at its end.
 
     Raises:
-        SecretError: the file cannot be read, or is empty or too short to keep anybody from guessing.
+        SecretError: the file cannot be read, other accounts can read it, or it is empty or too short to keep anybody
+            from guessing.
     """
     try:
-        secret = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            mode = mode_for_others(file.fileno())
+            content = file.read()
     except OSError as error:
         raise SecretError(f"the file of the linkage secret cannot be read ({error.strerror}). {_ADVICE}") from error
+    if mode is not None:
+        raise SecretError(
+            f"the file of the linkage secret is open to other accounts (mode {mode}), so the secret may be known to "
+            "them. Draw a new one with the other providers if they should not have it, or run `chmod 600` on the file"
+        )
+    return usable_secret(content)
+
+
+def usable_secret(content: bytes) -> bytes:
+    """The secret in what a file or a pipe holds, without one newline at its end.
+
+    Raises:
+        SecretError: it is empty, or too short to keep anybody from guessing.
+    """
+    secret = content
     for newline in (b"\r\n", b"\n"):
         if secret.endswith(newline):
             secret = secret.removesuffix(newline)

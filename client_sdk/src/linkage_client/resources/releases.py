@@ -82,7 +82,7 @@ class Releases(Resource):
         if len(uploads) != 1:
             raise UnexpectedAnswerError(
                 f"The run of this release lists {len(uploads)} uploads of your organisation, not one, so it is not "
-                "known which encodings its rows belong to. Nothing was fetched. Fetch results as a provider of the project."
+                "known which encodings its rows belong to. Nothing was fetched. Fetch results as a provider."
             )
         return self._get(path_of("uploads", uploads[0]), Upload)
 
