@@ -68,6 +68,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=lifespan,
+        # A redirect would be made of the caller's own Host header.
+        redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

@@ -207,8 +207,13 @@ def audit_verify(*, data_dir: Path | None, against: Path | None, as_json: bool) 
             click.echo(f"{item.where}{place}: {item.what}")
         if report.findings_left_out:
             click.echo(f"{report.findings_left_out} more findings are not listed.")
-        verdict = "nothing was changed" if report.verified else "THE LOG IS NOT AS IT WAS RECORDED"
-        click.echo(f"{report.size} events, {report.signed_size} under a signed checkpoint: {verdict}.")
+        later = report.size - report.signed_size
+        click.echo(f"{report.size} events; {report.signed_size} under a checkpoint signed by this log's key.")
+        if later:
+            click.echo(f"The last {later} are not signed yet: only the next checkpoint protects them.")
+        if kept is None:
+            click.echo("Compared with no checkpoint kept elsewhere; use --against to check the operator too.")
+        click.echo("Nothing was changed." if report.verified else "THE LOG IS NOT AS IT WAS RECORDED.")
     if not report.verified:
         sys.exit(1)
 

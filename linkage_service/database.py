@@ -68,7 +68,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_size=40, pool_pre_ping=True)
+        self.engine = _sqlite_engine(url) if self._sqlite else _server_engine(url)
         self._reader = self.engine.execution_options(**{_READ_ONLY: True})
 
     @contextmanager
@@ -89,9 +89,20 @@ class Database:
         self.engine.dispose()
 
 
+def _server_engine(url: str) -> Engine:
+    # A failing statement must not carry its parameters into a log.
+    return create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
+
+
 def _sqlite_engine(url: str) -> Engine:
     # The thread pool of the web server has 40 threads; each may hold a connection for a short while.
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=40, max_overflow=8)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": 30, "check_same_thread": False},
+        pool_size=40,
+        max_overflow=8,
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         description="Name of the log in checkpoints, a schema-less URL; default: linkage.local/ and a random name.",
     )
     default_threshold: float = Field(
-        default=0.7, gt=0, le=1, description="Dice threshold of a run that does not name one."
+        default=0.7, ge=0.1, le=1, description="Dice threshold of a run that does not name one."
     )
     access_token_s: int = Field(default=300, ge=30, le=3600, description="Life of an access token, seconds.")
     assertion_s: int = Field(default=300, ge=30, le=300, description="Longest life of a client assertion, seconds.")

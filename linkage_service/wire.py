@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from linkage_service.errors import FieldError, Invalid
 from linkage_service.ids import id_pattern
 
+# Wide enough for any agreement, and far from where calendars and databases end.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 _ANY_ID = re.compile(id_pattern("[a-z]{3}"))
@@ -39,7 +41,15 @@ def _printable(text: str) -> str:
 def _aware(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("needs a time zone, such as Z")
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"must lie in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment.astimezone(UTC)
+
+
+def _readable(text: str) -> str:
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError("must not hold control characters but line breaks and tabs")
+    return text
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -47,7 +57,7 @@ def _rfc3339(moment: datetime) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(_readable)]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Base64Url = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=1024)]

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from linkage_matching import MatchingCancelled, MatchingError, from_bytes, link
@@ -22,7 +23,7 @@ from linkage_service.runs import results, service, tables
 from linkage_service.runtime import Runtime
 from linkage_service.storage import StorageUnavailable
 from linkage_service.uploads import tables as uploads
-from linkage_service.uploads.service import blob_key
+from linkage_service.uploads.service import blob_keys
 
 _log = structlog.get_logger(__name__)
 _ATTEMPTS_MAX = 5
@@ -94,7 +95,13 @@ class Worker:
         """Works until told to stop; a run in hand is left to the next worker, which finds it by its lease."""
         _log.info("worker_started", worker=self.name, pid=os.getpid())
         while not stop.is_set():
-            if not self.run_once(stop):
+            try:
+                found = self.run_once(stop)
+            except SQLAlchemyError as error:
+                # The database was away or busy. A run in hand is found again by its lease.
+                _log.warning("database_unwell", error_type=type(error).__name__)
+                found = False
+            if not found:
                 stop.wait(self._runtime.settings.poll_s)
         _log.info("worker_stopped", worker=self.name)
 
@@ -188,15 +195,14 @@ class Worker:
                 )
             threshold = Fraction(run.threshold).limit_denominator(_DENOMINATOR_MAX)
             sources = [
-                (row.id, row.bits, row.size_bytes, row.sha256, row.parts_expected, row.data_key or b"")
+                (blob_keys(session, row.id), row.bits, row.size_bytes, row.sha256, row.data_key or b"")
                 for row in rows
                 if row is not None
             ]
         datasets = []
-        for upload_id, bits, size_bytes, sha256, parts, wrapped in sources:
+        for keys, bits, size_bytes, sha256, wrapped in sources:
             whole = np.empty(size_bytes, dtype=np.uint8)
             filled = 0
-            keys = (blob_key(upload_id, number) for number in range(1, parts + 1))
             for part in blobs.get_many(keys, data_key=blobs.unwrap(wrapped)):
                 whole[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)
                 filled += len(part)

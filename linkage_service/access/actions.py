@@ -44,6 +44,7 @@ class Action(Enum):
     OPEN_PROJECT = ("openProject", "project", "an analyst or recipient of a party")
     READ_PROJECT = ("readProject", "project", "a client of a party, or an officer of the linkage unit")
     UPLOAD_ENCODINGS = ("uploadEncodings", "upload", "an analyst of a provider in this project")
+    CONTINUE_UPLOAD = ("continueUpload", "upload", "an analyst of the provider that made the upload")
     READ_UPLOAD = ("readUpload", "upload", "an analyst of the provider that made the upload")
     DELETE_UPLOAD = ("deleteUpload", "upload", "an analyst of the provider that made the upload")
     START_RUN = ("startRun", "run", "an analyst of a provider, or a recipient")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -236,7 +236,7 @@ def _attribute(value: Any) -> Any:
             return {
                 "__extn": {
                     "fn": "datetime",
-                    "arg": value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z",
+                    "arg": value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 }
             }
         case Reference():

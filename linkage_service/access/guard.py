@@ -175,8 +175,14 @@ class Gate:
     idempotency_key: str | None
 
     def read(self, query: Callable[[Operation], Answer]) -> Answer:
-        """Runs a query that leaves no event, unless it is refused."""
-        with self._recording_refusals(only_policy=True) as track, self.door.database.reading() as session:
+        """Runs a query that leaves no event, unless it is refused.
+
+        What a GET does not find is no refusal; a request that would change something is recorded whatever stopped it.
+        """
+        with (
+            self._recording_refusals(only_policy=self.route.startswith("GET ")) as track,
+            self.door.database.reading() as session,
+        ):
             operation = Operation(unit=None, session=session, caller=self.caller, now=self.door.clock(), gate=self)
             track(operation)
             answer = query(operation)

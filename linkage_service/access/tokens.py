@@ -15,6 +15,7 @@ from joserfc.jws import JWSRegistry
 from linkage_service.errors import FieldError, Invalid, Unauthenticated
 from linkage_service.ids import id_pattern
 
+BAD_SIGNATURE = "bad_signature"
 _CLOCK_SKEW_S = 30
 _ALGORITHMS = {("OKP", "Ed25519"): "Ed25519", ("EC", "P-256"): "ES256"}
 _CLIENT_ID = re.compile(id_pattern("cli"))
@@ -132,7 +133,7 @@ def check_assertion(assertion: str, *, key: PublicKey, audience: str, now: datet
         token = jwt.decode(assertion, _joserfc_key(key), registry=registry)
     except (JoseError, ValueError, RecursionError) as error:
         raise Unauthenticated(
-            "The assertion's signature does not verify with the client's registered key.", code="bad_signature"
+            "The assertion's signature does not verify with the client's registered key.", code=BAD_SIGNATURE
         ) from error
     claims = token.claims
     issuer, subject, audiences = claims.get("iss"), claims.get("sub"), claims.get("aud")

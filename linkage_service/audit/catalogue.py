@@ -28,6 +28,7 @@ class EventType(StrEnum):
     AGREEMENT_REFUSED = "agreement.refused"
 
     PROJECT_OPENED = "project.opened"
+    PROJECT_DISCLOSURES_VIEWED = "project.disclosures_viewed"
     PROJECT_REFUSED = "project.refused"
 
     UPLOAD_DECLARED = "upload.declared"

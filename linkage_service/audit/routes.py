@@ -102,12 +102,15 @@ def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextRe
     """A C2SP tlog-proof: leaf index, inclusion proof and signed checkpoint, to keep and check offline."""
     log: Log = request.app.state.service.door.log
 
-    def query(operation: Operation) -> str:
+    def use_case(operation: Operation) -> str:
         operation.require(LEDGER)
         _visible(operation, seq)
-        return log.receipt(operation.session, seq=seq)
+        receipt = log.receipt(operation.session, seq=seq)
+        operation.record(EventType.AUDIT_VIEWED, resource=events.Resource("audit", str(seq)))
+        return receipt
 
-    return PlainTextResponse(gate.read(query))
+    receipt, recorded = gate.perform(use_case)
+    return PlainTextResponse(receipt, headers={"Linkage-Event": str(recorded)})
 
 
 @router.get(
@@ -162,6 +165,8 @@ def get_verifier_key(request: Request, gate: LedgerGate) -> schemas.VerifierKey:
 def _visible(operation: Operation, seq: int) -> tables.AuditEvent:
     organisation, references = _scope(operation.session, operation.caller)
     row = tables.event_at(operation.session, seq)
-    if row is None or not (organisation is None or row.actor_org == organisation or row.agreement in references):
+    if row is None or not (
+        organisation is None or row.agreement in references or (row.agreement is None and row.actor_org == organisation)
+    ):
         raise NotFound("There is no such event, or it is not yours to see.")
     return row

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Column, LargeBinary, or_
+from sqlalchemy import Column, LargeBinary, and_, or_
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
@@ -142,14 +142,19 @@ def events_after(
         session: a transaction.
         after: sequence numbers above this one; -1 for all.
         limit: at most so many.
-        organisation: None for everything, else only what this organisation did or what happened under `references`.
+        organisation: None for everything, else what happened under `references`, and what this organisation did
+            under no agreement. What it was refused under an agreement that it is no party of stays hidden from it:
+            it was told that there is no such thing.
         references: references of the agreements that the organisation is a party of.
         project: only this project's events.
     """
     query = select(AuditEvent).where(AuditEvent.seq > after)
     if organisation is not None:
         query = query.where(
-            or_(col(AuditEvent.actor_org) == organisation, col(AuditEvent.agreement).in_(list(references)))
+            or_(
+                col(AuditEvent.agreement).in_(list(references)),
+                and_(col(AuditEvent.actor_org) == organisation, col(AuditEvent.agreement).is_(None)),
+            )
         )
     if project is not None:
         query = query.where(AuditEvent.project == project)

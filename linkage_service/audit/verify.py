@@ -1,11 +1,12 @@
 """Checks every byte of the log in the database: what `linkage-service audit verify` runs."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from sqlmodel import Session
 
 from linkage_ledger.notes import VerifierKey
-from linkage_ledger.verify import BodyRow, CheckpointRow, EventRow, HeadRow, NodeRow, Report, verify_log
+from linkage_ledger.verify import BodyRow, CheckpointRow, EventRow, Finding, HeadRow, NodeRow, Report, verify_log
 from linkage_service.audit import tables
 from linkage_service.database import Database
 
@@ -24,7 +25,12 @@ def verify(
 ) -> Report:
     """Checks the whole log from one snapshot."""
     with database.reading() as session:
-        return verify_log(_Tables(session), verifier_keys, expected_checkpoint=expected_checkpoint, progress=progress)
+        report = verify_log(_Tables(session), verifier_keys, expected_checkpoint=expected_checkpoint, progress=progress)
+    if report.size and not report.signed_size and report.verified:
+        # A service signs its first checkpoint when it is made, so a log without any was rewritten or lost its tail.
+        unsigned = Finding("checkpoints", None, "No signed checkpoint is left, so nothing vouches for these events.")
+        return replace(report, verified=False, findings=(unsigned,))
+    return report
 
 
 class _Tables:

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
+from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
+from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import NotAcceptable
 from linkage_service.link_tables import schemas, service, tables
 from linkage_service.problems import responses
@@ -113,19 +115,21 @@ def get_link_table(
 
 @router.get(
     "/projects/{project_id}/disclosures", operation_id="list_disclosures",
-    summary="What was retrieved, by whom, for whom", responses=responses(401, 403, 404, 422),
+    summary="What was retrieved, by whom, for whom", response_model=Page[schemas.Disclosure],
+    responses=responses(401, 403, 404, 422),
 )  # fmt: skip
 def list_disclosures(
     project_id: ProjectPath, page: PageQuery, gate: Annotated[Gate, guard(Action.READ_DISCLOSURES)]
-) -> Page[schemas.Disclosure]:
-    """Every retrieval of a link table of the project, oldest first."""
+) -> Response:
+    """Every retrieval of a link table of the project, oldest first. Reading the list is recorded."""
 
-    def query(operation: Operation) -> Page[schemas.Disclosure]:
+    def use_case(operation: Operation) -> Page[schemas.Disclosure]:
         operation.require(governed(operation.session, project_id).resource(operation.now))
         rows = tables.disclosures_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
+        operation.record(EventType.PROJECT_DISCLOSURES_VIEWED, resource=events.Resource("project", project_id))
         return page.page(rows, service.render_disclosure, lambda row: row[0].id)
 
-    return gate.read(query)
+    return gate.change(use_case)
 
 
 def _negotiated(accept: str) -> str:

@@ -47,5 +47,5 @@ class Disclosure(Output):
     release: str
     recipient: str
     provider: str
-    rows: int
+    rows: Annotated[int | None, Field(description="Rows given; null for matched tables, whose size tells the overlap.")]
     at: Timestamp

@@ -114,13 +114,15 @@ def retrieve(
     recipient_key = keys.recipient_key(agreement=project.agreement.row.id, recipient=row.recipient, epoch=row.key_epoch)
     blind = row.mode == "blind"
     rows = len(groups) if blind else int(np.count_nonzero(groups >= 0))
+    # How many rows matched is itself a fact about the overlap, so only a blind table's size is noted.
+    disclosed = rows if blind else None
     session.add(
         tables.Disclosure(
             id=new_id("dis", operation.now),
             project=row.project,
             release=row.id,
             provider=provider,
-            rows=rows,
+            rows=disclosed,
             at=operation.now,
         )
     )
@@ -128,8 +130,7 @@ def retrieve(
         EventType.LINK_TABLE_RETRIEVED,
         resource=events.Resource("release", row.id),
         purpose=row.purpose,
-        # How many rows matched is itself a fact about the overlap, so only the blind table's size is noted.
-        counts={"rows": rows} if blind else None,
+        counts=None if disclosed is None else {"rows": disclosed},
     )
     links = link_ids(
         groups.tolist(), run_key=run_key.plain, recipient_key=recipient_key, upload=upload.upload, blind=blind

@@ -34,7 +34,7 @@ class Disclosure(SQLModel, table=True):
     project: str = Field(foreign_key="project.id", index=True)
     release: str = Field(foreign_key="release.id", index=True)
     provider: str = Field(foreign_key="organisation.id")
-    rows: int
+    rows: int | None
     at: datetime = Field(sa_type=UtcDateTime)
 
 

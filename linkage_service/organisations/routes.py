@@ -9,7 +9,7 @@ from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.decide import SERVICE
 from linkage_service.access.guard import PUBLIC, Created, Door, Gate, Operation, guard
-from linkage_service.access.tokens import check_assertion, claimed_client, public_key
+from linkage_service.access.tokens import BAD_SIGNATURE, check_assertion, claimed_client, public_key
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, entry
 from linkage_service.audit.unit import unit_of_work
@@ -102,6 +102,9 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
             service.use_assertion(unit, client=client, token_id=checked.token_id, expires_at=checked.expires_at)
             unit.record(event(EventType.TOKEN_ISSUED, events.Outcome("success", "ok")))
     except Unauthenticated as error:
+        if error.instance_code == BAD_SIGNATURE:
+            # Without a valid signature anyone may have sent it: it is no act of the client that it names.
+            raise
         with unit_of_work(database=door.database, log=door.log, now=now) as unit:
             unit.record(event(EventType.TOKEN_REFUSED, events.Outcome("refused", error.instance_code)))
         raise

@@ -18,7 +18,7 @@ class RunDraft(Input):
     threshold: Annotated[
         float | None,
         Field(
-            gt=0,
+            ge=0.1,
             le=1,
             strict=True,
             description="Least Dice similarity of a candidate pair; null for the service's default.",

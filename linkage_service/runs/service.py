@@ -19,10 +19,10 @@ from linkage_service.ids import new_id
 from linkage_service.problems import Problem
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import schemas, tables
+from linkage_service.runs.suppression import ROUNDED_TO, shown_counts
 from linkage_service.uploads import tables as uploads
 
 FINISHED = ("succeeded", "failed", "cancelled")
-ROUNDED_TO = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,18 @@ def started(session: Session, *, run_id: str, now: datetime) -> Entry:
 
 
 def succeeded(session: Session, *, claim: Claim, result: Result, now: datetime) -> Entry | None:
-    """Keeps a result, if the run is still the claim's; None otherwise."""
+    """Keeps a result, if the run is still the claim's and no upload was withdrawn meanwhile."""
     row, project = existing(session, claim.run)
     if not _holds(row, claim):
         return None
+    if any(state != "complete" for state in tables.upload_states(session, claim.run)):
+        return failed(
+            session,
+            claim=claim,
+            code="upload_gone",
+            detail="An upload of this run was deleted or replaced while it was matched. Start a new run.",
+            now=now,
+        )
     row.state, row.phase, row.done, row.finished_at = "succeeded", "done", row.total, now
     row.groups, row.seconds, row.data_key = result.groups, result.seconds, result.data_key
     row.patterns = [
@@ -247,24 +255,17 @@ def summarise(operation: Operation, *, row: tables.Run, project: Governed) -> sc
         raise Conflict("This run has no result to summarise.", code="no_result")
     organisations = [item.organisation for item in tables.uploads_of(operation.session, row.id)]
     least = project.agreement.document.data.min_group_count
+    counts = {tuple(pattern["positions"]): int(pattern["groups"]) for pattern in row.patterns}
     operation.record(EventType.SUMMARY_RETRIEVED, resource=events.Resource("run", row.id))
     return schemas.Summary(
         run=row.id,
         patterns=[
-            schemas.Pattern(
-                organisations=[organisations[position] for position in pattern["positions"]],
-                groups=disclosed(pattern["groups"], least=least),
-            )
-            for pattern in row.patterns
+            schemas.Pattern(organisations=[organisations[position] for position in positions], groups=count)
+            for positions, count in shown_counts(counts, providers=len(organisations), least=least).items()
         ],
         rounded_to=ROUNDED_TO,
         suppressed_below=least,
     )
-
-
-def disclosed(count: int, *, least: int) -> int | None:
-    """A count as it may leave: None below the minimum, else rounded to the nearest 5."""
-    return None if count < least else ROUNDED_TO * ((count + ROUNDED_TO // 2) // ROUNDED_TO)
 
 
 def _holds(row: tables.Run, claim: Claim) -> bool:

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, Column, LargeBinary, and_, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import BigInt, UtcDateTime
+from linkage_service.uploads.tables import Upload
 
 
 class Run(SQLModel, table=True):
@@ -56,6 +57,12 @@ def run(session: Session, run_id: str) -> Run | None:
 def uploads_of(session: Session, run_id: str) -> Sequence[RunUpload]:
     """The uploads of a run in order."""
     return session.exec(select(RunUpload).where(RunUpload.run == run_id).order_by(col(RunUpload.position))).all()
+
+
+def upload_states(session: Session, run_id: str) -> Sequence[str]:
+    """The states of a run's uploads now."""
+    query = select(Upload.state).where(RunUpload.run == run_id, RunUpload.upload == Upload.id)
+    return session.exec(query).all()
 
 
 def upload_of(session: Session, run_id: str, organisation: str) -> RunUpload | None:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
-from linkage_service.errors import FieldError, Invalid, NotFound, TooLarge, WrongMediaType
+from linkage_service.errors import FieldError, Invalid, LinkageError, TooLarge, WrongMediaType
 from linkage_service.problems import responses
 from linkage_service.projects.service import governed
 from linkage_service.settings import Settings
@@ -30,6 +30,14 @@ class _Plan:
 
     size_bytes: int
     data_key: WrappedKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part with its bytes."""
+
+    received: service.ReceivedPart
+    body: bytes
 
 
 def _blobs(request: Request) -> BlobStore:
@@ -110,7 +118,7 @@ async def put_part(
     upload_id: UploadPath,
     number: PartPath,
     request: Request,
-    gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)],
+    gate: Annotated[Gate, guard(Action.CONTINUE_UPLOAD)],
     *,
     content_digest: Annotated[str | None, Header(description="RFC 9530: `sha-256=:<base64>:` of the part.")] = None,
     content_type: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -118,30 +126,28 @@ async def put_part(
     """Stores one part after comparing its digest. Sending a part again replaces it, so a lost answer costs nothing."""
     blobs = _blobs(request)
 
+    tracked: list[Operation] = []
+
     def plan(operation: Operation) -> _Plan:
+        tracked.append(operation)
         row = _require_own(operation, upload_id)
         service.check_receiving(row)
         size = service.expected_size(row, number)
         return _Plan(size_bytes=size, data_key=blobs.unwrap(row.data_key or b""))
 
-    def check_headers() -> str:
-        if (content_type or "").split(";")[0].strip() != "application/octet-stream":
-            raise WrongMediaType("A part is sent as application/octet-stream.")
-        return service.declared_digest(content_digest)
-
     planned = await run_in_threadpool(gate.read, plan)
-    declared = check_headers()
-    body = await _read(request, at_most=planned.size_bytes)
-    part = service.ReceivedPart(
-        number=number, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), declared_sha256=declared
-    )
+    try:
+        part = await _receive(request, number, planned, content_type=content_type, content_digest=content_digest)
+    except LinkageError as error:
+        await run_in_threadpool(gate.record_refusal, error, tracked[0])
+        raise
 
     def use_case(operation: Operation) -> None:
-        service.record_part(operation, row=_require_own(operation, upload_id), part=part)
+        service.record_part(operation, row=_require_own(operation, upload_id), part=part.received)
 
-    if part.size_bytes == planned.size_bytes and part.sha256 == declared:
-        key = service.blob_key(upload_id, number)
-        await run_in_threadpool(blobs.put, key, body, data_key=planned.data_key)
+    if part.received.size_bytes == planned.size_bytes and part.received.sha256 == part.received.declared_sha256:
+        key = service.blob_key(upload_id, number, part.received.sha256)
+        await run_in_threadpool(blobs.put, key, part.body, data_key=planned.data_key)
     response: Response = await run_in_threadpool(gate.change, use_case, status=204)
     return response
 
@@ -151,7 +157,7 @@ async def put_part(
     response_model=schemas.Upload, responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
 def complete_upload(
-    upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.UPLOAD_ENCODINGS)]
+    upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.CONTINUE_UPLOAD)]
 ) -> Response:
     """Checks that every part is there and the whole is what the manifest says.
 
@@ -209,10 +215,20 @@ def _remove_blobs(blobs: BlobStore, upload_id: str) -> None:
 
 def _require_own(operation: Operation, upload_id: str) -> tables.Upload:
     row, project = service.existing(operation.session, upload_id)
-    service.require_processing(operation, project, schemas.Manifest.model_validate_json(row.manifest))
-    if row.organisation != operation.caller.organisation:
-        raise NotFound("There is no such upload, or it is not yours to see.")
+    operation.require(service.resource_of(row, project, operation))
     return row
+
+
+async def _receive(
+    request: Request, number: int, planned: _Plan, *, content_type: str | None, content_digest: str | None
+) -> _Part:
+    if (content_type or "").split(";")[0].strip() != "application/octet-stream":
+        raise WrongMediaType("A part is sent as application/octet-stream.")
+    declared = service.declared_digest(content_digest)
+    body = await _read(request, at_most=planned.size_bytes)
+    digest = hashlib.sha256(body).hexdigest()
+    received = service.ReceivedPart(number=number, size_bytes=len(body), sha256=digest, declared_sha256=declared)
+    return _Part(received=received, body=body)
 
 
 async def _read(request: Request, *, at_most: int) -> bytes:

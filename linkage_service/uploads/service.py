@@ -60,6 +60,7 @@ def resource_of(row: tables.Upload, project: Governed, operation: Operation) -> 
         Reference("Upload", row.id),
         {
             "agreement": Reference("Agreement", project.row.agreement),
+            "project": Reference("Project", row.project),
             "organisation": organisation_reference(row.organisation),
         },
         parents=(Reference("Project", row.project),),
@@ -182,9 +183,14 @@ def check_part(row: tables.Upload, part: ReceivedPart) -> None:
         raise Invalid("The part was changed on its way. Send it again.", errors=[wrong])
 
 
-def blob_key(upload_id: str, number: int) -> str:
-    """Where a part is kept."""
-    return f"uploads/{upload_id}/part-{number:06d}"
+def blob_key(upload_id: str, number: int, sha256: str) -> str:
+    """Where a part is kept. The digest is in the name, so a part that comes late cannot replace one that counts."""
+    return f"uploads/{upload_id}/part-{number:06d}-{sha256}"
+
+
+def blob_keys(session: Session, upload_id: str) -> list[str]:
+    """Where the parts that count are kept, in order."""
+    return [blob_key(upload_id, part.number, part.sha256) for part in tables.parts(session, upload_id)]
 
 
 def record_part(operation: Operation, *, row: tables.Upload, part: ReceivedPart) -> None:
@@ -210,7 +216,7 @@ def digest_of_parts(blobs: BlobStore, row: tables.Upload, parts: Sequence[tables
     key = blobs.unwrap(row.data_key)
     whole = hashlib.sha256()
     for part in parts:
-        whole.update(blobs.get(blob_key(row.id, part.number), data_key=key))
+        whole.update(blobs.get(blob_key(row.id, part.number, part.sha256), data_key=key))
     return whole.hexdigest()
 
 

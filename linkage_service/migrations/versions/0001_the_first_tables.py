@@ -309,7 +309,7 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement a table
         sa.Column("project", sa.String(), nullable=False),
         sa.Column("release", sa.String(), nullable=False),
         sa.Column("provider", sa.String(), nullable=False),
-        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["project"], ["project.id"], name=op.f("fk_disclosure_project")),
         sa.ForeignKeyConstraint(["provider"], ["organisation.id"], name=op.f("fk_disclosure_provider")),

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 """Who may not do what: the answer, the elements it names, and the refusal in the ledger."""
 
 from typing import Any
@@ -110,8 +112,27 @@ def test_provider_cannot_touch_another_providers_upload(service: ServiceApp, lin
     mine, theirs = linked.providers[0], linked.uploads[1]
     _refused(service, mine.get(f"/v1/uploads/{theirs}"), "upload.refused", "no-grant")
     _refused(service, mine.delete(f"/v1/uploads/{theirs}"), "upload.refused", "no-grant")
-    problem(mine.put_part(theirs, 1, b"x"), 404, "not_found")
-    problem(mine.post(f"/v1/uploads/{theirs}:complete"), 404, "not_found")
+    _refused(service, mine.put_part(theirs, 1, b"x"), "upload.refused", "no-grant")
+    _refused(service, mine.post(f"/v1/uploads/{theirs}:complete"), "upload.refused", "no-grant")
+
+
+def test_requests_that_would_change_something_leave_a_leaf_whatever_stopped_them(
+    service: ServiceApp, linked: Linked
+) -> None:
+    provider, upload = linked.providers[0], linked.uploads[0]
+    missing = "upl_" + "0" * 26
+    requests: tuple[tuple[Callable[[], Any], str], ...] = (
+        (lambda: provider.put_part(upload, 1, b"x"), "conflict"),
+        (lambda: provider.put_part(missing, 1, b"x"), "not_found"),
+        (lambda: provider.post(f"/v1/uploads/{upload}:complete"), "conflict"),
+        (lambda: provider.post(f"/v1/uploads/{missing}:complete"), "not_found"),
+        (lambda: provider.delete(f"/v1/uploads/{missing}"), "not_found"),
+    )
+    for request, code in requests:
+        assert request().json()["code"] == code
+        event = service.events()[-1]
+        assert (event["type"], event["outcome"]["code"]) == ("upload.refused", code)
+    assert service.verified()
 
 
 @pytest.mark.parametrize("proposed", [False, True])
@@ -223,4 +244,4 @@ def test_parts_of_an_upload_are_refused_once_the_agreement_has_ended(service: Se
     service.clock.move(days=366)
     number, part = next(parts_of(ROWS[0]))
     answer = provider.put_part(upload, number, part)
-    _refused(service, answer, "upload.refused", "G8-term-process", "G8-review-process")
+    _refused(service, answer, "upload.refused", "G8-term-upload", "G8-review-upload")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from linkage_service.audit.catalogue import EventType
-from support.service_app import ServiceApp, data_sets, ok, parts_of
+from support.service_app import ServiceApp, data_sets, ok, parts_of, problem
 
 
 def _link_table(response: object) -> dict[int, str]:
@@ -141,15 +141,33 @@ def test_reads_of_every_noun_answer_and_leave_no_event(service: ServiceApp) -> N
         "/v1/me", "/v1/organisations", f"/v1/organisations/{provider.organisation}", "/v1/agreements",
         f"/v1/organisations/{provider.organisation}/clients", f"/v1/agreements/{agreement}",
         f"/v1/agreements/{agreement}/versions/1", "/v1/projects", project, f"{project}/uploads", f"{project}/runs",
-        f"{project}/releases", f"{project}/disclosures", f"/v1/uploads/{linked.uploads[0]}", f"/v1/runs/{run['id']}",
+        f"{project}/releases", f"/v1/uploads/{linked.uploads[0]}", f"/v1/runs/{run['id']}",
         f"/v1/releases/{release['id']}", "/v1/audit/consistency?first=3&second=9", "/v1/audit/verifier-key",
-        "/v1/audit/checkpoint", "/v1/audit/events/3/receipt", "/healthz", "/readyz", "/version", "/openapi.json",
+        "/v1/audit/checkpoint", "/healthz", "/readyz", "/version", "/openapi.json",
         "/.well-known/oauth-authorization-server", "/v1/oauth/jwks",
     ):  # fmt: skip
-        answer = (service.officer if path.endswith("receipt") else provider).get(path)
+        answer = provider.get(path)
         assert answer.status_code == 200, (path, answer.text)
     issued = [event["type"] for event in service.events()[before:]]
     assert set(issued) <= {"token.issued"}
+
+
+def test_reading_who_was_given_what_is_an_event(service: ServiceApp) -> None:
+    linked = service.uploaded(*data_sets(12, 12, shared=6))
+    release = service.release(linked, service.run(linked))
+    assert linked.providers[0].get(f"/v1/releases/{release['id']}/link-table").status_code == 200
+    with service.expecting_event("project.disclosures_viewed"):
+        page = ok(linked.recipients[0].get(f"/v1/projects/{linked.project}/disclosures"), 200)
+    assert [(item["provider"], item["rows"]) for item in page["items"]] == [(linked.providers[0].organisation, 12)]
+
+
+def test_size_of_a_matched_table_is_told_to_nobody_else(service: ServiceApp) -> None:
+    linked = service.uploaded(*data_sets(12, 12, shared=6), data={"outputs": ["link_table_matched"]})
+    release = service.release(linked, service.run(linked), mode="matched")
+    assert linked.providers[0].get(f"/v1/releases/{release['id']}/link-table").status_code == 200
+    page = ok(linked.providers[1].get(f"/v1/projects/{linked.project}/disclosures"), 200)
+    assert [item["rows"] for item in page["items"]] == [None]
+    assert all("rows" not in event.get("counts", {}) for event in service.events())
 
 
 def test_reading_the_log_is_itself_an_event(service: ServiceApp) -> None:
@@ -161,6 +179,19 @@ def test_reading_the_log_is_itself_an_event(service: ServiceApp) -> None:
     assert page["next_after"] == 1
     with service.expecting_event("audit.viewed"):
         assert ok(service.officer.get("/v1/audit/events/0"), 200)["header"]["type"] == "service.initialised"
+    assert service.officer.get("/v1/audit/checkpoint").status_code == 200
+    with service.expecting_event("audit.viewed"):
+        assert service.officer.get("/v1/audit/events/0/receipt").status_code == 200
+
+
+def test_log_does_not_tell_an_outsider_of_the_agreement_it_was_refused_under(service: ServiceApp) -> None:
+    linked, outsider = service.project(), service.join()
+    problem(outsider.get(f"/v1/projects/{linked.project}"), 404, "not_found")
+    assert service.events()[-1]["agreement"]
+    page = ok(outsider.get("/v1/audit/events"), 200)
+    assert page["items"]
+    assert all("agreement" not in item["header"] and "project" not in item["header"] for item in page["items"])
+    problem(outsider.get(f"/v1/audit/events/{service.size() - 2}"), 404, "not_found")
 
 
 def test_log_shows_an_organisation_its_own_events_and_its_agreements_only(service: ServiceApp) -> None:

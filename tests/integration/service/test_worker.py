@@ -10,7 +10,7 @@ from linkage_matching import MatchingCancelled
 from linkage_service import worker as module
 from linkage_service.runs import service as runs
 from linkage_service.runs import tables
-from linkage_service.uploads.service import blob_key
+from linkage_service.uploads.service import blob_keys
 from linkage_service.worker import Worker
 from support.service_app import Linked, ServiceApp, data_sets, in_threads, ok
 
@@ -125,7 +125,9 @@ def test_run_whose_upload_is_not_what_its_manifest_says_fails(service: ServiceAp
         query = "SELECT data_key FROM upload WHERE id = ?"
         wrapped = session.connection().exec_driver_sql(query, (upload,)).scalar_one()
     blobs = service.runtime.blobs
-    blobs.put(blob_key(upload, 1), bytes(12 * 32), data_key=blobs.unwrap(wrapped))
+    with service.runtime.database.reading() as session:
+        (key,) = blob_keys(session, upload)
+    blobs.put(key, bytes(12 * 32), data_key=blobs.unwrap(wrapped))
     assert service.work()
     assert _run(service, linked, run)["error"]["code"] == "upload_changed"
 
@@ -153,8 +155,15 @@ def test_overlap_counts_each_combination_of_uploads() -> None:
     assert runs.overlap(membership, groups=2) == {(0, 1, 2): 1, (0, 2): 1, (0,): 1, (1,): 1, (2,): 2}
 
 
-@pytest.mark.parametrize(
-    ("count", "least", "shown"), [(9, 10, None), (10, 10, 10), (12, 10, 10), (13, 10, 15), (0, 1, None)]
-)
-def test_disclosed_count_is_suppressed_or_rounded(count: int, least: int, shown: int | None) -> None:
-    assert runs.disclosed(count, least=least) == shown
+def test_run_whose_upload_is_deleted_while_it_is_matched_gives_no_result(
+    service: ServiceApp, linked: Linked, run: str
+) -> None:
+    claim = _claimed(service)
+    ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    result = runs.Result(groups=1, patterns={(0, 1): 1}, seconds=0.1, data_key=b"k")
+    with service.runtime.database.writing() as session:
+        event = runs.succeeded(session, claim=claim, result=result, now=service.clock())
+        assert event is not None
+        service.runtime.log.append(session, [event])
+    failed = _run(service, linked, run)
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "upload_gone")
