@@ -1,7 +1,6 @@
-from collections.abc import Callable
-
 """Who may not do what: the answer, the elements it names, and the refusal in the ledger."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
