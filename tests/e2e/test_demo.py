@@ -175,12 +175,14 @@ def test_demo_columns_of_other_names_and_no_truth_has_no_measures(demo: Demo, tm
     (folder / "truth.csv").unlink()
     header, _, records = (folder / "police.csv").read_text().partition("\n")
     renamed = header.replace("given_name", "Forename").replace("surname", "Family Name")
-    (folder / "police.csv").write_text(f"{renamed}\n{records}")
+    numbered = "".join(f"{record},{900 + place}\n" for place, record in enumerate(records.splitlines()))
+    (folder / "police.csv").write_text(f"{renamed},custody_ref\n{numbered}")
 
     done = demo("--data", folder)
 
     assert done.returncode == 0, done.stderr
     assert "Forename is given_name" in done.stderr
+    assert "held back, as it looks like an identifier: custody_ref" in done.stderr
     results = [line.split()[:2] for line in done.stdout.splitlines()]
     assert [name for name, _ in results] == ["Precision", "Recall", "F1", "Groups", "Seconds", "Ledger"]
     assert [value for _, value in results[:3]] == ["unknown"] * 3

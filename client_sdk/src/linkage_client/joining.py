@@ -25,6 +25,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from linkage_client.encoding.reading import Table, open_table
+from linkage_client.encoding.recognise import SAMPLE, identifying, tidy
 from linkage_client.encoding.rows_file import encodings_digest, kept_name
 from linkage_client.errors import ColumnError, DataError, FileFormatError, JoinError, OutputExistsError
 
@@ -59,6 +60,8 @@ class Columns:
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Extract's name to schema's name, as it was given when the extract was encoded."""
     also_dropped: Collection[str] = ()
+    also_kept: Collection[str] = ()
+    """Columns that stay although they look like identifiers, because the recipient is meant to have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class JoinReport:
     rows_written: int
     rows_dropped: int
     columns_dropped: tuple[str, ...]
+    columns_kept: tuple[str, ...]
+    """What the recipient gets besides the link id."""
     links_unused: int
     """Linked records that the extract does not hold."""
 
@@ -139,15 +144,20 @@ def join_extract(
 
     Reads the extract twice, first only its record ids, and keeps in memory those, the link table and one batch of rows.
     `links` is what `write_links` wrote; `rows` is needed if it has row numbers. Where `drop_unlinked` is not set, a
-    record without a link id stops the join: nothing must go missing unnoticed.
+    record without a link id stops the join: nothing must go missing unnoticed. A column that looks like an identifier,
+    by its name or its values, stops it too, unless `columns` names it among those that go or stay: nothing must leave
+    unnoticed either.
 
     Raises:
-        JoinError: extract, rows and links do not belong together.
+        JoinError: extract, rows and links do not belong together, or a column looks like an identifier.
         ColumnError: the record id column is absent, or the extract has a column link_id.
         OutputExistsError: `out` exists and `overwrite` is not set.
     """
     source = _open_extract(extract, extract_format or ExtractFormat())
     kept = _kept_columns(source.names, columns, keep_record_id=keep_record_id)
+    telling = _telling(source, [name for name in kept if name != columns.record_id], columns)
+    if telling:
+        raise JoinError(_tells_too_much(telling))
     table = _linked_records(links, rows)
     positions = pc.index_in(source.values_of(columns.record_id), value_set=table.record_ids)
     unlinked = positions.null_count
@@ -165,7 +175,47 @@ def join_extract(
         rows_written=len(positions) - unlinked,
         rows_dropped=unlinked,
         columns_dropped=tuple(name for name in source.names if name not in kept),
+        columns_kept=tuple(kept),
         links_unused=len(table.record_ids) - used,
+    )
+
+
+def telling_columns(
+    *, extract: Path, columns: Columns, extract_format: ExtractFormat | None = None
+) -> Mapping[str, str]:
+    """The columns for which `join_extract` would refuse, each with the reason why it looks like an identifier.
+
+    Raises:
+        ColumnError: a column that is named is absent, or cannot stay.
+    """
+    source = _open_extract(extract, extract_format or ExtractFormat())
+    return _telling(source, _kept_columns(source.names, columns, keep_record_id=False), columns)
+
+
+def _telling(source: "_CsvExtract | _ParquetExtract", kept: Sequence[str], columns: Columns) -> dict[str, str]:
+    judged = [name for name in kept if name not in columns.also_kept]
+    samples = _sample(source.batches_of(judged), judged)
+    reasons = {name: identifying(name, tidy(samples[name])) for name in judged}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _sample(batches: Iterator[Mapping[str, Sequence[str]]], names: Sequence[str]) -> dict[str, list[str]]:
+    """The first values of each column that say something, however far down they begin."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for batch in batches:
+        for name, values in batch.items():
+            found[name] += islice((value for value in values if value.strip()), SAMPLE - len(found[name]))
+        if all(len(values) >= SAMPLE for values in found.values()):
+            break
+    return found
+
+
+def _tells_too_much(telling: Mapping[str, str]) -> str:
+    listed = "; ".join(f"{name!r}: {reason}" for name, reason in telling.items())
+    return (
+        f"These columns would stay in the file for the recipient and look like identifiers. {listed}. Leave a column "
+        "out with --drop COLUMN, or say --keep-column COLUMN where the agreement means the recipient to have it. "
+        "Nothing was written."
     )
 
 
@@ -319,6 +369,9 @@ def _kept_columns(names: Sequence[str], columns: Columns, *, keep_record_id: boo
     absent = sorted(set(columns.also_dropped) - set(names)) + sorted(set(columns.renamed) - set(names))
     if absent:
         raise ColumnError(f"The extract has no columns {', '.join(map(repr, absent))}. Check --drop and --map.")
+    absent = sorted(set(columns.also_kept) - set(names))
+    if absent:
+        raise ColumnError(f"The extract has no columns {', '.join(map(repr, absent))}. Check --keep-column.")
     # "Given Name" and "given_name" are one identifier to whoever reads the extract.
     identifying = {_plain(name) for name in columns.identifiers}
 
@@ -328,7 +381,14 @@ def _kept_columns(names: Sequence[str], columns: Columns, *, keep_record_id: boo
         ours = columns.renamed.get(name, name)
         return name not in columns.also_dropped and not {_plain(name), _plain(ours)} & identifying
 
-    return [name for name in names if stays(name)]
+    kept = [name for name in names if stays(name)]
+    refused = sorted(set(columns.also_kept) - set(kept))
+    if refused:
+        raise ColumnError(
+            f"The columns {', '.join(map(repr, refused))} cannot be kept: they hold record ids or identifiers of the "
+            "linkage schema, or are to be dropped as well. Take them out of --keep-column."
+        )
+    return kept
 
 
 def _plain(name: str) -> str:
@@ -359,6 +419,13 @@ class _CsvExtract:
             while batch := list(islice(lines, BATCH_ROWS)):
                 batches.append(pa.array([line[index] for line in batch], pa.string()))
         return pa.chunked_array(batches, pa.string()).combine_chunks()
+
+    def batches_of(self, columns: Sequence[str]) -> Iterator[Mapping[str, Sequence[str]]]:
+        indexes = {name: self.names.index(name) for name in columns}
+        with self._lines() as lines:
+            next(lines, None)
+            while batch := list(islice(lines, BATCH_ROWS)):
+                yield {name: [line[index] for line in batch] for name, index in indexes.items()}
 
     def write(self, out: Path, *, kept: Sequence[str], positions: Array, link_ids: Array) -> None:
         indexes = [self.names.index(name) for name in kept]
@@ -416,6 +483,10 @@ class _ParquetExtract:
         values = self._file.read(columns=[column]).column(column)
         return pc.cast(values, pa.string()).combine_chunks()
 
+    def batches_of(self, columns: Sequence[str]) -> Iterator[Mapping[str, Sequence[str]]]:
+        for batch in self._file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+            yield {name: [_as_written(value) for value in batch.column(name).to_pylist()] for name in columns}
+
     def write(self, out: Path, *, kept: Sequence[str], positions: Array, link_ids: Array) -> None:
         schema = self._file.schema_arrow
         # Without the file's metadata: it can repeat names, types and statistics of columns that were dropped.
@@ -431,6 +502,11 @@ class _ParquetExtract:
                 writer.write_batch(joined.filter(found.is_valid()))
                 done += batch.num_rows
         _check_unchanged(done, len(positions))
+
+
+def _as_written(value: object) -> str:
+    """A value of any type as a person would write it: a whole number without fraction, a date without midnight."""
+    return "" if value is None else str(value).removesuffix(".0").partition(" 00:00:00")[0]
 
 
 def _check_unchanged(found: int, expected: int) -> None:

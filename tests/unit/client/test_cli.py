@@ -382,7 +382,26 @@ def test_results_join_takes_link_ids_to_the_recipient(
     words = ("--links", links, *with_rows["join"], "--schema", tmp_path / "schema.json", "--out", out)
     outcome = linkage("join", extract, *words, "--json")
     assert outcome.json()["columns_dropped"] == ["record_id", "given_name"]
+    assert outcome.json()["columns_kept"] == ["score"]
+    assert "STAYS, and goes to the recipient: link_id, score." in outcome.err
     assert out.read_text() == "link_id,score\nL1,1\nL2,2\nL0,3\n"
+
+
+def test_join_refuses_what_looks_like_an_identifier_unless_it_is_named(linkage: Linkage, tmp_path: Path) -> None:
+    extract, links, out = tmp_path / "extract.csv", tmp_path / "links.csv", tmp_path / "out.csv"
+    extract.write_text("record_id,given_name,nhs_number,score\na,Ann,9434765919,1\n")
+    links.write_text("record_id,link_id\na,L1\n")
+    (tmp_path / "schema.json").write_text(json.dumps(project()["linkage_schema"]))
+    words = ("join", extract, "--links", links, "--schema", tmp_path / "schema.json", "--out", out)
+    refused = linkage(*words)
+    assert refused.code == ExitCode.DATA
+    assert "'nhs_number': its name says nhs_number" in refused.err
+    assert "9434765919" not in refused.err
+    assert not out.exists()
+    named = linkage(*words, "--keep-column", "nhs_number")
+    assert named.code == 0
+    assert "as you asked: nhs_number" in named.err
+    assert out.read_text() == "link_id,nhs_number,score\nL1,9434765919,1\n"
 
 
 @pytest.mark.usefixtures("registered", "released")

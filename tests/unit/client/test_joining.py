@@ -1,4 +1,5 @@
 import csv
+import datetime as dt
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,11 @@ def test_join_adds_link_ids_and_takes_identifiers_out(tmp_path: Path, extract: P
 def test_join_reports_what_it_did(tmp_path: Path, extract: Path, links: Path, rows: Path) -> None:
     report = join_extract(extract=extract, links=links, rows=rows, out=tmp_path / "o.csv", columns=COLUMNS)
     assert report == joining.JoinReport(
-        rows_written=3, rows_dropped=0, columns_dropped=("record_id", "given_name"), links_unused=0
+        rows_written=3,
+        rows_dropped=0,
+        columns_dropped=("record_id", "given_name"),
+        columns_kept=("score",),
+        links_unused=0,
     )
 
 
@@ -142,6 +147,69 @@ def test_join_of_row_numbers_without_a_rows_file_says_what_is_needed(
         _join(tmp_path, extract, links, None)
 
 
+TELLING = "record_id,given_name,next_of_kin_surname,contact,score\n" + "".join(
+    f"r{row},Ann,Kin,person{row}@example.org,{row}\n" for row in (1, 2, 3)
+)
+
+
+def test_join_with_a_column_that_looks_like_an_identifier_writes_nothing(
+    tmp_path: Path, extract: Path, links: Path, rows: Path
+) -> None:
+    extract.write_text(TELLING)
+    with pytest.raises(JoinError, match=r"'next_of_kin_surname'.*'contact'.*--keep-column") as caught:
+        _join(tmp_path, extract, links, rows)
+    assert "example.org" not in str(caught.value)
+    assert "score" not in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_join_keeps_or_drops_a_telling_column_that_is_named(
+    tmp_path: Path, extract: Path, links: Path, rows: Path
+) -> None:
+    extract.write_text(TELLING)
+    columns = Columns(
+        identifiers=frozenset({"given_name"}), also_dropped=("next_of_kin_surname",), also_kept=("contact",)
+    )
+    assert _join(tmp_path, extract, links, rows, columns=columns)[0] == ["link_id", "contact", "score"]
+
+
+def test_join_judges_values_however_far_down_they_begin(
+    tmp_path: Path, extract: Path, links: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "BATCH_ROWS", 1)
+    extract.write_text("record_id,contact\nr1,\nr2,\nr3,a@example.org\n")
+    with pytest.raises(JoinError, match="email"):
+        _join(tmp_path, extract, links, rows)
+
+
+DATES = pa.array([dt.date(1930, 1, 1), dt.date(1960, 2, 2), dt.date(2001, 3, 3)])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([9434765919.0, None, 9434765870.0]),
+        DATES,
+        DATES.cast(pa.timestamp("us")),
+        DATES.cast(pa.timestamp("us", tz="UTC")),
+    ],
+)
+def test_telling_columns_of_parquet_are_found_whatever_their_type(tmp_path: Path, values: Any) -> None:
+    extract = tmp_path / "extract.parquet"
+    pq.write_table(pa.table({"record_id": ["r1", "r2", "r3"], "column7": values}), extract)
+    assert list(joining.telling_columns(extract=extract, columns=COLUMNS)) == ["column7"]
+
+
+@pytest.mark.parametrize("values", [[1.5, None, 2.0], [[1], [2], []], [{"a": 1}, None, {"a": 2}]])
+def test_join_of_parquet_passes_values_of_any_type(
+    tmp_path: Path, links: Path, rows: Path, values: list[object]
+) -> None:
+    extract, out = tmp_path / "extract.parquet", tmp_path / "out.parquet"
+    pq.write_table(pa.table({"record_id": ["r1", "r2", "r3"], "column7": values}), extract)
+    join_extract(extract=extract, links=links, rows=rows, out=out, columns=COLUMNS)
+    assert pq.read_table(out).to_pydict() == {"link_id": ["L1", "L2", "L3"], "column7": values}
+
+
 @pytest.mark.parametrize("name", ["Given Name", "GIVEN_NAME", " given-name "])
 def test_join_recognises_identifiers_however_they_are_written(
     tmp_path: Path, links: Path, rows: Path, name: str
@@ -169,6 +237,10 @@ def test_join_drops_renamed_and_named_columns(tmp_path: Path, links: Path, rows:
         Columns(identifiers=(), record_id="nr"),
         Columns(identifiers=(), also_dropped=("absent",)),
         Columns(identifiers=(), renamed={"absent": "given_name"}),
+        Columns(identifiers=(), also_kept=("absent",)),
+        Columns(identifiers=("given_name",), also_kept=("given_name",)),
+        Columns(identifiers=(), also_kept=("record_id",)),
+        Columns(identifiers=(), also_dropped=("score",), also_kept=("score",)),
     ],
 )
 def test_join_naming_columns_that_are_not_there_is_refused(
@@ -322,6 +394,7 @@ def test_join_passes_every_payload_value_through_unchanged(
     links = folder / "links.csv"
     links.write_text("record_id,link_id\n" + "".join(f"{row},L{row}\n" for row in range(len(values))))
     out = folder / "out.csv"
-    join_extract(extract=folder / "extract.csv", links=links, rows=None, out=out, columns=COLUMNS)
+    kept = Columns(identifiers=(), also_kept=("payload",))
+    join_extract(extract=folder / "extract.csv", links=links, rows=None, out=out, columns=kept)
     with out.open(encoding="utf-8", newline="") as file:
         assert [line[1] for line in csv.reader(file)][1:] == values

@@ -1,7 +1,7 @@
 import pytest
 
 from linkage_client.demo.people import generate
-from linkage_client.encoding.recognise import Kind, match_columns, recognise, tidy
+from linkage_client.encoding.recognise import Kind, identifying, match_columns, recognise, tidy
 
 
 def kind_of(name: str, values: list[str]) -> Kind | None:
@@ -164,3 +164,39 @@ def test_match_columns_spelling_variants_in_one_file_are_left_out() -> None:
 
 def test_match_columns_no_provider_gives_nothing() -> None:
     assert not match_columns({}).columns
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Forename", "surname_2", "mothers_surname", "previous_address", "gp_postcode", "kin_phone", "DOB", "addr1"),
+        *("nhs_number", "soc_sec_id", "case_ref", "patient_id", "emailHome", "pref_forename", "address_2", "UPRN"),
+    ],
+)
+def test_identifying_by_name_even_against_the_values(name: str) -> None:
+    assert identifying(name, tidy(["x", "y"])) is not None
+    assert identifying(name, []) is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["9434765919", "943 476 5870"],
+        ["ab 12 34 56 c", "CD123456D"],
+        ["YO1 7HH", "ls1 4ap"],
+        ["ann@example.org"],
+        ["01632 960001", "+441632960002"],
+        [f"{1930 + place}-03-0{1 + place % 9}" for place in range(60)],
+    ],
+)
+def test_identifying_by_values_whatever_the_name(values: list[str]) -> None:
+    assert identifying("column7", tidy(values)) is not None
+
+
+@pytest.mark.parametrize("name", ["score", "sex", "town", "county", "episode", "ward", "gp_code", "school", "1", "ÄÖ"])
+def test_identifying_leaves_what_many_share(name: str) -> None:
+    assert identifying(name, tidy([f"{place}.5" for place in range(50)])) is None
+
+
+def test_identifying_ten_digits_without_the_check_digit_are_a_number() -> None:
+    assert identifying("amount", [str(1_000_000_000 + place) for place in range(50)]) is None

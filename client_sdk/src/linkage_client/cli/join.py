@@ -21,6 +21,13 @@ from linkage_client.errors import UnexpectedAnswerError
     "--map", "mapping", multiple=True, metavar="THEIRS=OURS", help="A column that holds an identifier of the schema."
 )
 @click.option("--drop", "dropped", multiple=True, metavar="COLUMN", help="Drop this column too; may be repeated.")
+@click.option(
+    "--keep-column",
+    "kept",
+    multiple=True,
+    metavar="COLUMN",
+    help="Keep this column although it looks like an identifier; may be repeated.",
+)
 @click.option("--keep-id", is_flag=True, help="Keep your record ids in the output.")
 @click.option("--drop-unlinked", is_flag=True, help="Leave out records without a link id (matched releases).")
 @click.option("--encoding", default="utf-8", show_default=True, help="Text encoding of a CSV extract.")
@@ -39,6 +46,7 @@ def join(
     id_column: str,
     mapping: tuple[str, ...],
     dropped: tuple[str, ...],
+    kept: tuple[str, ...],
     keep_id: bool,
     drop_unlinked: bool,
     encoding: str,
@@ -47,9 +55,11 @@ def join(
 ) -> None:
     """Put link ids into EXTRACT (CSV or Parquet), take identifiers and record ids out of it.
 
-    Nothing is written if a record has no link id, unless --drop-unlinked says that this is meant.
+    Nothing is written if a record has no link id, unless --drop-unlinked says that this is meant. Nothing is written
+    either if a column that would stay looks like an identifier, unless --drop or --keep-column names it.
     """
     from linkage_client.joining import (  # noqa: PLC0415 - pyarrow is slow to import
+        LINK_ID,
         Columns,
         ExtractFormat,
         identifier_columns,
@@ -66,15 +76,18 @@ def join(
             record_id=id_column,
             renamed=parse_mapping(mapping),
             also_dropped=dropped,
+            also_kept=kept,
         ),
         keep_record_id=keep_id,
         drop_unlinked=drop_unlinked,
         extract_format=ExtractFormat(text_encoding=encoding, delimiter=parse_delimiter(delimiter)),
         overwrite=force,
     )
-    session.say(
-        f"{report.rows_written:,} records in {out}; left out: {', '.join(report.columns_dropped) or 'no column'}."
-    )
+    session.say(f"{report.rows_written:,} records in {out}.")
+    session.say(f"Taken out: {', '.join(report.columns_dropped) or 'no column'}.")
+    session.say(f"STAYS, and goes to the recipient: {', '.join((LINK_ID, *report.columns_kept))}.")
+    if kept:
+        session.say(f"Stays although it may say who somebody is, as you asked: {', '.join(kept)}.")
     if report.rows_dropped:
         session.say(f"{report.rows_dropped:,} records have no link id and were left out.")
     if report.links_unused:
@@ -85,6 +98,7 @@ def join(
             "rows": report.rows_written,
             "rows_dropped": report.rows_dropped,
             "columns_dropped": list(report.columns_dropped),
+            "columns_kept": list(report.columns_kept),
             "links_unused": report.links_unused,
         },
         [],

@@ -8,7 +8,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,16 @@ from linkage_client.demo.inputs import LINKAGE_UNIT, slug
 from linkage_client.demo.service import LocalService
 from linkage_client.encoding.key_check import read_secret
 from linkage_client.encoding.package import ENCODINGS_FILE, ROWS_FILE, encode_file
-from linkage_client.encoding.reading import open_table
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.errors import LocalServiceError, PolicyRefusalError, UnexpectedAnswerError
-from linkage_client.joining import LINK_ID, Columns, ExtractFormat, identifier_columns, join_extract, write_links
+from linkage_client.joining import (
+    Columns,
+    ExtractFormat,
+    identifier_columns,
+    join_extract,
+    telling_columns,
+    write_links,
+)
 from linkage_client.keys import SigningKey, write_private_file
 from linkage_client.models import Agreement, Project, Release, Run, Upload
 from linkage_ledger.checkpoints import Checkpoint, verify_checkpoint
@@ -240,18 +246,29 @@ def retrieve(provider: Member, *, release_id: str) -> int:
     )
 
 
-def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> tuple[str, ...]:
-    """Put link ids into the extract, take identifiers and record ids out, and return the names of what else is left."""
-    out = provider.folder / JOINED_FILE
-    join_extract(
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a provider's delivery holds besides link ids, and what it left out of its own accord."""
+
+    columns: tuple[str, ...]
+    held_back: tuple[str, ...]
+    """Columns that are no identifiers of the schema and look like identifiers all the same."""
+
+
+def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> Joined:
+    """Put link ids into the extract; take identifiers, record ids and whatever else looks like an identifier out."""
+    extract_format = ExtractFormat(text_encoding=encoding)
+    columns = Columns(identifiers=identifier_columns(schema.document))
+    held_back = tuple(telling_columns(extract=extract, columns=columns, extract_format=extract_format))
+    report = join_extract(
         extract=extract,
         links=provider.folder / LINKS_FILE,
         rows=None,
-        out=out,
-        columns=Columns(identifiers=identifier_columns(schema.document)),
-        extract_format=ExtractFormat(text_encoding=encoding),
+        out=provider.folder / JOINED_FILE,
+        columns=replace(columns, also_dropped=held_back),
+        extract_format=extract_format,
     )
-    return tuple(name for name in open_table(out).columns if name != LINK_ID)
+    return Joined(columns=report.columns_kept, held_back=held_back)
 
 
 def deliver(provider: Member, recipient: Member) -> Path:

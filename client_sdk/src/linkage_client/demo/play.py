@@ -174,10 +174,10 @@ class Play:
             for provider, extract in extracts:
                 rows = flow.retrieve(provider, release_id=released.id)
                 self.teller.step("Retrieve", f"{provider.name}: the link ids of its own {rows:,} records")
-                columns = flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
+                joined = flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
                 deliveries.append(flow.deliver(provider, recipient))
                 self.teller.step(
-                    "Join", f"{provider.name}: link ids in, identifiers and record ids out; {_left(columns)}"
+                    "Join", f"{provider.name}: link ids in, identifiers and record ids out; {_left(joined)}"
                 )
             names = [provider.folder.name.partition("-")[2] for provider, _ in extracts]
             merge(list(zip(names, deliveries, strict=True)), out=recipient.folder / MERGED_FILE)
@@ -199,8 +199,11 @@ class Play:
         return size, verified, findings
 
 
-def _left(columns: tuple[str, ...]) -> str:
-    return f"left besides: {', '.join(columns)}" if columns else "nothing else is left"
+def _left(joined: flow.Joined) -> str:
+    held_back = (
+        f"held back, as it looks like an identifier: {', '.join(joined.held_back)}; " if joined.held_back else ""
+    )
+    return held_back + (f"left besides: {', '.join(joined.columns)}" if joined.columns else "nothing else is left")
 
 
 def _overlap(name: str, summary: "Summary") -> str:

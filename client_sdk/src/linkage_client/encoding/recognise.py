@@ -216,6 +216,59 @@ def _share(values: Sequence[str], test: Callable[[str], object]) -> float:
     return sum(count for value, count in counts.items() if test(value)) / len(values)
 
 
+# --- columns that must not leave by accident -------------------------------------------------------------------------
+
+_SHARED_BY_MANY: Final = frozenset(
+    {Kind.SEX, Kind.LOCALITY, Kind.TOWN, Kind.COUNTY, Kind.PLACE_OF_BIRTH, Kind.OTHER_NUMBER, Kind.OTHER_TEXT}
+)
+_TELLING_WORDS: Final = frozenset(
+    """surname forename forenames firstname lastname postcode dob nhs nino uprn telephone phone mobile email
+    address passport""".split()  # noqa: SIM905 - words of column names
+)
+_REFERENCE_ENDINGS: Final = frozenset({"id", "ref", "uuid", "guid", "key", "pseudonym"})
+_NATIONAL_INSURANCE: Final = re.compile(r"[A-Z]{2} ?([0-9]{2} ?){3}[A-D]?", re.IGNORECASE)
+_NHS_NUMBER_DIGITS: Final = 10
+
+
+def identifying(name: str, values: Sequence[str]) -> str | None:
+    """Why a column looks as if it said who somebody is, or None. `values` as `tidy` returns them.
+
+    Where `recognise` asks what is good for linkage, this asks what may do harm, and so believes a name even against the
+    values: a mother's surname, an address of last year and a column that is empty so far count too. What many people
+    share (sex, town, county) does not. It cannot see a name inside free text.
+    """
+    words = [word for word in _words(name) if not word.isdigit()]
+    about = [word for word in (word.rstrip("0123456789") for word in words) if word not in _SOMEBODY_ELSE]
+    for said in (_by_name(_words(name)), _by_name(about)):
+        if said is not None and said not in _SHARED_BY_MANY:
+            return f"its name says {said.value}"
+    telling = _TELLING_WORDS.intersection(about)
+    if telling:
+        return f"its name speaks of {min(telling)}"
+    if "".join(words) in _KEYS or (words[-1:] and words[-1] in _REFERENCE_ENDINGS):
+        return "by its name it is a reference, which leads back to your records"
+    sample = [value for value in values if value][:SAMPLE]
+    held = _telling_kind(words or ["column"], sample) if sample else None
+    return f"its values look like {held.value}" if held else None
+
+
+def _telling_kind(words: Sequence[str], sample: Sequence[str]) -> Kind | None:
+    if _share(sample, _is_nhs_number) >= MOSTLY:
+        return Kind.NHS_NUMBER
+    if _share(sample, _NATIONAL_INSURANCE.fullmatch) >= MOSTLY:
+        return Kind.NATIONAL_INSURANCE_NUMBER
+    kind = _by_values(words, sample, distinct_share=0.0).kind
+    return None if kind in _SHARED_BY_MANY else kind
+
+
+def _is_nhs_number(value: str) -> bool:
+    digits = re.sub(r"[ -]", "", value)
+    if len(digits) != _NHS_NUMBER_DIGITS or not digits.isascii() or not digits.isdecimal() or len(set(digits)) == 1:
+        return False
+    weighted = sum(int(digit) * weight for digit, weight in zip(digits, range(10, 1, -1), strict=False))
+    return (11 - weighted % 11) % 11 == int(digits[-1])
+
+
 # --- files whose columns have other names ----------------------------------------------------------------------------
 
 
