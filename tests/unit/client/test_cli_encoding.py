@@ -165,6 +165,24 @@ def test_encode_with_force_says_where_the_rows_of_the_replaced_encodings_are(lin
     assert kept.exists()
 
 
+def test_encode_with_mapped_columns_gives_the_same_encodings(linkage: Linkage, files: Files) -> None:
+    theirs = files.folder / "theirs.csv"
+    theirs.write_text(files.data.read_text().replace("given_name", "Forename", 1).replace("record_id", "nr", 1))
+    words = ("--schema", files.schema, "--secret-file", files.secret)
+    assert linkage("encode", files.data, *words, "--out", files.folder / "ours").code == 0
+    assert linkage("encode", theirs, *words, "--id-column", "nr", "--out", files.folder / "e").code == ExitCode.DATA
+    named = ("--id-column", "nr", "--map", "Forename=given_name")
+    outcome = linkage("encode", theirs, *words, *named, "--out", files.folder / "e")
+    assert outcome.code == 0, outcome.err
+    ours, mapped = read_encodings(files.folder / "ours"), read_encodings(files.folder / "e")
+    assert ours.record_ids is not None
+    assert mapped.record_ids is not None
+    assert dict(zip(ours.record_ids, map(bytes, ours.encodings), strict=True)) == dict(
+        zip(mapped.record_ids, map(bytes, mapped.encodings), strict=True)
+    )
+    assert linkage("encode", theirs, *words, "--map", "Forename", "--out", files.folder / "f").code == ExitCode.USAGE
+
+
 @pytest.mark.usefixtures("registered")
 def test_upload_of_encodings_made_without_the_project_needs_the_secret(
     linkage: Linkage, files: Files, uploads: FakeUploads

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from linkage_client.demo.inputs import RECIPIENT, Source, invent, read_directory, slug, write_aligned
+from linkage_client.demo.inputs import RECIPIENT, invent, read_directory, slug
 from linkage_client.demo.people import generate
 from linkage_client.encoding.propose import propose_schema
 from linkage_client.errors import DataError
@@ -86,28 +86,14 @@ def test_read_directory_given_schema_is_used(folder: Path) -> None:
     assert set(inputs.completeness) == {"surname", "postcode"}
 
 
-def test_read_directory_columns_of_other_names_are_aligned(folder: Path, tmp_path: Path) -> None:
+def test_read_directory_columns_of_other_names_are_aligned(folder: Path) -> None:
     names = {"given_name": "Forename", "surname": "Family Name", "date_of_birth": "DOB"}
     rewrite(folder / "hospital.csv", lambda lines: [[names.get(name, name) for name in lines[0]], *lines[1:]])
 
     council, hospital = read_directory(folder).sources
-    write_aligned(hospital, tmp_path / "aligned.csv")
 
     assert council.renamed == {}
     assert hospital.renamed == {theirs: ours for ours, theirs in names.items()}
-    with (tmp_path / "aligned.csv").open() as file:
-        aligned = list(csv.DictReader(file))
-    assert len(aligned) == 300
-    assert {"record_id", *names} <= set(aligned[0])
-
-
-def test_write_aligned_name_that_is_taken_is_not_doubled(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("record_id,surname,last\n1,x,y\n")
-    source = Source(name="a", path=tmp_path / "a.csv", rows=1, renamed={"last": "surname"}, entities=None)
-
-    write_aligned(source, tmp_path / "b.csv")
-
-    assert (tmp_path / "b.csv").read_text() == "record_id,surname (not used),surname\n1,x,y\n"
 
 
 def test_invent_people_proposes_a_schema_and_knows_who_is_who(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linkage_client.encoding import reading
-from linkage_client.encoding.reading import check_record_ids, open_table
+from linkage_client.encoding.reading import check_record_ids, open_table, renamed_columns
 from linkage_client.errors import ColumnError, DataError, FileFormatError
 
 
@@ -161,3 +161,25 @@ def test_check_record_ids_repeated_ids_are_counted_and_numbered() -> None:
 def test_check_record_ids_empty_ids_are_counted_and_numbered() -> None:
     with pytest.raises(DataError, match=r"2 records have no id \(first: row 2, 4\)"):
         check_record_ids(pa.chunked_array([["a", "", "b", ""]]))
+
+
+def test_renamed_columns_are_read_under_their_new_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("record_id,surname,last,Forename\n1,x,y,z\n")
+    table = renamed_columns(open_table(tmp_path / "a.csv"), {"last": "surname", "Forename": "given_name"})
+    assert table.columns == ("record_id", "surname", "given_name")
+    (batch,) = table.batches(["given_name", "surname", "record_id"])
+    assert batch.to_pydict() == {"given_name": ["z"], "surname": ["y"], "record_id": ["1"]}
+
+
+def test_renamed_columns_may_swap_names(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": ["1"], "b": ["2"]}), tmp_path / "a.parquet")
+    table = renamed_columns(open_table(tmp_path / "a.parquet"), {"a": "b", "b": "a"})
+    (batch,) = table.batches(["a", "b"])
+    assert batch.to_pydict() == {"a": ["2"], "b": ["1"]}
+
+
+@pytest.mark.parametrize("renamed", [{"absent": "surname"}, {"a": "surname", "b": "surname"}])
+def test_renamed_columns_absent_or_doubled_are_refused(tmp_path: Path, renamed: dict[str, str]) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ColumnError, match="--map"):
+        renamed_columns(open_table(tmp_path / "a.csv"), renamed)

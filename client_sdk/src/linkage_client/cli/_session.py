@@ -175,6 +175,17 @@ def parse_delimiter(text: str | None) -> str | None:
     return delimiter
 
 
+def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`THEIRS=OURS` options as a dictionary."""
+    mapping = {}
+    for pair in pairs:
+        theirs, sign, ours = pair.partition("=")
+        if not sign or not theirs or not ours or theirs in mapping:
+            raise click.UsageError("--map needs COLUMN-OF-THE-FILE=NAME-IN-THE-SCHEMA, each column once.")
+        mapping[theirs] = ours
+    return mapping
+
+
 @contextmanager
 def progress_bar(description: str, *, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with (done, total); it draws a bar if stderr is a terminal, and is silent otherwise."""

@@ -14,6 +14,7 @@ from linkage_client.cli._session import (
     Session,
     common_options,
     parse_delimiter,
+    parse_mapping,
     progress_bar,
     read_secret_file,
     write_document,
@@ -109,6 +110,9 @@ def propose(
 @click.option("--secret-file", required=True, metavar="FILE", help="The linkage secret; - for standard input.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
 @click.option("--id-column", default="record_id", show_default=True, help="Column with your record ids.")
+@click.option(
+    "--map", "mapping", multiple=True, metavar="THEIRS=OURS", help="A column of DATA and its name in the schema."
+)
 @click.option("--encoding", default="utf-8", show_default=True, help="Text encoding of a CSV file.")
 @click.option("--delimiter", help="Delimiter of a CSV file; default: found out.")
 @click.option("--encoding-profile", help="Name of the agreed encoder parameters; default: the agreement's.")
@@ -124,6 +128,7 @@ def encode(
     secret_file: str,
     out: Path,
     id_column: str,
+    mapping: tuple[str, ...],
     encoding: str,
     delimiter: str | None,
     encoding_profile: str | None,
@@ -148,6 +153,7 @@ def encode(
             id_column=id_column,
             encoding=encoding,
             delimiter=parse_delimiter(delimiter),
+            renamed=parse_mapping(mapping),
             project_id=agreed.project_id,
             epoch=agreed.epoch,
             encoding_profile=encoding_profile or agreed.encoding_profile,

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from linkage_client.cli._session import Session, common_options, parse_delimiter, read_document
+from linkage_client.cli._session import Session, common_options, parse_delimiter, parse_mapping, read_document
 from linkage_client.errors import UnexpectedAnswerError
 
 
@@ -103,17 +103,6 @@ def join(
         },
         [],
     )
-
-
-def parse_mapping(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`THEIRS=OURS` options as a dictionary."""
-    mapping = {}
-    for pair in pairs:
-        theirs, sign, ours = pair.partition("=")
-        if not sign or not theirs or not ours or theirs in mapping:
-            raise click.UsageError("--map needs COLUMN-OF-THE-FILE=NAME-IN-THE-SCHEMA, each column once.")
-        mapping[theirs] = ours
-    return mapping
 
 
 def _schema(session: Session, schema_file: Path | None, project_id: str | None) -> dict[str, Any]:

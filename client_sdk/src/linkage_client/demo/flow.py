@@ -185,7 +185,13 @@ def share_secret(providers: Sequence[Member]) -> None:
 
 
 def encode(
-    provider: Member, *, project_id: str, extract: Path, encoding: str = "utf-8", workers: int = 1
+    provider: Member,
+    *,
+    project_id: str,
+    extract: Path,
+    encoding: str = "utf-8",
+    renamed: Mapping[str, str] | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Encode an extract into the provider's folder with the schema that the service hands out; returns the manifest."""
     project = provider.client.projects.get(project_id=project_id)
@@ -200,6 +206,7 @@ def encode(
         schema=schema,
         secret=read_secret(provider.folder / SECRET_FILE),
         encoding=encoding,
+        renamed=renamed,
         project_id=project.id,
         epoch=project.key_epoch,
         workers=workers,
@@ -255,10 +262,17 @@ class Joined:
     """Columns that are no identifiers of the schema and look like identifiers all the same."""
 
 
-def join(provider: Member, *, extract: Path, schema: LinkageSchema, encoding: str = "utf-8") -> Joined:
+def join(
+    provider: Member,
+    *,
+    extract: Path,
+    schema: LinkageSchema,
+    encoding: str = "utf-8",
+    renamed: Mapping[str, str] | None = None,
+) -> Joined:
     """Put link ids into the extract; take identifiers, record ids and whatever else looks like an identifier out."""
     extract_format = ExtractFormat(text_encoding=encoding)
-    columns = Columns(identifiers=identifier_columns(schema.document))
+    columns = Columns(identifiers=identifier_columns(schema.document), renamed=renamed or {})
     held_back = tuple(telling_columns(extract=extract, columns=columns, extract_format=extract_format))
     report = join_extract(
         extract=extract,

@@ -4,7 +4,6 @@ Invented people and anybody's own CSV files are brought into one form here, so t
 the difference. Every mistake in a folder of files is found now, and said with the name of the file.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -156,23 +155,6 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except LinkageClientError as error:
         raise DataError(f"{path.name}: {error.message}", code=error.code) from None
-
-
-def write_aligned(source: Source, out: Path, *, encoding: str = "utf-8") -> None:
-    """Copy a provider's file under the column names of the schema; the records are taken over byte for byte."""
-    with naming(source.path):
-        table = open_table(source.path, encoding=encoding)
-    taken = set(source.renamed.values())
-    names = [source.renamed.get(name, f"{name} (not used)" if name in taken else name) for name in table.columns]
-    with (
-        source.path.open(encoding=encoding, newline="") as read,
-        out.open("w", encoding=encoding, newline="") as written,
-    ):
-        rows = csv.reader(read, delimiter=table.delimiter)
-        next(row for row in rows if row)
-        writer = csv.writer(written, delimiter=table.delimiter, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(row for row in rows if row)
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from linkage_client.demo import flow
-from linkage_client.demo.inputs import RECIPIENT, Inputs, naming, slug, write_aligned
+from linkage_client.demo.inputs import RECIPIENT, Inputs, naming, slug
 from linkage_client.demo.quality import UNKNOWN, Quality, count_groups, measure, merge, read_link_ids
 from linkage_client.demo.service import LocalService
 
@@ -78,9 +78,9 @@ class Play:
         with ExitStack() as stack:
             providers, recipient = self._register(stack)
             project = self._agree(providers, recipient)
-            extracts = self._encode(providers, project)
+            self._encode(providers, project)
             run = self._match(providers, recipient, project)
-            deliveries = self._release(recipient, run, extracts)
+            deliveries = self._release(providers, recipient, run)
             links = read_link_ids(deliveries)
             quality = self._quality(links)
             groups = count_groups(links)
@@ -129,15 +129,16 @@ class Play:
         )
         return project
 
-    def _encode(self, providers: list[flow.Member], project: "Project") -> list[tuple[flow.Member, Path]]:
-        extracts = []
+    def _encode(self, providers: list[flow.Member], project: "Project") -> None:
         for provider, source in zip(providers, self.inputs.sources, strict=True):
-            extract = source.path
-            if source.renamed:
-                extract = provider.folder / "extract.csv"
-                write_aligned(source, extract, encoding=self.encoding)
             with self.watch.stage("encode"), naming(source.path):
-                manifest = flow.encode(provider, project_id=project.id, extract=extract, encoding=self.encoding)
+                manifest = flow.encode(
+                    provider,
+                    project_id=project.id,
+                    extract=source.path,
+                    encoding=self.encoding,
+                    renamed=source.renamed,
+                )
             self.teller.step(
                 "Encode", f"{provider.name}: {manifest['count']:,} records, {manifest['bits']:,} bits each"
             )
@@ -146,8 +147,6 @@ class Play:
             self.teller.step(
                 "Upload", f"{provider.name}: {_size(sent.size_bytes)} of encodings; no names, no record ids"
             )
-            extracts.append((provider, extract))
-        return extracts
 
     def _match(self, providers: list[flow.Member], recipient: flow.Member, project: "Project") -> "Run":
         with self.watch.stage("match"), self.teller.progress("Matching") as advance:
@@ -166,20 +165,26 @@ class Play:
             self.teller.step("Refuse", _refused(recipient.name, refusal))
         return run
 
-    def _release(self, recipient: flow.Member, run: "Run", extracts: list[tuple[flow.Member, Path]]) -> list[Path]:
+    def _release(self, providers: list[flow.Member], recipient: flow.Member, run: "Run") -> list[Path]:
         deliveries = []
         with self.watch.stage("release"):
             released = flow.release(recipient, run_id=run.id)
             self.teller.step("Release", _released(recipient.name, released))
-            for provider, extract in extracts:
+            for provider, source in zip(providers, self.inputs.sources, strict=True):
                 rows = flow.retrieve(provider, release_id=released.id)
                 self.teller.step("Retrieve", f"{provider.name}: the link ids of its own {rows:,} records")
-                joined = flow.join(provider, extract=extract, schema=self.inputs.schema, encoding=self.encoding)
+                joined = flow.join(
+                    provider,
+                    extract=source.path,
+                    schema=self.inputs.schema,
+                    encoding=self.encoding,
+                    renamed=source.renamed,
+                )
                 deliveries.append(flow.deliver(provider, recipient))
                 self.teller.step(
                     "Join", f"{provider.name}: link ids in, identifiers and record ids out; {_left(joined)}"
                 )
-            names = [provider.folder.name.partition("-")[2] for provider, _ in extracts]
+            names = [provider.folder.name.partition("-")[2] for provider in providers]
             merge(list(zip(names, deliveries, strict=True)), out=recipient.folder / MERGED_FILE)
         self.teller.step("Merge", f"{recipient.name} put {len(deliveries)} deliveries together by link id")
         return deliveries

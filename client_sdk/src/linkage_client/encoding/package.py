@@ -34,7 +34,7 @@ from linkage_client.encoding.derive import ResolvedColumn, check_profile, prepar
 from linkage_client.encoding.encoder import BLOCK_ROWS, Encoder, Progress, distinct
 from linkage_client.encoding.key_check import check_value
 from linkage_client.encoding.normalise import DEFAULT_NORMALISATION, NormalisationProfile, normalisation
-from linkage_client.encoding.reading import Table, check_record_ids, open_table
+from linkage_client.encoding.reading import Table, check_record_ids, open_table, renamed_columns
 from linkage_client.encoding.rows_file import DIGEST_KEY, encodings_digest, kept_name
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.encoding.workers import in_order
@@ -81,6 +81,7 @@ def encode_file(
     normalise: str = DEFAULT_NORMALISATION,
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    renamed: Mapping[str, str] | None = None,
     project_id: str | None = None,
     epoch: int = 1,
     encoding_profile: str | None = None,
@@ -101,6 +102,7 @@ def encode_file(
         normalise: name of the normalisation, "none" to take values as they are.
         encoding: of a CSV file.
         delimiter: of a CSV file, found out if None.
+        renamed: columns of the file to the names that the schema has for them, see `reading.renamed_columns`.
         project_id: whose check value goes into the manifest; without one there is none.
         epoch: of the secret.
         encoding_profile: name under which the parties know the parameters of the schema.
@@ -114,7 +116,7 @@ def encode_file(
     destination = Path(destination)
     _check_destination(destination, force=force)
     profile = normalisation(normalise)
-    table = open_table(source, encoding=encoding, delimiter=delimiter)
+    table = renamed_columns(open_table(source, encoding=encoding, delimiter=delimiter), renamed or {})
     resolved = resolve_columns(schema, table.columns)
     check_profile(resolved, profile)
     record_ids = _read_ids(table, id_column=id_column)

@@ -7,8 +7,8 @@ Rows count from 1, without the header.
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal, cast
 
@@ -43,12 +43,16 @@ class Table:
     kind: Literal["csv", "parquet"]
     encoding: str = "utf-8"
     delimiter: str = ","
+    originals: Mapping[str, str] = field(default_factory=dict)
+    """Name of a column to its name in the file, where they differ."""
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """These columns as strings without nulls, at most BLOCK_ROWS rows at a time."""
         chosen = list(dict.fromkeys(columns))
-        read = _parquet_batches(self, chosen) if self.kind == "parquet" else _csv_batches(self, chosen)
-        for batch in read:
+        in_file = [self.originals.get(name, name) for name in chosen]
+        read = _parquet_batches(self, in_file) if self.kind == "parquet" else _csv_batches(self, in_file)
+        for part in read:
+            batch = part if chosen == in_file else pa.RecordBatch.from_arrays(part.columns, names=chosen)
             for start in range(0, batch.num_rows, BLOCK_ROWS):
                 yield batch.slice(start, BLOCK_ROWS)
 
@@ -86,6 +90,24 @@ def open_table(path: str | Path, *, encoding: str = "utf-8", delimiter: str | No
     delimiter = delimiter or max(DELIMITERS, key=header.count)
     names = next(csv.reader([header], delimiter=delimiter))
     return Table(path=path, columns=_checked_names(names), kind="csv", encoding=encoding, delimiter=delimiter)
+
+
+def renamed_columns(table: Table, renamed: Mapping[str, str]) -> Table:
+    """The table with other names for its columns (the file's name to the new one).
+
+    A column that has one of the new names already, and no new one itself, gives way: it is not used.
+
+    Raises:
+        ColumnError: a column that is named is absent, or two would get one name.
+    """
+    absent = [name for name in renamed if name not in table.columns]
+    if absent:
+        raise ColumnError(f"the table has no columns {', '.join(map(repr, absent))}: check --map")
+    taken = set(renamed.values())
+    if len(taken) < len(renamed):
+        raise ColumnError("two columns would get the same name: give each --map a name of its own")
+    columns = tuple(renamed.get(name, name) for name in table.columns if name in renamed or name not in taken)
+    return replace(table, columns=columns, originals={ours: theirs for theirs, ours in renamed.items()})
 
 
 def _first_line(start: bytes, *, encoding: str) -> str:
