@@ -48,11 +48,13 @@ def proxied(folder: Path) -> Iterator[ProxiedService]:
 def marked_person(provider: str, row: int) -> dict[str, str]:
     """A person whose every value is a mark; the first half are known to both providers."""
     known_to = "both" if row < ROWS // 2 else provider
+    # People known to one provider only are born in another year at each, so that they are not matched.
+    year = 1910 + row + (40 * PROVIDERS.index(provider) if known_to == provider else 0)
     return {
         "record_id": f"qxrecord{provider}{row:03d}",
         "given_name": f"Qxgiven{known_to}{row:03d}",
         "surname": f"Qxfamily{known_to}{row:03d}",
-        "date_of_birth": f"19{row + 10:02d}-0{row % 9 + 1}-1{row % 9}",
+        "date_of_birth": f"{year}-0{row % 9 + 1}-1{(row + year) % 9}",
         "address": f"{row + 101} Qxstreet{known_to}{row:03d}",
         "postcode": f"ZQ{row % 9 + 1} {row % 9}QX",
     }
