@@ -98,6 +98,18 @@ def test_row_taken_away_is_found(written: ServiceApp, copy: tuple[sqlite3.Connec
     assert not verify(service.runtime.database, keys, expected_checkpoint=kept).verified or table == "audit_checkpoint"
 
 
+def test_log_without_any_checkpoint_is_not_called_whole(
+    written: ServiceApp, copy: tuple[sqlite3.Connection, ServiceApp]
+) -> None:
+    connection, service = copy
+    _drop_triggers(connection)
+    connection.execute("DELETE FROM audit_checkpoint")
+    connection.commit()
+    report = verify(service.runtime.database, [written.runtime.log.verifier])
+    assert (report.verified, report.signed_size) == (False, 0)
+    assert [finding.where for finding in report.findings] == ["checkpoints"]
+
+
 def test_log_signed_by_another_key_is_found(written: ServiceApp, copy: tuple[sqlite3.Connection, ServiceApp]) -> None:
     _, service = copy
     assert not verify(service.runtime.database, [service.runtime.log.verifier]).verified

@@ -1,5 +1,6 @@
 """Workers: a run is carried out once, whoever stops in between."""
 
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from linkage_matching import MatchingCancelled
 from linkage_service import worker as module
 from linkage_service.runs import service as runs
 from linkage_service.runs import tables
-from linkage_service.uploads.service import blob_keys
+from linkage_service.uploads import tables as uploads
+from linkage_service.uploads.service import blob_key, blob_keys
 from linkage_service.worker import Worker
 from support.service_app import Linked, ServiceApp, data_sets, in_threads, ok
 
@@ -167,3 +169,20 @@ def test_run_whose_upload_is_deleted_while_it_is_matched_gives_no_result(
         service.runtime.log.append(session, [event])
     failed = _run(service, linked, run)
     assert (failed["state"], failed["error"]["code"]) == ("failed", "upload_gone")
+
+
+def test_part_that_comes_after_completion_does_not_touch_what_was_checked(
+    service: ServiceApp, linked: Linked, run: str
+) -> None:
+    """The bytes of a late part are stored before its refusal, under a name of their own."""
+    upload = linked.uploads[0]
+    with service.runtime.database.reading() as session:
+        wrapped = uploads.upload(session, upload)
+        assert wrapped is not None
+        assert wrapped.data_key is not None
+        blobs = service.runtime.blobs
+        late = bytes(wrapped.size_bytes)
+        key = blob_key(upload, 1, hashlib.sha256(late).hexdigest())
+        blobs.put(key, late, data_key=blobs.unwrap(wrapped.data_key))
+    assert service.work()
+    assert _run(service, linked, run)["state"] == "succeeded"
