@@ -14,7 +14,9 @@ from linkage_matching.errors import (
     TooManyPairs,
 )
 from linkage_matching.linking import link
-from linkage_matching.pairs import Cancelled, CandidatePairs, Progress, candidate_pairs
+from linkage_matching.measure import Measure
+from linkage_matching.pairs import Cancelled, CandidatePairs, Pairs, Progress, best_pairs, candidate_pairs
+from linkage_matching.sampling import Floor, choose_floor
 from linkage_matching.similarity import similarity_function
 from linkage_matching.solving import Groups, solve
 
@@ -22,15 +24,20 @@ __all__ = [
     "Cancelled",
     "CandidatePairs",
     "Encodings",
+    "Floor",
     "Fraction",
     "Groups",
     "InvalidEncodings",
     "InvalidThreshold",
     "MatchingCancelled",
     "MatchingError",
+    "Measure",
+    "Pairs",
     "Progress",
     "TooManyPairs",
+    "best_pairs",
     "candidate_pairs",
+    "choose_floor",
     "from_bytes",
     "link",
     "similarity_function",

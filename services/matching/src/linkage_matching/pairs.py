@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linkage_matching.encodings import WORD_BITS, Encodings, check_encodings, popcounts
-from linkage_matching.errors import InvalidEncodings, MatchingCancelled, TooManyPairs
+from linkage_matching.errors import InvalidEncodings, MatchingCancelled, MatchingError, TooManyPairs
+from linkage_matching.measure import Measure
 from linkage_matching.sampling import Sample
 from linkage_matching.threshold import check_threshold, kernel_fraction
 
@@ -50,6 +51,63 @@ class CandidatePairs:
 
     def __len__(self) -> int:
         return len(self.similarity)
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of rows in ten bytes each, in order of similarity (highest first), then row_a, then row_b.
+
+    Attributes:
+        row_a, row_b: int32 row numbers.
+        common: uint16, how many bits are set in both rows.
+    """
+
+    row_a: NDArray[np.int32]
+    row_b: NDArray[np.int32]
+    common: NDArray[np.uint16]
+
+    def __len__(self) -> int:
+        return len(self.common)
+
+
+def best_pairs(
+    a: Encodings,
+    b: Encodings | None = None,
+    *,
+    threshold: Fraction,
+    budget: int,
+    best_per_row: int,
+    measure: Measure = Measure.DICE,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+    threads: int | None = None,
+) -> tuple[Pairs, bool]:
+    """Every pair that reaches the threshold, or the best of each row where these are more than `budget`.
+
+    Arguments:
+        a: as in `candidate_pairs`.
+        b: as in `candidate_pairs`.
+        threshold: as in `candidate_pairs`.
+        measure: which similarity.
+        progress: as in `candidate_pairs`.
+        cancelled: as in `candidate_pairs`.
+        threads: as in `candidate_pairs`.
+        budget: how many pairs there may be before only the best of each row are kept.
+        best_per_row: then a pair is kept if it is among this many best of either of its rows.
+
+    Returns:
+        The pairs, and whether the budget was exceeded. Both depend on the input alone, not on threads or timing.
+
+    Raises:
+        InvalidEncodings, InvalidThreshold: the input cannot be compared.
+        MatchingCancelled: `cancelled` answered True.
+    """
+    if measure is not Measure.DICE:
+        raise MatchingError("Only Dice is compared so far.")
+    comparison = Comparison.of(a, b, threshold=threshold)
+    collector = BestOfRows(comparison, budget=budget, best=best_per_row)
+    comparison.run(collector, progress=progress, cancelled=cancelled, threads=threads)
+    return comparison.compact(collector.finish()), collector.bounded
 
 
 def candidate_pairs(
@@ -240,6 +298,12 @@ class Comparison:
         common = self.ranking.common_bits(ranks, bit_sums)
         return CandidatePairs(row_a=row_a, row_b=row_b, similarity=2 * common / bit_sums)
 
+    def compact(self, keys: NDArray[np.uint64]) -> Pairs:
+        """The pairs behind sorted keys, in ten bytes each."""
+        ranks, row_a, row_b = self.ranking.split(keys)
+        common = self.ranking.common_bits(ranks, self.counts_a[row_a] + self.counts_b[row_b])
+        return Pairs(row_a.astype(np.int32), row_b.astype(np.int32), common.astype(np.uint16))
+
     def _units(self) -> Iterator["_Unit"]:
         blocks = len(self.b) // (self.words * _LANES)
         unit_blocks = max(1, _UNIT_BLOCK_BYTES // (self.words * _LANES * 8))
@@ -378,6 +442,11 @@ class BestOfRows:
             self._keep_best()
             # at least half of what is sorted is new, so that the sorting stays in proportion to the pairs found
             self._room = max(self._budget, 2 * self._count)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there were more pairs than the budget."""
+        return self._bounded
 
     def finish(self) -> NDArray[np.uint64]:
         """All keys kept, in order."""

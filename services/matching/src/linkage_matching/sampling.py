@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linkage_matching.encodings import Encodings
+from linkage_matching.measure import Measure
 
 _ROWS_A = 256
 _ROWS_B = 2048
@@ -16,6 +17,42 @@ _SEED = 0
 _CHECK_WORDS = 1.5
 _TILE_ROWS = 4
 _LANES = 8
+
+
+_LOWEST_FLOOR = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Down to which similarity pairs are worth having.
+
+    Attributes:
+        threshold: a whole number of thousandths.
+        expected_pairs: about how many pairs reach it.
+    """
+
+    threshold: Fraction
+    expected_pairs: int
+
+
+def choose_floor(
+    a: Encodings, b: Encodings | None = None, *, per_record: float = 20, measure: Measure = Measure.DICE
+) -> Floor:
+    """The threshold at which a record of the larger data set has about `per_record` candidates on average."""
+    del measure
+    other = a if b is None else b
+    total = len(a) * (len(a) - 1) // 2 if b is None else len(a) * len(b)
+    wanted = per_record * max(len(a), len(other)) / (2 if b is None else 1)
+    sample = Sample.of(a, b)
+    low, high = _LOWEST_FLOOR, 1000
+    while low < high:
+        middle = (low + high) // 2
+        if sample.estimate(Fraction(middle, 1000), total=total) <= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    threshold = Fraction(low, 1000)
+    return Floor(threshold, sample.estimate(threshold, total=total))
 
 
 @dataclass(frozen=True, slots=True)
