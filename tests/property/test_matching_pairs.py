@@ -1,20 +1,41 @@
 """The kernel agrees with plain Python on every pair, whatever the filters, the threshold and the order of data sets."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linkage_matching import candidate_pairs
-from linkage_matching.pairs import CandidatePairs
-from support.dice import Pair, dice, encodings, reference_pairs
+from linkage_matching import Measure, best_pairs, candidate_pairs, spill_candidate_pairs
+from linkage_matching.results import CandidatePairs, Pairs
+from support.dice import Pair, Similarity, dice, encodings, reference_pairs, simple_matching
 
 WIDTHS = (256, 320, 512, 1024, 2048, 4096)
 
 
+@dataclass(frozen=True)
+class Case:
+    bits: int
+    a: list[int]
+    b: list[int]
+    threshold: Fraction
+    measure: Measure
+
+    @property
+    def similarity(self) -> Similarity:
+        return dice if self.measure is Measure.DICE else simple_matching(self.bits)
+
+
 def as_list(pairs: CandidatePairs) -> list[Pair]:
     return list(zip(pairs.row_a.tolist(), pairs.row_b.tolist(), pairs.similarity.tolist(), strict=True))
+
+
+def rows_and_common(pairs: Pairs) -> list[tuple[int, int, int]]:
+    return list(zip(pairs.row_a.tolist(), pairs.row_b.tolist(), pairs.common.tolist(), strict=True))
 
 
 @st.composite
@@ -30,39 +51,87 @@ def filters(draw: st.DrawFn, bits: int) -> list[int]:
 
 
 @st.composite
-def comparisons(draw: st.DrawFn) -> tuple[int, list[int], list[int], Fraction]:
+def cases(draw: st.DrawFn) -> Case:
     bits = draw(st.sampled_from(WIDTHS))
     a, b = draw(filters(bits)), draw(filters(bits))
-    occurring = sorted({s for first in a for second in b if (s := dice(first, second)) is not None})
+    measure = draw(st.sampled_from(list(Measure)))
+    similarity = Case(bits, a, b, Fraction(0), measure).similarity
+    occurring = sorted({s for first in a for second in b if (s := similarity(first, second)) is not None})
     threshold = st.fractions(0, 1, max_denominator=2000)
     tiny = Fraction(1, 10**30)
     if occurring:
         exact = st.sampled_from(occurring)
         just_above = exact.map(lambda similarity: min(similarity + tiny, Fraction(1)))
         threshold = st.one_of(exact, just_above, threshold)
-    return bits, a, b, draw(threshold)
+    return Case(bits, a, b, draw(threshold), measure)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(comparisons())
-def test_candidate_pairs_for_any_filters_equal_the_reference_both_ways_round(
-    comparison: tuple[int, list[int], list[int], Fraction],
-) -> None:
-    bits, a, b, threshold = comparison
-    array_a, array_b = encodings(a, bits=bits), encodings(b, bits=bits)
-    forwards = as_list(candidate_pairs(array_a, array_b, threshold=threshold, threads=1))
-    backwards = as_list(candidate_pairs(array_b, array_a, threshold=threshold, threads=1))
-    assert forwards == reference_pairs(a, b, threshold)
-    assert backwards == reference_pairs(b, a, threshold)
+def best_of_either(pairs: Iterable[Pair], best: int) -> list[Pair]:
+    """The pairs, given in order, that are among the best of one of their rows."""
+    seen_a: dict[int, int] = {}
+    seen_b: dict[int, int] = {}
+    kept = []
+    for i, j, similarity in pairs:
+        if seen_a.get(i, 0) < best or seen_b.get(j, 0) < best:
+            kept.append((i, j, similarity))
+        seen_a[i] = seen_a.get(i, 0) + 1
+        seen_b[j] = seen_b.get(j, 0) + 1
+    return kept
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_candidate_pairs_for_any_filters_equal_the_reference_both_ways_round(case: Case) -> None:
+    a, b = encodings(case.a, bits=case.bits), encodings(case.b, bits=case.bits)
+    forwards = as_list(candidate_pairs(a, b, threshold=case.threshold, measure=case.measure, threads=1))
+    backwards = as_list(candidate_pairs(b, a, threshold=case.threshold, measure=case.measure, threads=1))
+    assert forwards == reference_pairs(case.a, case.b, case.threshold, case.similarity)
+    assert backwards == reference_pairs(case.b, case.a, case.threshold, case.similarity)
     assert sorted(forwards) == sorted((i, j, similarity) for j, i, similarity in backwards)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(comparisons())
-def test_candidate_pairs_within_one_data_set_equal_the_upper_triangle(
-    comparison: tuple[int, list[int], list[int], Fraction],
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_candidate_pairs_within_one_data_set_equal_the_upper_triangle(case: Case) -> None:
+    rows = case.a + case.b
+    found = candidate_pairs(encodings(rows, bits=case.bits), threshold=case.threshold, measure=case.measure, threads=1)
+    assert as_list(found) == reference_pairs(rows, None, case.threshold, case.similarity)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.integers(0, 30), st.integers(1, 4), st.booleans())
+def test_best_pairs_for_any_filters_equal_the_best_of_the_reference(
+    case: Case,
+    budget: int,
+    best: int,
+    within: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    bits, a, b, threshold = comparison
-    rows = a + b
-    found = candidate_pairs(encodings(rows, bits=bits), threshold=threshold, threads=1)
-    assert as_list(found) == reference_pairs(rows, None, threshold)
+    rows_a, rows_b = (case.a + case.b, None) if within else (case.a, case.b)
+    a = encodings(rows_a, bits=case.bits)
+    b = None if rows_b is None else encodings(rows_b, bits=case.bits)
+    pairs, bounded = best_pairs(
+        a, b, threshold=case.threshold, measure=case.measure, budget=budget, best_per_row=best, threads=1
+    )
+    expected = reference_pairs(rows_a, rows_b, case.threshold, case.similarity)
+    assert bounded == (len(expected) > budget)
+    if bounded:
+        expected = best_of_either(expected, best)
+    other = rows_a if rows_b is None else rows_b
+    assert rows_and_common(pairs) == [(i, j, (rows_a[i] & other[j]).bit_count()) for i, j, _ in expected]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.booleans())
+def test_spilled_pairs_for_any_filters_equal_the_reference(case: Case, within: bool) -> None:  # noqa: FBT001 - drawn
+    rows_a, rows_b = (case.a + case.b, None) if within else (case.a, case.b)
+    a = encodings(rows_a, bits=case.bits)
+    b = None if rows_b is None else encodings(rows_b, bits=case.bits)
+    with (
+        TemporaryDirectory() as directory,
+        spill_candidate_pairs(
+            a, b, threshold=case.threshold, measure=case.measure, directory=Path(directory), threads=1
+        ) as spilled,
+    ):
+        found = [pair for batch in spilled.batches(rows=7) for pair in as_list(batch)]
+        assert len(spilled) == len(found)
+    assert found == reference_pairs(rows_a, rows_b, case.threshold, case.similarity)

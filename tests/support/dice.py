@@ -1,12 +1,13 @@
-"""A plain reference for thresholded Dice: Python integers, one pair at a time."""
+"""A plain reference for thresholded similarities: Python integers, one pair at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pair = tuple[int, int, float]
+Similarity = Callable[[int, int], Fraction | None]
 
 
 def encodings(rows: Sequence[int], *, bits: int) -> NDArray[np.uint64]:
@@ -22,13 +23,28 @@ def dice(a: int, b: int) -> Fraction | None:
     return Fraction(2 * (a & b).bit_count(), a.bit_count() + b.bit_count())
 
 
-def reference_pairs(a: Sequence[int], b: Sequence[int] | None, threshold: Fraction) -> list[Pair]:
+def simple_matching(bits: int) -> Similarity:
+    """The exact similarity of two filters of so many bits, or None where an empty filter takes part."""
+
+    def similarity(a: int, b: int) -> Fraction | None:
+        if not a or not b:
+            return None
+        return 1 - Fraction((a ^ b).bit_count(), bits)
+
+    return similarity
+
+
+def reference_pairs(
+    a: Sequence[int], b: Sequence[int] | None, threshold: Fraction, similarity_of: Similarity = dice
+) -> list[Pair]:
     """All pairs that reach the threshold, in the engine's order."""
     found = [
         (similarity, i, j)
         for i, first in enumerate(a)
         for j, second in enumerate(a if b is None else b)
-        if (b is not None or i < j) and (similarity := dice(first, second)) is not None and similarity >= threshold
+        if (b is not None or i < j)
+        and (similarity := similarity_of(first, second)) is not None
+        and similarity >= threshold
     ]
     found.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     return [(i, j, float(similarity)) for similarity, i, j in found]

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from linkage_matching import kernel, pairs
+from linkage_matching import early_exit, kernel, layout
 
 
 def test_kernel_geometry_equals_what_the_layout_assumes() -> None:
-    assert (pairs._TILE_ROWS, pairs._LANES, pairs._UNROLL) == (kernel.TILE_ROWS, kernel.LANES, kernel.UNROLL)
+    assumed = (layout.TILE_ROWS, layout.LANES, layout.UNROLL, layout.NEVER)
+    assert assumed == (kernel.TILE_ROWS, kernel.LANES, kernel.UNROLL, kernel.NEVER)
+    assert (early_exit._TILE_ROWS, early_exit._LANES) == (kernel.TILE_ROWS, kernel.LANES)
 
 
 def test_compiled_function_without_a_writable_cache_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,12 @@ from linkage_matching import (
     MatchingCancelled,
     TooManyPairs,
     candidate_pairs,
+    comparison,
     from_bytes,
-    pairs,
 )
-from linkage_matching.pairs import BestOfRows, CandidatePairs, Comparison, Ranking
-from linkage_matching.sampling import Sample
+from linkage_matching.comparison import BestOfRows, Comparison, Ranking
+from linkage_matching.pairs import Limit
+from linkage_matching.results import CandidatePairs
 from support.dice import Pair, encodings, noisy_copies, random_rows, reference_pairs
 
 EDGE_SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 31, 33)
@@ -52,9 +53,9 @@ def test_candidate_pairs_with_an_early_exit_equal_the_reference(bits: int, thres
 
 
 def test_candidate_pairs_over_many_units_and_threads_equal_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_UNIT_ROWS", 12)
-    monkeypatch.setattr(pairs, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
-    monkeypatch.setattr(pairs, "_KEYS_AT_ONCE", 50)
+    monkeypatch.setattr(comparison, "_UNIT_ROWS", 12)
+    monkeypatch.setattr(comparison, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    monkeypatch.setattr(comparison, "_KEYS_AT_ONCE", 50)
     a, b = random_rows(101, bits=256, seed=6), random_rows(83, bits=256, seed=7)
     array_a, array_b = encodings(a, bits=256), encodings(b, bits=256)
     threshold = Fraction(3, 10)
@@ -86,7 +87,7 @@ def test_candidate_pairs_from_read_only_unaligned_memory_equal_the_reference() -
 
 
 def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_UNIT_ROWS", 8)
+    monkeypatch.setattr(comparison, "_UNIT_ROWS", 8)
     rows = encodings(random_rows(50, bits=256, seed=9), bits=256)
     across: list[tuple[int, int]] = []
     within: list[tuple[int, int]] = []
@@ -99,7 +100,7 @@ def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPa
 
 
 def test_candidate_pairs_cancelled_half_way_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_UNIT_ROWS", 4)
+    monkeypatch.setattr(comparison, "_UNIT_ROWS", 4)
     rows = encodings(random_rows(400, bits=256, seed=10), bits=256)
     steps: list[int] = []
 
@@ -125,7 +126,7 @@ def test_candidate_pairs_above_the_limit_are_refused_before_the_work_with_a_thre
 def test_candidate_pairs_above_the_limit_that_a_sample_misses_are_refused_by_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Sample, "estimate", lambda *_, **__: 0)
+    monkeypatch.setattr(Limit, "check_estimate", lambda *_, **__: None)
     rows = encodings([1] * 100, bits=256)
     with pytest.raises(TooManyPairs) as refused:
         candidate_pairs(rows, rows, threshold=Fraction(1, 2), limit=4000)
@@ -169,27 +170,27 @@ def test_candidate_pairs_of_other_shapes_are_refused(a: np.ndarray, b: np.ndarra
 
 def test_ranking_beyond_64_bits_is_refused() -> None:
     with pytest.raises(InvalidEncodings, match="Split the larger one"):
-        Ranking(square=8192**2, rows_a=10_000_000, rows_b=10_000_000).check(Fraction(1, 2))
+        Ranking(square=8192**2, bits=4096, rows_a=10_000_000, rows_b=10_000_000).check(Fraction(1, 2))
 
 
 @pytest.mark.parametrize("budget", [10, 200, 1000])
 def test_best_of_rows_beyond_its_budget_keeps_the_best_of_either_row(
     budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "_UNIT_ROWS", 8)
-    monkeypatch.setattr(pairs, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    monkeypatch.setattr(comparison, "_UNIT_ROWS", 8)
+    monkeypatch.setattr(comparison, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
     a, b = random_rows(60, bits=256, seed=13), random_rows(50, bits=256, seed=14)
     threshold = Fraction(1, 4)
-    comparison = Comparison.of(encodings(a, bits=256), encodings(b, bits=256), threshold=threshold)
-    collector = BestOfRows(comparison, budget=budget, best=3)
-    comparison.run(collector, progress=None, cancelled=None, threads=2)
+    both = Comparison.of(encodings(a, bits=256), encodings(b, bits=256), threshold=threshold)
+    collector = BestOfRows(both, budget=budget, best=3)
+    both.run(collector, threads=2)
     expected, seen_a, seen_b = [], [0] * 60, [0] * 50
     for i, j, similarity in reference_pairs(a, b, threshold):
         if seen_a[i] < 3 or seen_b[j] < 3:
             expected.append((i, j, similarity))
         seen_a[i] += 1
         seen_b[j] += 1
-    assert as_list(comparison.decode(collector.finish())) == expected
+    assert as_list(both.decode(collector.finish())) == expected
 
 
 def test_from_bytes_of_whole_rows_shares_their_memory() -> None:

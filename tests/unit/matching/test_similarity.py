@@ -8,7 +8,7 @@ from anonlink.similarities import dice_coefficient_accelerated, dice_coefficient
 from anonlink.solving import greedy_solve, pairs_from_groups
 from bitarray import bitarray
 
-from linkage_matching import InvalidEncodings, InvalidThreshold, similarity_function
+from linkage_matching import InvalidEncodings, InvalidThreshold, Measure, similarity_function
 from linkage_matching.threshold import fraction_of, kernel_fraction
 from support.dice import encodings, noisy_copies, random_rows
 
@@ -109,7 +109,7 @@ def test_fraction_of_a_float_decides_as_the_float_would(threshold: float) -> Non
 def test_kernel_fraction_of_a_huge_denominator_passes_the_same_pairs() -> None:
     for base in (Fraction(4, 5), Fraction(1, 3), Fraction(127, 128)):
         for threshold in (base - Fraction(1, 10**20), base + Fraction(1, 10**20)):
-            small = kernel_fraction(threshold, bits=64)
+            small = kernel_fraction(threshold, bits=64, measure=Measure.DICE)
             assert small.denominator < 2**31
             for total in range(1, 129):
                 for common in range(total // 2 + 1):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types, uint64
+from numba import int64, njit, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 TILE_ROWS = 4
 LANES = 8
 UNROLL = 2
-NEVER = 1 << 62
+# Out of reach of any sum of common bits, and small enough that two of them do not overflow.
+NEVER = 1 << 61
 
 _WORD = ir.IntType(64)
 _VECTOR = ir.VectorType(_WORD, LANES)
@@ -105,7 +106,7 @@ class _Tile:
         low = ir.Constant(_VECTOR, [0xFFFFFFFF] * LANES)
         factor = builder.and_(_splat(builder, scale), low)
         return [
-            builder.icmp_unsigned(">=", builder.mul(builder.and_(value, low), factor), limit)
+            builder.icmp_signed(">=", builder.mul(builder.and_(value, low), factor), limit)
             for value, limit in zip(sums, limits, strict=True)
         ]
 
@@ -203,15 +204,19 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
     """Compare one unit of work, write the key of every pair that passes to `keys`, answer how many were written.
 
     It stops early when `keys` is full; the unit is finished when `unit[4] >= unit[1]`. Of the arguments, `a` lies row
-    by row and `b` in blocks, both flat. A pair whose rank lies below the floors of both its rows is not wanted.
-    `setting` holds words, cut, scale, square (see `pairs.Ranking`), rows of b, 1 for the upper triangle only, and rows
-    of a; `unit` first row, end row, first block, end block, and the row and block to go on with (updated).
+    by row and `b` in blocks, both flat; they and the limits and rests are parts of the data sets, whose first rows
+    are `unit[6]` and `unit[7]`; counts and floors are those of all rows. A pair whose rank lies below the floors of
+    both its rows is not wanted.
+    `setting` holds words, cut, scale, then of `comparison.Ranking` top and square (0 for simple matching) and bits,
+    rows of a and of b, and 1 for the upper triangle only; `unit` first row, end row, first block, end block, and the
+    row and block to go on with (updated).
     """
     words, cut, scale = setting[0], setting[1], setting[2]
-    square, rows_b, triangle = uint64(setting[3]), uint64(setting[4]), setting[5]
-    top = square >> uint64(1)
+    top, square, bits = uint64(setting[3]), uint64(setting[4]), uint64(setting[5])
+    rows_a, rows_b, triangle = uint64(setting[6]), uint64(setting[7]), setting[8]
     end_row, first_block, end_block = unit[1], unit[2], unit[3]
     row, resume = unit[4], unit[5]
+    offset_a, offset_b = unit[6], unit[7]
     room = keys.shape[0] - TILE_ROWS * LANES
     sums = np.empty(TILE_ROWS * LANES, np.uint64)
     found = 0
@@ -219,7 +224,7 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
         start = first_block
         if triangle:
             # a pair (i, j) of one data set is compared once, with i < j
-            start = max(start, (row + 1) // LANES)
+            start = max(start, (row + offset_a + 1 - offset_b) // LANES)
         block = max(start, resume)
         resume = 0
         while block < end_block:
@@ -232,14 +237,15 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
                 for place in range(TILE_ROWS * LANES):
                     if (mask >> uint64(place)) & uint64(1) == 0:
                         continue
-                    i = row + place // LANES
-                    j = block * LANES + place % LANES
+                    i = offset_a + row + place // LANES
+                    j = offset_b + block * LANES + place % LANES
                     if triangle and j <= i:
                         continue
-                    rank = sums[place] * square // (counts_a[i] + counts_b[j])
+                    bit_sum = counts_a[i] + counts_b[j]
+                    rank = sums[place] * square // bit_sum if square else bits + uint64(2) * sums[place] - bit_sum
                     if rank < floor_a[i] and rank < floor_b[j]:
                         continue
-                    keys[found] = ((top - rank) * uint64(setting[6]) + uint64(i)) * rows_b + uint64(j)
+                    keys[found] = ((top - rank) * rows_a + uint64(i)) * rows_b + uint64(j)
                     found += 1
             block += 1
         row += TILE_ROWS
@@ -287,3 +293,15 @@ def one_to_one(
             partner_b[j] = i
             taken += 1
     return taken
+
+
+def compile_all() -> None:
+    """Compile every function here for the arguments it is called with, or load it from numba's cache on disk."""
+    words, numbers = uint64[::1], int64[::1]
+    signatures: list[tuple[Any, tuple[Any, ...]]] = [
+        (scan, (words,) * 10 + (numbers, numbers, words)),
+        (best_per_row, (words, numbers, numbers, int64, words, words)),
+        (one_to_one, (numbers,) * 4),
+    ]
+    for function, arguments in signatures:
+        function.compile(arguments)

@@ -1,8 +1,11 @@
 """Thresholds as fractions, so that a pair exactly on the threshold is decided by arithmetic and not by rounding."""
 
+import math
 from fractions import Fraction
+from typing import assert_never
 
 from linkage_matching.errors import InvalidThreshold
+from linkage_matching.measure import Measure
 
 # 2 * denominator must fit the 32-bit multiplication of the kernel.
 LARGEST_DENOMINATOR = 2**31 - 1
@@ -30,14 +33,21 @@ def fraction_of(threshold: float, *, bits: int) -> Fraction:
     return near if float(near) == threshold else exact
 
 
-def kernel_fraction(threshold: Fraction, *, bits: int) -> Fraction:
+def kernel_fraction(threshold: Fraction, *, bits: int, measure: Measure) -> Fraction:
     """A fraction with a small denominator that passes exactly the same pairs.
 
-    Dice similarities of filters of `bits` bits are 2i/s with s <= 2*bits, so any threshold may be replaced by the
-    least such number that is not below it.
+    Similarities of filters of `bits` bits are fractions with denominators up to `2 * bits` (Dice) or of `bits` (simple
+    matching), so any threshold may be replaced by the least such number that is not below it.
     """
-    if threshold.denominator <= LARGEST_DENOMINATOR:
-        return threshold
+    match measure:
+        case Measure.DICE:
+            return threshold if threshold.denominator <= LARGEST_DENOMINATOR else _least_dice(threshold, bits=bits)
+        case Measure.SIMPLE_MATCHING:
+            return Fraction(math.ceil(threshold * bits), bits)
+    assert_never(measure)
+
+
+def _least_dice(threshold: Fraction, *, bits: int) -> Fraction:
     # ceil(threshold * s / 2) common bits are the fewest that pass for a sum s of bits
     return min(
         Fraction(2 * -(-threshold.numerator * total // (2 * threshold.denominator)), total)
