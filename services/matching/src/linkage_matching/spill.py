@@ -205,9 +205,8 @@ def _read_run(path: Path, keys: int) -> Iterator[NDArray[np.uint64]]:
 def _write_pairs(path: Path, comparison: Comparison, merged: Iterator[NDArray[np.uint64]]) -> int:
     import pyarrow as pa  # noqa: PLC0415 - loaded when pairs are spilled, not by import
 
-    schema = pa.schema(
-        [pa.field("row_a", pa.int64()), pa.field("row_b", pa.int64()), pa.field("similarity", pa.float64())]
-    )
+    kinds: dict[str, pa.DataType] = {"row_a": pa.int64(), "row_b": pa.int64(), "similarity": pa.float64()}
+    schema = pa.schema(kinds)
     count = 0
     with _failing_clearly(), path.open("wb") as file:
         with pa.ipc.new_file(file, schema) as writer:
