@@ -12,37 +12,19 @@ of the blobs, backups included, is noise (crypto-shredding). The key-encryption 
 
 import hashlib
 import hmac
-import re
 import secrets
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-import obstore
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
-
+from linkage_matching.blobs import KEY_BYTES, Blobs, SealedBlobs, Store, decrypt, encrypt
+from linkage_matching.errors import BlobAbsent, BlobDamaged, BlobsFull, BlobsUnavailable
 from linkage_service.errors import LinkageError
 
-KEY_BYTES = 32
-BLOB_BYTES_MAX = 2**31 - 2**16  # one call of AES-GCM in OpenSSL takes less than 2 GiB
-
 _VERSION = b"\x01"
-_NONCE_BYTES = 12  # 96 bits at random: safe for 2^32 blobs a data key (NIST SP 800-38D section 8.3)
-_TAG_BYTES = 16
 _KEY_ID_BYTES = 8
-_BLOB_CONTEXT = b"linkage/blob/v1\0"
 _WRAP_CONTEXT = b"linkage/data-key/v1\0"
 _KEY_ID_CONTEXT = b"linkage/key-encryption-key-id/v1"
-_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-# obstore has no error class for a full disk; its message carries the system's number: ENOSPC, EDQUOT
-_FULL = re.compile(r"\(os error (?:28|122)\)|kind: (?:StorageFull|QuotaExceeded)")
 
 
 class StorageError(LinkageError):
@@ -99,15 +81,15 @@ class BlobStore:
     between threads. A put replaces the whole blob or nothing.
     """
 
-    __slots__ = ("_key_encryption_keys", "_newest_key_id", "_store")
+    __slots__ = ("_blobs", "_key_encryption_keys", "_newest_key_id")
 
-    def __init__(self, store: ObjectStore, *, key_encryption_keys: Sequence[bytes]) -> None:
+    def __init__(self, store: Blobs | Store, *, key_encryption_keys: Sequence[bytes]) -> None:
         """Wrap with the first of the 32-byte keys; unwrap with whichever wrapped, so that keys can be rotated."""
         if not key_encryption_keys or any(len(key) != KEY_BYTES for key in key_encryption_keys):
             message = f"The blob store needs at least one key-encryption key, each of {KEY_BYTES} bytes."
             raise ValueError(message)
-        self._store = store
-        self._key_encryption_keys = {_key_id(key): AESGCM(key) for key in key_encryption_keys}
+        self._blobs = store if isinstance(store, Blobs) else Blobs(store)
+        self._key_encryption_keys = {_key_id(key): key for key in key_encryption_keys}
         self._newest_key_id = _key_id(key_encryption_keys[0])
 
     @classmethod
@@ -118,16 +100,16 @@ class BlobStore:
             StorageUnavailable: the address is not understood or the directory cannot be used.
         """
         with _as_storage_errors():
-            store = _open(url)
-        return cls(store, key_encryption_keys=key_encryption_keys)
+            blobs = Blobs.from_url(url)
+        return cls(blobs, key_encryption_keys=key_encryption_keys)
 
     def new_data_key(self) -> WrappedKey:
         """Draw a data key, for one upload or one run."""
         plain = secrets.token_bytes(KEY_BYTES)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
         header = _VERSION + self._newest_key_id
-        sealed = self._key_encryption_keys[self._newest_key_id].encrypt(nonce, plain, _WRAP_CONTEXT + header)
-        return WrappedKey(plain=plain, wrapped=header + nonce + sealed)
+        newest = self._key_encryption_keys[self._newest_key_id]
+        wrapped = encrypt(plain, key=newest, context=_WRAP_CONTEXT + header, header=header)
+        return WrappedKey(plain=plain, wrapped=wrapped)
 
     def unwrap(self, wrapped: bytes) -> WrappedKey:
         """Open what `new_data_key` returned as `wrapped`.
@@ -142,7 +124,8 @@ class BlobStore:
                 "A data key was wrapped under a key-encryption key that this service does not hold. What it protects "
                 "cannot be read. Configure the key that was in use when the upload was made."
             )
-        plain = _open_sealed(key_encryption_key, rest, context=_WRAP_CONTEXT + header)
+        with _as_storage_errors():
+            plain = decrypt(rest, key=key_encryption_key, context=_WRAP_CONTEXT + header)
         return WrappedKey(plain=plain, wrapped=wrapped)
 
     def put(self, key: str, plaintext: bytes | bytearray | memoryview, *, data_key: WrappedKey) -> None:
@@ -152,14 +135,8 @@ class BlobStore:
             StorageFull: no space left; nothing was written.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        path = _checked(key)
-        if len(plaintext) > BLOB_BYTES_MAX:
-            message = f"A blob holds at most {BLOB_BYTES_MAX} bytes; split it."
-            raise ValueError(message)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = AESGCM(data_key.plain).encrypt(nonce, plaintext, _blob_context(path))
         with _as_storage_errors():
-            obstore.put(self._store, path, _VERSION + nonce + sealed)
+            self.sealed(data_key).put(key, plaintext)
 
     def get(self, key: str, *, data_key: WrappedKey) -> bytes:
         """Read and decrypt.
@@ -169,12 +146,8 @@ class BlobStore:
             BlobTampered: changed, moved from another key, or encrypted under another data key.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        path = _checked(key)
         with _as_storage_errors():
-            sealed = memoryview(obstore.get(self._store, path).bytes())
-        if sealed[:1] != _VERSION:
-            raise BlobTampered(_TAMPERED)
-        return _open_sealed(AESGCM(data_key.plain), sealed[1:], context=_blob_context(path))
+            return self.sealed(data_key).get(key)
 
     def get_many(self, keys: Iterable[str], *, data_key: WrappedKey) -> Iterator[bytes]:
         """Read and decrypt one after the other, in the order asked; holds one blob at a time."""
@@ -183,35 +156,30 @@ class BlobStore:
 
     def exists(self, key: str) -> bool:
         """Whether a blob of that key is there."""
-        path = _checked(key)
-        try:
-            with _as_storage_errors():
-                obstore.head(self._store, path)
-        except BlobMissing:
-            return False
-        return True
+        with _as_storage_errors():
+            return self._blobs.exists(key)
 
     def list(self, prefix: str) -> list[str]:
         """Keys below `prefix/`, sorted. Whole segments count: `uploads/upl_1` does not list `uploads/upl_10/…`."""
-        path = _checked(prefix)
         with _as_storage_errors():
-            return sorted(blob["path"] for chunk in obstore.list(self._store, prefix=path) for blob in chunk)
+            return self._blobs.list(prefix)
 
     def delete(self, key: str) -> None:
         """Delete; a blob that is gone already is no error, so that an interrupted deletion can be run again."""
-        path = _checked(key)
-        try:
-            with _as_storage_errors():
-                obstore.delete(self._store, path)
-        except BlobMissing:
-            return
+        with _as_storage_errors():
+            self._blobs.delete(key)
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every blob below `prefix/`; how many there were."""
-        keys = self.list(prefix)
-        for key in keys:
-            self.delete(key)
-        return len(keys)
+        with _as_storage_errors():
+            return self._blobs.delete_prefix(prefix)
+
+    def sealed(self, data_key: WrappedKey) -> SealedBlobs:
+        """What the matching engine and its workers are given: this store, and the data key to open and seal with.
+
+        It raises the engine's BlobError where this class raises StorageError.
+        """
+        return SealedBlobs(self._blobs, data_key.plain)
 
 
 _TAMPERED = (
@@ -220,57 +188,29 @@ _TAMPERED = (
 )
 
 
-def _open(url: str) -> ObjectStore:
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        return from_url(url)
-    directory = Path(url2pathname(parts.path))
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Directories are named after uploads: a deleted upload leaves none behind.
-    return LocalStore(directory, automatic_cleanup=True)
-
-
-def _open_sealed(cipher: AESGCM, sealed: bytes | memoryview, *, context: bytes) -> bytes:
-    if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
-        raise BlobTampered(_TAMPERED)
-    try:
-        return cipher.decrypt(bytes(sealed[:_NONCE_BYTES]), sealed[_NONCE_BYTES:], context)
-    except InvalidTag:
-        raise BlobTampered(_TAMPERED) from None
-
-
 def _key_id(key_encryption_key: bytes) -> bytes:
     """Name a key by what it is, so that nobody has to keep names and keys together."""
     return hmac.digest(key_encryption_key, _KEY_ID_CONTEXT, hashlib.sha256)[:_KEY_ID_BYTES]
 
 
-def _blob_context(path: str) -> bytes:
-    encoded = path.encode("ascii")
-    return _BLOB_CONTEXT + struct.pack(">I", len(encoded)) + encoded
-
-
-def _checked(key: str) -> str:
-    if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
-        raise ValueError("A blob's key is made of segments of letters, digits, '.', '_' and '-', joined by '/'.")
-    return key
-
-
 @contextmanager
 def _as_storage_errors() -> Iterator[None]:
-    """Turn what the store raises into our tree; the store's own words name paths and buckets and stay in the cause."""
+    """Turn what the engine says of blobs into our tree."""
     try:
         yield
-    except FileNotFoundError as error:
+    except BlobAbsent as error:
         raise BlobMissing(
             "A blob that the database knows of is not in the store. What it held is lost to the service. Restore the "
             "store from a backup, or have the provider upload again."
         ) from error
-    except (BaseError, OSError, ValueError) as error:
-        if _FULL.search(f"{error} {error!r}"):
-            raise StorageFull(
-                "The blob store has no space left. Nothing was written. Free space or enlarge the store, then send "
-                "the same request again."
-            ) from error
+    except BlobDamaged as error:
+        raise BlobTampered(_TAMPERED) from error
+    except BlobsFull as error:
+        raise StorageFull(
+            "The blob store has no space left. Nothing was written. Free space or enlarge the store, then send "
+            "the same request again."
+        ) from error
+    except BlobsUnavailable as error:
         raise StorageUnavailable(
             "The blob store cannot be reached or refuses. Nothing was changed. Send the same request again later; the "
             "operator should check the store's address, its credentials and its free space."

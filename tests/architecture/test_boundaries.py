@@ -80,7 +80,7 @@ def test_environment_is_read_by_settings_only() -> None:
     ("package", "below", "module"),
     [
         ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
-        ("obstore", SOURCES, "linkage_service/storage.py"),
+        ("obstore", SOURCES, "services/matching/src/linkage_matching/blobs.py"),
         ("cedarpy", SOURCES, "linkage_service/access/decide.py"),
     ],
 )

@@ -8,11 +8,16 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from linkage_matching.errors import BlobAbsent, BlobDamaged
 from linkage_matching.pairs import Pairs
 from linkage_matching.units import UnitResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from linkage_matching.blobs import SealedBlobs
 
 _MAGIC = b"linkage/unit/v1\n"
 _DIGEST_BYTES = 32
@@ -47,6 +52,52 @@ class MemoryUnitStore:
     def save(self, name: str, result: UnitResult, *, fingerprint: str) -> None:
         """See UnitStore."""
         self._sealed[name] = encode_result(result, fingerprint=fingerprint)
+
+
+class BlobUnitStore:
+    """Keeps results in sealed blobs below a prefix. Picklable where the blobs are."""
+
+    __slots__ = ("_blobs", "_prefix")
+
+    def __init__(self, blobs: "SealedBlobs", prefix: str) -> None:
+        """Keep results at `prefix/<name>`, sealed under the key of the blobs."""
+        self._blobs = blobs
+        self._prefix = prefix
+
+    @property
+    def shared(self) -> bool:
+        """Whether another process that is given this can read and write it."""
+        return self._blobs.shared
+
+    def load(self, name: str, *, fingerprint: str) -> UnitResult | None:
+        """See UnitStore.
+
+        Raises:
+            BlobsUnavailable: the store cannot be reached or refuses.
+        """
+        try:
+            sealed = self._blobs.get(self._path(name))
+        except (BlobAbsent, BlobDamaged):
+            return None
+        return decode_result(sealed, fingerprint=fingerprint)
+
+    def save(self, name: str, result: UnitResult, *, fingerprint: str) -> None:
+        """See UnitStore.
+
+        Raises:
+            BlobsUnavailable: the store cannot be reached or refuses, or is full.
+        """
+        self._blobs.put(self._path(name), encode_result(result, fingerprint=fingerprint))
+
+    def clear(self) -> int:
+        """Delete all results below the prefix; how many there were."""
+        return self._blobs.delete_prefix(self._prefix)
+
+    def _path(self, name: str) -> str:
+        return f"{self._prefix}/{name}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._prefix})"
 
 
 def encode_result(result: UnitResult, *, fingerprint: str) -> bytes:
@@ -88,7 +139,8 @@ def decode_result(sealed: bytes | memoryview, *, fingerprint: str) -> UnitResult
     metadata = table.schema.metadata or {}
     if not table.schema.equals(_schema()) or metadata.get(b"fingerprint") != fingerprint.encode():
         return None
-    row_a, row_b, common = (table.column(name).combine_chunks().to_numpy() for name in _schema().names)
+    # copies, because compiled code takes arrays that are not to be written to for another type
+    row_a, row_b, common = (np.array(table.column(name)) for name in table.column_names)
     return UnitResult(
         pairs=Pairs(row_a, row_b, common),
         compared=int(metadata[b"compared"]),
