@@ -5,7 +5,10 @@ Importing the package is cheap; numba and anonlink are loaded by the first call 
 
 from fractions import Fraction
 
+from linkage_matching.aims import Aim, BestF1, FixedThreshold, TargetPrecision
+from linkage_matching.calibration import Finding, FindingCode
 from linkage_matching.compiling import prepare
+from linkage_matching.datasets import ArrayDataset, Dataset
 from linkage_matching.encodings import Encodings, from_bytes
 from linkage_matching.errors import (
     InvalidEncodings,
@@ -15,34 +18,49 @@ from linkage_matching.errors import (
     SpillFailed,
     TooManyPairs,
 )
-from linkage_matching.linking import link
+from linkage_matching.executors import Executor, LocalExecutor
+from linkage_matching.linking import Linkage, deduplicate, link
 from linkage_matching.measure import Measure
 from linkage_matching.pairs import Cancelled, CandidatePairs, Pairs, Progress, best_pairs, candidate_pairs
+from linkage_matching.report import Report
 from linkage_matching.sampling import Floor, choose_floor
 from linkage_matching.similarity import similarity_function
 from linkage_matching.solving import Groups, solve
 from linkage_matching.spill import SpilledPairs, spill_candidate_pairs
 
 __all__ = [
+    "Aim",
+    "ArrayDataset",
+    "BestF1",
     "Cancelled",
     "CandidatePairs",
+    "Dataset",
     "Encodings",
+    "Executor",
+    "Finding",
+    "FindingCode",
+    "FixedThreshold",
     "Floor",
     "Fraction",
     "Groups",
     "InvalidEncodings",
     "InvalidThreshold",
+    "Linkage",
+    "LocalExecutor",
     "MatchingCancelled",
     "MatchingError",
     "Measure",
     "Pairs",
     "Progress",
+    "Report",
     "SpillFailed",
     "SpilledPairs",
+    "TargetPrecision",
     "TooManyPairs",
     "best_pairs",
     "candidate_pairs",
     "choose_floor",
+    "deduplicate",
     "from_bytes",
     "link",
     "prepare",

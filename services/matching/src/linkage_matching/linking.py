@@ -1,100 +1,418 @@
-"""Linking: data sets of encodings in, groups out. What a run of the service calls."""
+"""Linking: data sets of encodings in, groups and an honest account of them out. What a run of the service calls.
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+Candidates are found by similarity, judged by score, their scores turned into match probabilities by what pairs inside
+the data sets say of non-matches; one cut by the aim of the run decides which pairs may link, and solving which do.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage_matching.encodings import Encodings, popcounts
+from linkage_matching.aims import Aim, BestF1, FixedThreshold
+from linkage_matching.calibration import (
+    Calibration,
+    Cut,
+    Finding,
+    FindingCode,
+    Null,
+    OneToOne,
+    calibrate,
+    choose_cut,
+    curve,
+)
+from linkage_matching.candidates import Candidates, Found, Key, Scope, Survey, find_candidates
+from linkage_matching.datasets import Dataset, as_datasets
+from linkage_matching.encodings import Encodings
 from linkage_matching.errors import MatchingError
-from linkage_matching.pairs import BestOfRows, Cancelled, CandidatePairs, Comparison, Progress
-from linkage_matching.solving import Groups, solve
+from linkage_matching.executors import Executor, LocalExecutor
+from linkage_matching.measure import Measure
+from linkage_matching.report import (
+    ComparisonReport,
+    Expectation,
+    Histogram,
+    PlacedFinding,
+    Report,
+    links_of,
+    pairs_of_groups,
+    patterns_of,
+)
+from linkage_matching.results import Cancelled, Pairs, Progress
+from linkage_matching.scoring import score_across, score_null, score_within
+from linkage_matching.solving import Groups, Method, ScoredPairs, best_first, one_to_one, solve_groups
+from linkage_matching.unit_store import UnitStore
 
-# Of eight million pairs the solver for three and more data sets takes about half a minute and 1.5 GB, as measured;
-# the one for two, a second.
-PAIR_BUDGET = 8_000_000
-# A row that loses its 32 best candidates to better pairs has no match worth having: at the low threshold of 0.55,
-# 0.5 % of rows were linked otherwise than with all pairs.
-BEST_PER_ROW = 32
+FALLBACK_THRESHOLD = Fraction(7, 10)
+"""The similarity that decides where there is too little data to say how likely a match is."""
 
 _TWO = 2
+# A pair less likely than this counts as one that was never a candidate (`deduplication.ABSENT_LOG_ODDS`).
+_LEAST_PROBABILITY = 0.0025
+_LIKELY = 0.5
+_BINS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Linkage:
+    """The result of a run.
+
+    Attributes:
+        groups: rows decided to be one entity.
+        report: how far to trust them.
+    """
+
+    groups: Groups
+    report: Report
 
 
 def link(
-    datasets: Sequence[Encodings],
+    datasets: Sequence[Encodings | Dataset],
     *,
-    threshold: Fraction,
+    aim: Aim = BestF1(),  # noqa: B008 - frozen and without a field
+    measure: Measure = Measure.DICE,
+    may_hold_duplicates: Sequence[bool] | None = None,
+    fallback_threshold: Fraction = FALLBACK_THRESHOLD,
+    method: Method = "greedy",
+    executor: Executor | None = None,
+    store: UnitStore | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     threads: int | None = None,
-    pair_budget: int = PAIR_BUDGET,
-    best_per_row: int = BEST_PER_ROW,
-) -> Groups:
-    """Compare every pair of data sets and decide which rows are one entity.
+) -> Linkage:
+    """Compare every two data sets, judge the pairs without labels, and decide which rows are one entity.
 
-    Memory stays bounded at every threshold: all pairs of data sets share `pair_budget` equally, and where two data
-    sets have more candidate pairs, only those among the `best_per_row` best of either row are kept. The result
-    depends on the input alone, not on threads or timing.
+    Memory stays bounded, and the result depends on the data sets and the aim alone, not on executor, threads or
+    timing.
 
     Arguments:
-        datasets: two or more arrays of encodings, `(n, bits / 64)` of uint64, of one length.
-        threshold: the least Dice similarity of a candidate pair, in 0..1.
-        progress: called with the pairs of rows compared so far, over all data sets, and the pairs to compare in all.
+        datasets: two or more, arrays `(n, bits / 64)` of uint64 or `Dataset`s, of one length.
+        aim: what the run is to achieve.
+        measure: which similarity finds the candidates; SIMPLE_MATCHING for encodings whose true matches agree in
+            little more than half of their bits.
+        may_hold_duplicates: for each data set whether one person may have several rows; by default none may. Groups
+            then hold several rows of such a data set, of the others never.
+        fallback_threshold: where two data sets are too small for probabilities and the aim is `BestF1`, pairs of at
+            least this similarity may link, and the report says so.
+        method: how two data sets without duplicates are solved.
+        executor: who does the work; by default this process.
+        store: where finished units of work are kept, so that an interrupted run goes on.
+        progress: called with the pairs of rows compared so far and to compare, those inside data sets included.
         cancelled: asked between units of work; True ends the run with MatchingCancelled.
-        threads: how many threads compare; by default one for each processor this process may use.
-        pair_budget: how many candidate pairs there may be in all before only the best of each row are kept.
-        best_per_row: how many pairs of each row are then kept.
-
-    Returns:
-        The groups; their similarity is the lowest of all pairs of rows in the group, candidates or not.
+        threads: how many threads compare in this process; by default one for each processor it may use.
 
     Raises:
-        MatchingError: see `candidate_pairs`. The number of pairs is no reason here.
+        MatchingError: fewer than two data sets, or data sets that cannot be compared. The number of pairs is no
+            reason.
+        MatchingCancelled: `cancelled` answered True.
     """
     if len(datasets) < _TWO:
         raise MatchingError(f"Linking needs at least two data sets; {len(datasets)} were given.")
-    sizes = [len(dataset) for dataset in datasets]
-    total = sum(first * second for first, second in combinations(sizes, _TWO))
-    candidates: dict[tuple[int, int], CandidatePairs] = {}
-    done = 0
-    share = pair_budget // math.comb(len(datasets), _TWO)
-    for first, second in combinations(range(len(datasets)), _TWO):
-        comparison = Comparison.of(datasets[first], datasets[second], threshold=threshold)
-        collector = BestOfRows(comparison, budget=share, best=best_per_row)
-        comparison.run(
-            collector, progress=_continued(progress, done=done, total=total), cancelled=cancelled, threads=threads
+    holds = (False,) * len(datasets) if may_hold_duplicates is None else tuple(may_hold_duplicates)
+    if len(holds) != len(datasets):
+        raise MatchingError(
+            f"For {len(datasets)} data sets it must be said whether each may hold duplicates, and was for {len(holds)}."
         )
-        candidates[first, second] = comparison.decode(collector.finish())
-        done += comparison.total
-    groups = solve(candidates, sizes=sizes)
-    if len(datasets) == _TWO:
-        return groups
-    return replace(groups, similarity=_lowest_similarity(datasets, groups))
+    scope = Scope(
+        measure=measure,
+        holds=holds,
+        at_most=aim.value if isinstance(aim, FixedThreshold) else None,
+        executor=executor or LocalExecutor(threads),
+        store=store,
+        progress=progress,
+        cancelled=cancelled,
+        threads=threads,
+    )
+    return _Run(as_datasets(datasets), scope, aim=aim, fallback=fallback_threshold, method=method).result()
 
 
-def _continued(progress: Progress | None, *, done: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda here, _: progress(done + here, total)
+def deduplicate(
+    dataset: Encodings | Dataset,
+    *,
+    aim: Aim = BestF1(),  # noqa: B008 - frozen and without a field
+    measure: Measure = Measure.DICE,
+    fallback_threshold: Fraction = FALLBACK_THRESHOLD,
+    executor: Executor | None = None,
+    store: UnitStore | None = None,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+    threads: int | None = None,
+) -> Linkage:
+    """Decide which rows of one data set are one entity. The arguments are those of `link`.
+
+    Raises:
+        MatchingError: the data set cannot be compared.
+        MatchingCancelled: `cancelled` answered True.
+    """
+    scope = Scope(
+        measure=measure,
+        holds=(True,),
+        at_most=aim.value if isinstance(aim, FixedThreshold) else None,
+        executor=executor or LocalExecutor(threads),
+        store=store,
+        progress=progress,
+        cancelled=cancelled,
+        threads=threads,
+    )
+    return _Run(as_datasets([dataset]), scope, aim=aim, fallback=fallback_threshold, method="greedy").result()
 
 
-def _lowest_similarity(datasets: Sequence[Encodings], groups: Groups) -> NDArray[np.float64]:
-    """A group of three may hold a pair that is no candidate: what is reported is computed from the encodings."""
-    lowest = np.full(groups.count, np.inf)
-    row_of = [_rows_of_groups(membership, groups.count) for membership in groups.membership]
-    for first, second in combinations(range(len(datasets)), _TWO):
-        both = np.flatnonzero((row_of[first] >= 0) & (row_of[second] >= 0))
-        a, b = datasets[first][row_of[first][both]], datasets[second][row_of[second][both]]
-        lowest[both] = np.minimum(lowest[both], 2 * popcounts(a & b) / np.maximum(popcounts(a) + popcounts(b), 1))
-    return lowest
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One comparison with scores and what they mean.
+
+    Attributes:
+        found: its pairs.
+        scores: float32, in the order of the pairs.
+        listed: the scores of the list that was calibrated: one-to-one across, all pairs within.
+        calibration: what scores mean.
+        fallen_back: its links are decided by the fallback threshold.
+    """
+
+    found: Found
+    scores: NDArray[np.float32]
+    listed: NDArray[np.float32]
+    calibration: Calibration
+    fallen_back: bool
+
+    @property
+    def key(self) -> Key:
+        return self.found.comparison.key
 
 
-def _rows_of_groups(membership: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    rows = np.full(count, -1, np.int64)
-    grouped = np.flatnonzero(membership >= 0)
-    rows[membership[grouped]] = grouped
-    return rows
+class _Run:
+    """The steps of one run, in order."""
+
+    def __init__(
+        self, datasets: Sequence[Dataset], scope: Scope, *, aim: Aim, fallback: Fraction, method: Method
+    ) -> None:
+        self._datasets = datasets
+        self._scope = scope
+        self._aim = aim
+        self._fallback = fallback
+        self._method = method
+        self._bits = datasets[0].bits
+
+    def result(self) -> Linkage:
+        candidates = find_candidates(self._datasets, scope=self._scope)
+        judged = list(self._judge(candidates))
+        calibrated = all(item.calibration.usable or not self._may_link(item) for item in judged)
+        cut = choose_cut([(item.calibration, item.listed) for item in judged], self._aim)
+        groups = solve_groups(
+            {item.key: self._linking(item, candidates.surveys, cut=cut, probabilities=calibrated) for item in judged},
+            sizes=[dataset.rows for dataset in self._datasets],
+            may_hold_duplicates=self._scope.holds,
+            method=self._method,
+            cut=None if not calibrated or isinstance(self._aim, FixedThreshold) else cut.probability,
+        )
+        return Linkage(groups, self._report(candidates, judged, groups, cut, calibrated=calibrated))
+
+    # --- judging ---
+
+    def _judge(self, candidates: Candidates) -> Iterator[_Judged]:
+        inside: dict[int, tuple[NDArray[np.float32], Calibration]] = {}
+        for number, holds in enumerate(self._scope.holds):
+            if holds:
+                inside[number] = self._duplicates(candidates, number)
+        for x, y in combinations(range(len(self._datasets)), _TWO):
+            yield self._judge_across(candidates, (x, y), inside)
+        for number, (scores, calibration) in inside.items():
+            found = candidates.found[number, number]
+            yield _Judged(found, scores, scores, calibration, self._falls_back(calibration))
+
+    def _duplicates(self, candidates: Candidates, number: int) -> tuple[NDArray[np.float32], Calibration]:
+        from linkage_matching.deduplication import calibrate_within  # type: ignore[attr-defined]  # noqa: PLC0415 - soon
+
+        found = candidates.found[number, number]
+        rows = self._datasets[number].rows
+        scores = score_within(
+            found.pairs,
+            counts=candidates.surveys[number].counts,
+            bits=self._bits,
+            measure=self._scope.measure,
+            ranks=found.comparison.ranks,
+        ).scores
+        return scores, calibrate_within(scores, rows=rows, pairs_examined=rows * (rows - 1) // 2)
+
+    def _judge_across(
+        self, candidates: Candidates, key: Key, inside: dict[int, tuple[NDArray[np.float32], Calibration]]
+    ) -> _Judged:
+        x, y = key
+        found = candidates.found[key]
+        surveys = candidates.surveys
+        scored = score_across(
+            found.pairs,
+            counts_a=surveys[x].counts,
+            counts_b=surveys[y].counts,
+            bits=self._bits,
+            measure=self._scope.measure,
+            ranks=found.comparison.ranks,
+        )
+        taken = _one_to_one(found.pairs, scored.scores, rows_a=self._datasets[x].rows, rows_b=self._datasets[y].rows)
+        calibration = calibrate(
+            taken,
+            null_a=self._null(candidates, x, scored.density_a, inside),
+            null_b=self._null(candidates, y, scored.density_b, inside),
+        )
+        return _Judged(found, scored.scores, taken.scores, calibration, self._falls_back(calibration))
+
+    def _null(
+        self,
+        candidates: Candidates,
+        number: int,
+        density: NDArray[np.float32],
+        inside: dict[int, tuple[NDArray[np.float32], Calibration]],
+    ) -> Null:
+        found = candidates.found[number, number]
+        pairs = found.pairs
+        if number in inside:
+            # pairs that are likely the same person are no evidence of non-matches
+            scores, calibration = inside[number]
+            apart = calibration.probability(scores) < _LIKELY
+            pairs = Pairs(pairs.row_a[apart], pairs.row_b[apart], pairs.common[apart])
+        rows = self._datasets[number].rows
+        sample = found.comparison.sample
+        return Null(
+            row_1=pairs.row_a,
+            row_2=pairs.row_b,
+            scores=score_null(
+                pairs,
+                density=density,
+                counts=candidates.surveys[number].counts,
+                bits=self._bits,
+                measure=self._scope.measure,
+            ),
+            rows=rows,
+            sampled=None if sample is None else sample.rows(rows),
+        )
+
+    def _falls_back(self, calibration: Calibration) -> bool:
+        too_small = any(finding.code is FindingCode.TOO_SMALL for finding in calibration.findings)
+        return too_small and isinstance(self._aim, BestF1)
+
+    # --- linking ---
+
+    def _may_link(self, item: _Judged) -> bool:
+        return item.fallen_back or item.calibration.usable or isinstance(self._aim, FixedThreshold)
+
+    def _linking(self, item: _Judged, surveys: Sequence[Survey], *, cut: Cut, probabilities: bool) -> ScoredPairs:
+        """The pairs that solving is to see: those that may link, and less likely ones where they count against."""
+        pairs, scores = item.found.pairs, item.scores
+        if not self._may_link(item):
+            kept = np.zeros(len(pairs), np.bool_)
+        elif isinstance(self._aim, FixedThreshold):
+            kept = self._reaches(item, surveys, self._aim.value)
+        elif item.fallen_back:
+            kept = self._reaches(item, surveys, self._fallback)
+        else:
+            greedy = len(self._datasets) == _TWO and not any(self._scope.holds)
+            kept = item.calibration.probability(scores) >= (
+                cut.probability if greedy or not probabilities else min(cut.probability, _LEAST_PROBABILITY)
+            )
+        chosen = np.flatnonzero(kept)
+        return ScoredPairs(
+            row_a=pairs.row_a[chosen],
+            row_b=pairs.row_b[chosen],
+            score=scores[chosen].astype(np.float64),
+            probability=item.calibration.probability(scores[chosen]) if probabilities else None,
+        )
+
+    def _reaches(self, item: _Judged, surveys: Sequence[Survey], threshold: Fraction) -> NDArray[np.bool_]:
+        x, y = item.key
+        pairs = item.found.pairs
+        bit_sums = surveys[x].counts[pairs.row_a] + surveys[y].counts[pairs.row_b]
+        return self._scope.measure.reaches(
+            pairs.common.astype(np.uint64), bit_sums, threshold=threshold, bits=self._bits
+        )
+
+    # --- reporting ---
+
+    def _report(
+        self, candidates: Candidates, judged: Sequence[_Judged], groups: Groups, cut: Cut, *, calibrated: bool
+    ) -> Report:
+        links = links_of(groups)
+        with_probabilities = calibrated and any(item.calibration.usable for item in judged)
+        return Report(
+            aim=self._aim,
+            measure=self._scope.measure,
+            calibrated=with_probabilities,
+            findings=list(_findings(candidates, judged)),
+            comparisons=[self._comparison_report(item, links[item.key], cut) for item in judged],
+            groups=groups.count,
+            links=sum(links.values()),
+            expected=_expectation(groups, cut) if with_probabilities else None,
+            probabilities=(groups.lowest, groups.mean) if with_probabilities and groups.count else None,
+            patterns=patterns_of(groups),
+            compared=candidates.compared,
+            units=candidates.units,
+        )
+
+    def _comparison_report(self, item: _Judged, links: int, cut: Cut) -> ComparisonReport:
+        calibration = item.calibration
+        comparison = item.found.comparison
+        above = item.listed[calibration.probability(item.listed) >= cut.probability]
+        has_cut = calibration.usable and len(above) and not isinstance(self._aim, FixedThreshold)
+        return ComparisonReport(
+            positions=tuple(sorted(set(item.key))),
+            floor=float(comparison.floor),
+            ranks=comparison.ranks,
+            histogram=_histogram(calibration, item.listed),
+            curve=curve(calibration, item.listed),
+            cut=(float(above.min()), cut.probability) if has_cut else None,
+            links=links,
+            matches=calibration.matches if calibration.usable else None,
+        )
+
+
+def _histogram(calibration: Calibration, listed: NDArray[np.float32]) -> Histogram:
+    """The calibrated list in bins of equal width, for the eye; calibration itself has bins of about equal counts."""
+    if not len(calibration.observed):
+        return Histogram(np.empty(0), np.empty(0, np.int64), np.empty(0))
+    edges = np.linspace(calibration.edges[0], calibration.edges[-1], _BINS + 1)
+    scores = np.clip(listed.astype(np.float64), edges[0], edges[-1])
+    place = np.searchsorted(calibration.edges[1:-1], scores, side="right")
+    weights = (calibration.expected / np.maximum(calibration.observed, 1))[place]
+    return Histogram(edges, np.histogram(scores, edges)[0], np.histogram(scores, edges, weights=weights)[0])
+
+
+def _one_to_one(pairs: Pairs, scores: NDArray[np.float32], *, rows_a: int, rows_b: int) -> OneToOne:
+    order = best_first(pairs.row_a, pairs.row_b, scores)
+    row_a, row_b = pairs.row_a[order], pairs.row_b[order]
+    taken = one_to_one(row_a, row_b, rows_a=rows_a, rows_b=rows_b)
+    return OneToOne(row_a[taken], row_b[taken], scores[order[taken]])
+
+
+def _expectation(groups: Groups, cut: Cut) -> Expectation:
+    pairs = pairs_of_groups(groups)
+    links = int(pairs.sum())
+    if not links:
+        return Expectation(None, None, None, cut.matches)
+    right = float((groups.mean * pairs).sum())
+    # links beyond the one-to-one lists, of duplicates, are matches that the lists do not count
+    matches = max(cut.matches.estimate, right)
+    return Expectation(
+        precision=right / links, recall=right / matches, f1=2 * right / (links + matches), matches=cut.matches
+    )
+
+
+def _findings(candidates: Candidates, judged: Sequence[_Judged]) -> Iterator[PlacedFinding]:
+    """Every finding once: what is said of one data set may come from each comparison of it."""
+    seen = set()
+    for item in judged:
+        for finding in item.calibration.findings:
+            positions = tuple(sorted({item.key[side] for side in finding.sides}))
+            if (finding.code, positions) not in seen:
+                seen.add((finding.code, positions))
+                yield PlacedFinding(finding, positions)
+    for key, found in sorted(candidates.found.items()):
+        if found.bounded:
+            yield PlacedFinding(_BOUNDED, tuple(sorted(set(key))))
+
+
+_BOUNDED = Finding(
+    FindingCode.BOUNDED_CANDIDATES,
+    "Far more pairs than usual are alike, so only the best candidates of each record were kept. Many encodings are "
+    "copies of each other or nearly empty: check how they were made.",
+)

@@ -51,3 +51,23 @@ class Measure(StrEnum):
             case Measure.SIMPLE_MATCHING:
                 return (bit_sums - bits * (1 - float(threshold))) / 2
         assert_never(self)
+
+    def reaches(
+        self, common: NDArray[np.uint64], bit_sums: NDArray[np.uint64], *, threshold: Fraction, bits: int
+    ) -> NDArray[np.bool_]:
+        """Which pairs reach the threshold, decided in integers.
+
+        Arguments:
+            common: common bits of the pairs.
+            bit_sums: sums of their popcounts.
+            threshold: in 0..1, with a denominator below 2**31 (see `threshold.kernel_fraction`).
+            bits: length of the encodings.
+        """
+        numerator, denominator = np.uint64(threshold.numerator), np.uint64(threshold.denominator)
+        match self:
+            case Measure.DICE:
+                return np.asarray(2 * common * denominator >= bit_sums * numerator)
+            case Measure.SIMPLE_MATCHING:
+                agreeing = np.uint64(bits) + 2 * common - bit_sums
+                return np.asarray(agreeing * denominator >= np.uint64(bits) * numerator)
+        assert_never(self)
