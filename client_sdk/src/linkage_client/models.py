@@ -202,13 +202,31 @@ class RunMetrics(Answer):
     seconds: float | None = None
 
 
+class Aim(Answer):
+    """What decides where a run cuts: "best_f1" (no value), "target_precision" or "threshold" (a share in 0..1)."""
+
+    kind: str
+    value: float | None = None
+
+
+class Finding(Answer):
+    """Something a run noticed that changes how its result is to be read: what it means and what to do."""
+
+    code: str
+    organisations: list[str] = []
+    message: str = ""
+
+
 class Run(Answer):
-    """One execution of the matcher on a project's uploads."""
+    """One execution of the matcher on a project's uploads. `threshold` is set where `aim` is a fixed one."""
 
     id: str
     project: str
     state: str
-    threshold: float
+    threshold: float | None = None
+    aim: Aim | None = None
+    blocking: bool = False
+    findings: list[Finding] = []
     uploads: list[RunUpload] = []
     progress: RunProgress | None = None
     attempt: int = 0
@@ -238,6 +256,105 @@ class Summary(Answer):
     patterns: list[OverlapPattern]
     rounded_to: int
     suppressed_below: int
+
+
+class MatchEstimate(Answer):
+    """How many matches there are, estimated without labels, and the interval that holds the truth nine times in ten."""
+
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class ScoreHistogram(Answer):
+    """One-to-one pairs by score, and how many non-matches are expected among them; None where suppressed.
+
+    `edges` has one entry more than the two others. Bins may be of unequal widths.
+    """
+
+    edges: list[float] = []
+    pairs: list[int | None] = []
+    expected_non_matches: list[float | None] = []
+
+
+class CurvePoint(Answer):
+    """What a cut at `score` would give: links, and the expected precision, recall and F1, in 0..1."""
+
+    score: float
+    probability: float | None = None
+    links: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+class Cut(Answer):
+    """From where on pairs are linked: score, and match probability in 0..1 where there are probabilities."""
+
+    score: float | None = None
+    probability: float | None = None
+
+
+class ReportComparison(Answer):
+    """Two organisations of a run, compared with each other (or one with itself, where duplicates are looked for)."""
+
+    organisations: list[str]
+    floor: float | None = None
+    density_ranks: list[int] = []
+    histogram: ScoreHistogram = ScoreHistogram()
+    curve: list[CurvePoint] = []
+    cut: Cut | None = None
+    links: int | None = None
+    matches: MatchEstimate | None = None
+
+
+class ReportResult(Answer):
+    """The run as a whole. Precision, recall and F1 are expectations in 0..1; None where they cannot be estimated."""
+
+    groups: int | None = None
+    links: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    matches: MatchEstimate | None = None
+
+
+class GroupProbabilities(Answer):
+    """Groups by the lowest and by the mean match probability of their pairs; None where suppressed."""
+
+    edges: list[float] = []
+    lowest: list[int | None] = []
+    mean: list[int | None] = []
+
+
+class ReportBlocking(Answer):
+    """How pairs were chosen for comparison; `kept_at_least` is a bound on the share of matches that were."""
+
+    tables: int | None = None
+    bits: int | None = None
+    distance: float | None = None
+    kept_at_least: float | None = None
+
+
+class RunReport(Answer):
+    """What a run found and how far to trust it. Counts are rounded, and None where suppressed.
+
+    `calibrated` says whether there are probabilities; None where that would give a suppressed count away.
+    """
+
+    run: str
+    aim: Aim | None = None
+    similarity: str = ""
+    calibrated: bool | None = None
+    findings: list[Finding] = []
+    comparisons: list[ReportComparison] = []
+    result: ReportResult = ReportResult()
+    group_probabilities: GroupProbabilities | None = None
+    patterns: list[OverlapPattern] = []
+    blocking: ReportBlocking | None = None
+    pairs_compared: int | None = None
+    rounded_to: int = 1
+    suppressed_below: int = 1
 
 
 class Release(Answer):

@@ -1,10 +1,12 @@
 """Commands about runs. `linkage run PROJECT` is short for `linkage run start PROJECT`."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from linkage_client.cli import _reports as reports
 from linkage_client.cli._lazy import DefaultGroup
 from linkage_client.cli._session import Session, common_options, progress_bar
 
@@ -20,7 +22,26 @@ def run() -> None:
 
 @run.command("start")
 @click.argument("project_id")
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="Default: the service's.")
+@click.option(
+    "--target-precision",
+    type=reports.Share(least=0.5, most=1, most_open=True),
+    metavar="P",
+    help="The share of links that shall be right, such as 0.99. What most want: the run finds as many matches as it "
+    "can at that precision.",
+)
+@click.option(
+    "--threshold",
+    type=reports.Share(least=0.1, most=1),
+    metavar="T",
+    help="For experts: link from this Dice similarity up, such as 0.8. No value fits all data, and a value that fits "
+    "small files makes many wrong links in large ones.",
+)
+@click.option(
+    "--blocking",
+    is_flag=True,
+    help="For uploads of many millions: compare only pairs that a sample of their bits brings together. Loses some "
+    "matches, and the report says how many at most.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Stop waiting after this long.")
 @common_options
@@ -28,15 +49,26 @@ def start(
     session: Session,
     *,
     project_id: str,
+    target_precision: float | None,
     threshold: float | None,
+    blocking: bool,
     timeout_s: float | None,
     no_wait: bool,
 ) -> None:
-    """Start a run on the project's uploads and wait for its end."""
+    """Start a run on the project's uploads and wait for its end.
+
+    The run itself finds out where to cut. By default it reaches the precision that the agreement names, or, where it
+    names none, makes the links that balance wrong links and missed matches best. It needs no known matches for that:
+    records inside one file show how alike different people are. --target-precision asks for another precision, never
+    for less than the agreement's.
+    """
+    reports.only_one({"--target-precision": target_precision, "--threshold": threshold})
     with session.client() as client:
-        begun = client.runs.start(project_id=project_id, threshold=threshold)
+        begun = client.runs.start(
+            project_id=project_id, target_precision=target_precision, threshold=threshold, blocking=blocking
+        )
         session.say(f"Run {begun.id} is {begun.state}.")
-        _show(session, begun if no_wait else _waited(client, begun.id, timeout_s))
+        _show(session, client, begun if no_wait else _waited(client, begun.id, timeout_s))
 
 
 @run.command("wait")
@@ -46,16 +78,34 @@ def start(
 def wait(session: Session, *, run_id: str, timeout_s: float | None) -> None:
     """Wait for the end of a run."""
     with session.client() as client:
-        _show(session, _waited(client, run_id, timeout_s))
+        _show(session, client, _waited(client, run_id, timeout_s))
 
 
 @run.command("show")
 @click.argument("run_id")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as a page to mail.")
+@click.option("--force", is_flag=True, help="Replace the page.")
 @common_options
-def show(session: Session, *, run_id: str) -> None:
-    """Show a run."""
+def show(session: Session, *, run_id: str, html: Path | None, force: bool) -> None:
+    """Show a run and what it found: links, how many of them are right, and how many matches were found.
+
+    What was found may be read where the agreement lists a summary, and each reading is recorded. Counts are rounded,
+    and small ones are not shown.
+    """
+    if html is not None:
+        reports.check_page(html, force=force)
     with session.client() as client:
-        _show(session, client.runs.get(run_id=run_id))
+        found = reports.read(client, run_id)
+        as_words = not session.as_json
+        wanted = reports.organisations_in(found) if as_words or html is not None else set()
+        names = reports.names_for(client, wanted)
+        if as_words:
+            reports.show(found, names)
+        if html is not None:
+            reports.write_page(client, found, names, html, force=force)
+            session.say(f"The report is in {html}.")
+        if session.as_json:
+            session.show(found.document())
 
 
 @run.command("list")
@@ -65,7 +115,7 @@ def list_(session: Session, *, project_id: str) -> None:
     """List the runs of a project."""
     with session.client() as client:
         found = client.runs.list(project_id=project_id)
-        session.show_list(found, columns=("id", "state", "threshold", "created_at", "finished_at"))
+        session.show_list(found, columns=("id", "state", "aim", "created_at", "finished_at"))
 
 
 @run.command("cancel")
@@ -74,7 +124,7 @@ def list_(session: Session, *, project_id: str) -> None:
 def cancel(session: Session, *, run_id: str) -> None:
     """Ask the matcher to stop."""
     with session.client() as client:
-        _show(session, client.runs.cancel(run_id=run_id))
+        _show(session, client, client.runs.cancel(run_id=run_id))
 
 
 def _waited(client: "LinkageClient", run_id: str, timeout_s: float | None) -> "Run":
@@ -88,13 +138,11 @@ def _waited(client: "LinkageClient", run_id: str, timeout_s: float | None) -> "R
         return client.runs.wait(run_id=run_id, progress=watched, timeout_s=timeout_s)
 
 
-def _show(session: Session, shown: "Run") -> None:
-    lines = [f"run: {shown.id}", f"state: {shown.state}", f"threshold: {shown.threshold:g}"]
-    lines += [f"upload: {upload.id} of {upload.organisation}, {upload.count:,} rows" for upload in shown.uploads]
-    if shown.progress is not None and not shown.ended:
-        lines.append(f"progress: {shown.progress.phase}, {shown.progress.done} of {shown.progress.total}")
-    if shown.error is not None:
-        lines.append(f"error: {shown.error.get('detail') or shown.error.get('title')}")
-    if shown.metrics is not None and shown.metrics.pairs_compared is not None:
-        lines.append(f"compared: {shown.metrics.pairs_compared:,} pairs of records")
-    session.show(shown, lines)
+def _show(session: Session, client: "LinkageClient", shown: "Run") -> None:
+    if session.as_json:
+        session.show(shown)
+        return
+    names = reports.names_for(client, reports.organisations_in(reports.Read(shown)))
+    session.show(shown, reports.run_lines(shown, names))
+    if shown.state == "succeeded":
+        session.say(f"`linkage run show {shown.id}` says what was found; with --html FILE it makes a page of it.")

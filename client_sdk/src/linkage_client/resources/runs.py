@@ -1,10 +1,10 @@
-"""Runs: start the matcher, follow it, stop it, read its summary."""
+"""Runs: start the matcher, follow it, stop it, read its summary and its report."""
 
 from collections.abc import Callable, Iterator
 
 from linkage_client._transport import path_of
-from linkage_client.errors import RunEndedError, RunStillGoingError
-from linkage_client.models import Run, Summary
+from linkage_client.errors import ConfigurationError, RunEndedError, RunStillGoingError
+from linkage_client.models import Run, RunReport, Summary
 from linkage_client.resources._base import Resource
 
 LONG_POLL_S = 20
@@ -19,9 +19,38 @@ class Runs(Resource):
 
     __slots__ = ()
 
-    def start(self, *, project_id: str, threshold: float | None = None) -> Run:
-        """Queue a run on the project's complete uploads; `threshold` in 0..1, None for the service's default."""
-        body = {} if threshold is None else {"threshold": threshold}
+    def start(
+        self,
+        *,
+        project_id: str,
+        target_precision: float | None = None,
+        threshold: float | None = None,
+        blocking: bool = False,
+    ) -> Run:
+        """Queue a run on the project's complete uploads.
+
+        With neither `target_precision` nor `threshold` the agreement's target precision holds, or, where it names
+        none, the run looks for the best balance of precision and recall (the best expected F1).
+
+        Args:
+            project_id: whose uploads.
+            target_precision: the share of links that shall be right, 0.5 or more and less than 1.
+            threshold: instead: the least Dice similarity of a link, 0.1 to 1. For experts: no value fits all data.
+            blocking: compare only pairs that a sample of their bits brings together. For very large uploads; loses
+                some matches.
+
+        Raises:
+            ConfigurationError: both a target precision and a threshold are given.
+        """
+        if target_precision is not None and threshold is not None:
+            raise ConfigurationError("A run has a target precision or a fixed threshold, not both. Leave one out.")
+        body: dict[str, float | bool] = {}
+        if target_precision is not None:
+            body["target_precision"] = target_precision
+        if threshold is not None:
+            body["threshold"] = threshold
+        if blocking:
+            body["blocking"] = True
         return self._post(path_of("projects", project_id, "runs"), body, Run)
 
     def get(self, *, run_id: str, wait_s: int = 0) -> Run:
@@ -40,6 +69,13 @@ class Runs(Resource):
     def summary(self, *, run_id: str) -> Summary:
         """Rounded and suppressed counts by overlap pattern; the retrieval is a disclosure."""
         return self._get(path_of("runs", run_id, "summary"), Summary)
+
+    def report(self, *, run_id: str) -> RunReport:
+        """What a run that succeeded found, and how far to trust it; counts are rounded and suppressed.
+
+        The agreement has to list the output "summary", and the retrieval is a disclosure.
+        """
+        return self._get(path_of("runs", run_id, "report"), RunReport)
 
     def wait(
         self,

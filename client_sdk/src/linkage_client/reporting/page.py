@@ -1,0 +1,598 @@
+"""A run's report as one page that can be mailed: no network, no script, nothing but this file.
+
+A reader who has a minute reads the headline and the findings; one who has ten looks at how pairs scored; whoever has to
+answer for the result finds what was asked, what was left out, and what the numbers mean. The page's content security
+policy lets a browser load nothing at all, and names its style sheet by digest.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from linkage_client.models import CurvePoint, Finding, OverlapPattern, Project, ReportComparison, Run, RunReport
+from linkage_client.reporting import svg, words
+from linkage_client.reporting.bins import Bin, bins_of
+from linkage_client.reporting.markup import Markup, element, joined
+from linkage_client.reporting.style import stylesheet
+from linkage_client.reporting.words import Names
+
+MOST_PATTERNS: Final = 40
+_TARGETS: Final = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_PAIR: Final = 2
+_DRAWABLE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a report: what was read, by which program and when, and how organisations are called."""
+
+    run: Run
+    report: RunReport
+    names: Names
+    read_at: datetime
+    made_by: str
+    """Name and version of the program."""
+    project: Project | None = None
+    """Where the reader may see it."""
+
+
+def page(reading: Reading) -> str:
+    """The whole page, as HTML."""
+    style = stylesheet()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    headline = words.headline(reading.report, reading.names)
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("meta", name="robots", content="noindex"),
+        element("title", f"Linkage report: {headline}"),
+        element("style", Markup(style)),
+    )
+    body = element(
+        "body",
+        svg.hatches(),
+        _header(reading, headline),
+        element(
+            "main",
+            _findings(reading),
+            _asked(reading),
+            _overview(reading),
+            *(_comparison(reading, number) for number in range(len(reading.report.comparisons))),
+            _patterns(reading),
+            _group_probabilities(reading.report),
+            _meaning(reading),
+        ),
+        _footer(reading),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+# --- at the top ------------------------------------------------------------------------------------------------------
+
+
+def _header(reading: Reading, headline: str) -> Markup:
+    report = reading.report
+    _, *more = words.result_in_words(report)
+    lead = _unbroken(" ".join([_found_in_words(report), *more]))
+    return element(
+        "header",
+        element("p", "Linkage report", _project_name(reading), class_="eyebrow"),
+        element("h1", _unbroken(headline)),
+        element("p", lead, class_="lead"),
+        _key_figures(report),
+    )
+
+
+def _project_name(reading: Reading) -> str | None:
+    project = reading.project
+    return None if project is None else f": {words.plain(project.name)}"
+
+
+def _found_in_words(report: RunReport) -> str:
+    result = report.result
+    if result.links == 0:
+        return "No pair of records was alike enough to be linked."
+    if result.precision is None and result.recall is None:
+        return "How many of the links are right, and how many matches were missed, could not be estimated."
+    found = "" if result.recall is None else f"About {words.share(result.recall)} of all matches were found. "
+    return (found.replace("About more", "More") + words.errors_in_words(report)).strip()
+
+
+def _key_figures(report: RunReport) -> Markup:
+    result, matches = report.result, report.result.matches
+    figures = [("Links", words.count(result.links), "pairs of records taken for one entity")]
+    if len(words.organisations_of(report)) > _PAIR:
+        figures.append(("Groups", words.count(result.groups), "entities with records at two organisations or more"))
+    if result.precision is not None:
+        figures.append(("Right", words.share(result.precision), "of the links (precision, estimated)"))
+    if result.recall is not None:
+        figures.append(("Found", words.share(result.recall), "of all matches (recall, estimated)"))
+    if matches is not None and matches.estimate is not None:
+        margin = (
+            "estimated"
+            if matches.low is None or matches.high is None
+            else f"estimated; probably {words.count(matches.low)} to {words.count(matches.high)}"
+        )
+        figures.append(("Matches there are", words.count(matches.estimate), margin))
+    return element("dl", *(_figure(*figure) for figure in figures), class_="figures")
+
+
+def _figure(name: str, value: str, note: str) -> Markup:
+    kind = "number" if value[:1].isdigit() else "number words"
+    number = element("dd", _unbroken(value), class_=kind)
+    return element("div", element("dt", name), number, element("dd", note, class_="note"))
+
+
+def _findings(reading: Reading) -> Markup | None:
+    findings = words.findings_once(reading.report.findings, reading.run.findings)
+    if not findings:
+        return None
+    return _section(
+        "findings",
+        "Read this first" if len(findings) == 1 else "Read these first",
+        *(_finding(finding, reading.names) for finding in findings),
+    )
+
+
+def _finding(finding: Finding, names: Names) -> Markup:
+    about = element("p", names.together(finding.organisations), class_="about") if finding.organisations else None
+    return element(
+        "div",
+        element("h3", words.finding_title(finding)),
+        about,
+        element("p", words.plain(finding.message)),
+        class_="finding",
+    )
+
+
+# --- what was asked --------------------------------------------------------------------------------------------------
+
+
+def _asked(reading: Reading) -> Markup:
+    run, report, project = reading.run, reading.report, reading.project
+    uploads = [
+        element("li", words.upload_in_words(organisation=reading.names.of(upload.organisation), rows=upload.count))
+        for upload in run.uploads
+    ]
+    facts: list[tuple[str, str | None]] = [
+        ("Asked for", _unbroken(words.aim_in_words(report.aim or run.aim, threshold=run.threshold))),
+        ("Compared", element("ul", *uploads) if uploads else None),
+        ("Pairs compared", None if report.pairs_compared is None else words.count(report.pairs_compared)),
+        ("Candidates by", words.similarity_in_words(report.similarity) if report.similarity else None),
+        ("Blocking", _blocking(report)),
+        ("Project", None if project is None else words.plain(project.name)),
+        ("Agreement", None if project is None else _agreement(project)),
+        ("Finished", None if run.finished_at is None else moment(run.finished_at)),
+        ("Run", words.plain(run.id)),
+    ]
+    return _section("asked", "What was asked", _facts(facts))
+
+
+def _agreement(project: Project) -> str:
+    return f"{words.plain(project.agreement.reference)}, version {project.agreement.version}"
+
+
+def _blocking(report: RunReport) -> str | None:
+    if report.blocking is None:
+        return None
+    kept = report.blocking.kept_at_least
+    bound = "" if kept is None else f" At least {words.share(kept)} of the matches were among those compared."
+    return _unbroken(f"Only pairs that a sample of their bits brought together were compared.{bound}")
+
+
+def _overview(reading: Reading) -> Markup | None:
+    comparisons = reading.report.comparisons
+    if len(comparisons) < _PAIR:
+        return None
+    rows = [
+        element(
+            "tr",
+            element("th", element("a", words.pair_of(one, reading.names), href=f"#pair-{number}"), scope="row"),
+            element("td", words.count(one.links), class_="number"),
+            element("td", words.short_interval(one.matches)),
+            element("td", _spark(one, number=number, names=reading.names)),
+        )
+        for number, one in enumerate(comparisons, start=1)
+    ]
+    head = _head(("Organisations", ""), ("Links", "number"), ("Matches there are", ""), ("Pairs by score", ""))
+    note = element("p", "In each small plot scores rise from left to right. The line is the cut.", class_="quiet")
+    return _section("overview", "By pair of organisations", note, _table(head, rows))
+
+
+def _spark(comparison: ReportComparison, *, number: int, names: Names) -> Markup:
+    bins = _drawable(comparison)
+    if not bins:
+        return joined(words.NOT_SHOWN)
+    caption = svg.Caption(
+        identifier=f"spark-{number}",
+        title=f"Pairs by score: {words.pair_of(comparison, names)}",
+        description=words.cut_in_words(comparison),
+    )
+    return svg.sparkline(bins, cut=_cut_score(comparison), caption=caption)
+
+
+# --- two organisations -----------------------------------------------------------------------------------------------
+
+
+def _comparison(reading: Reading, place: int) -> Markup:
+    comparison, number = reading.report.comparisons[place], place + 1
+    sentences = _comparison_in_words(comparison, alone=len(reading.report.comparisons) == 1)
+    bins = _drawable(comparison)
+    plots = (
+        _histogram_figure(reading, comparison, bins, number=number) if bins else None,
+        _curve_figure(reading, comparison, bins, number=number) if comparison.curve else None,
+    )
+    return _section(
+        f"pair-{number}",
+        _capital(words.pair_of(comparison, reading.names)),
+        element("p", _unbroken(sentences)) if sentences else None,
+        element("div", *plots, class_="plots") if any(plots) else None,
+        _choices(reading, comparison),
+    )
+
+
+def _comparison_in_words(comparison: ReportComparison, *, alone: bool) -> str:
+    sentences = [f"{_capital(words.cut_in_words(comparison))}."]
+    if not alone:
+        sentences.insert(0, f"{words.count(comparison.links)} links." if comparison.links is not None else "")
+        if comparison.matches is not None:
+            sentences.append(f"Matches that there are: {words.interval(comparison.matches)}.")
+    return " ".join(filter(None, sentences))
+
+
+def _histogram_figure(reading: Reading, comparison: ReportComparison, bins: Sequence[Bin], *, number: int) -> Markup:
+    caption = svg.Caption(
+        identifier=f"histogram-{number}",
+        title=f"Pairs by score: {words.pair_of(comparison, reading.names)}",
+        description=f"Histogram; {words.cut_in_words(comparison)}. The numbers are in the table below.",
+    )
+    hidden = f"fewer than {reading.report.suppressed_below}, or not shown"
+    null = any(one.expected for one in bins)
+    keys = [
+        _key(element("rect", class_="match", width=26.0, height=12.0), "pairs"),
+        _key(element("rect", class_="null", width=26.0, height=12.0), "expected non-matches") if null else None,
+        _key(element("rect", class_="hidden", x=1.0, y=1.0, width=24.0, height=10.0), hidden)
+        if any(one.pairs is None for one in bins)
+        else None,
+    ]
+    rows = [
+        element(
+            "tr",
+            element("th", f"{one.low:.3f} to {one.high:.3f}", scope="row"),
+            element("td", words.count(one.pairs), class_="number"),
+            element("td", words.count(one.expected), class_="number") if null else None,
+        )
+        for one in reversed(bins)
+    ]
+    columns = [("Score", ""), ("Pairs", "number"), *([("Expected non-matches", "number")] if null else [])]
+    return element(
+        "figure",
+        element("h3", "Pairs of records by score"),
+        svg.histogram(bins, cut=_cut_score(comparison), caption=caption),
+        element("ul", *keys, class_="legend"),
+        element("figcaption", _capital(words.pairs_in_words(comparison)), "."),
+        _details("The numbers of this plot", _head(*columns), rows),
+    )
+
+
+def _curve_figure(reading: Reading, comparison: ReportComparison, bins: Sequence[Bin], *, number: int) -> Markup | None:
+    curve = sorted(comparison.curve, key=lambda point: point.score)
+    lines = [
+        svg.Line(name, kind, [(point.score, value) for point in curve if (value := getattr(point, kind)) is not None])
+        for name, kind in (("right (precision)", "precision"), ("found (recall)", "recall"))
+    ]
+    within = (bins[0].low, bins[-1].high) if bins else (curve[0].score, curve[-1].score)
+    if not any(line.points for line in lines) or not within[1] > within[0]:
+        return None
+    caption = svg.Caption(
+        identifier=f"curve-{number}",
+        title=f"Precision and recall by cut: {words.pair_of(comparison, reading.names)}",
+        description="Two curves over the score of the cut. The numbers are in the table below.",
+    )
+    keys = [
+        _key(element("path", class_=f"line {line.kind}", d="M0 6 L26 6"), line.name) for line in lines if line.points
+    ]
+    rows = [_curve_row(point) for point in reversed(curve)]
+    columns = ("If the cut were at", ""), *((name, "number") for name in ("Links", "Right", "Found", "F1"))
+    return element(
+        "figure",
+        element("h3", "What each cut would give"),
+        svg.curves(lines, within=within, cut=_cut_score(comparison), caption=caption),
+        element("ul", *keys, class_="legend"),
+        element("figcaption", "Estimated. Further right: fewer wrong links, more missed matches."),
+        _details("The numbers of this plot", _head(*columns), rows),
+    )
+
+
+def _curve_row(point: CurvePoint) -> Markup:
+    shares = (words.share(point.precision), words.share(point.recall))
+    return element(
+        "tr",
+        element("th", f"{point.score:.3f}", scope="row"),
+        element("td", words.count(point.links), class_="number"),
+        *(element("td", _unbroken(share), class_="number") for share in shares),
+        element("td", words.UNKNOWN if point.f1 is None else f"{point.f1:.3f}", class_="number"),
+    )
+
+
+def _choices(reading: Reading, comparison: ReportComparison) -> Markup | None:
+    """What another target precision would have given, for whoever wonders whether to run again.
+
+    With several pairs of organisations a target holds for all of them together, of which there is no curve.
+    """
+    score = _cut_score(comparison)
+    if score is None or not comparison.curve or len(reading.report.comparisons) > 1:
+        return None
+    rows = [(f"at least {words.exact_share(target)} right", point) for target, point in choices(comparison.curve)]
+    if not rows:
+        return None
+    result = reading.report.result
+    chosen = CurvePoint(score=score, precision=result.precision, recall=result.recall)
+    head = _head(("If you ask for", ""), ("Links", "number"), ("Right", "number"), ("Found", "number"))
+    lines = [_choice("this run", chosen, links=comparison.links, kind="chosen")]
+    lines += [_choice(label, point, links=point.links) for label, point in rows]
+    caption = "What another target precision would give, estimated"
+    return element("div", element("h3", "Other choices"), _table(head, lines, caption=caption), class_="block")
+
+
+def choices(curve: Sequence[CurvePoint]) -> list[tuple[float, CurvePoint]]:
+    """For common target precisions the point of the curve that reaches them with the most matches found.
+
+    A target that gives what a higher one gives as well is left out.
+    """
+    found: list[tuple[float, CurvePoint]] = []
+    for target in reversed(_TARGETS):
+        reaching = [point for point in curve if point.precision is not None and point.precision >= target]
+        best = max(reaching, key=lambda point: (point.recall or 0, point.score), default=None)
+        if best is not None and all(best is not point for _, point in found):
+            found.append((target, best))
+    return found[::-1]
+
+
+def _choice(label: str, point: CurvePoint, *, links: int | None, kind: str | None = None) -> Markup:
+    return element(
+        "tr",
+        element("th", _unbroken(label), scope="row"),
+        element("td", words.count(links), class_="number"),
+        element("td", _unbroken(words.share(point.precision)), class_="number"),
+        element("td", _unbroken(words.share(point.recall)), class_="number"),
+        class_=kind,
+    )
+
+
+# --- who shares what -------------------------------------------------------------------------------------------------
+
+
+def _patterns(reading: Reading) -> Markup | None:
+    patterns = reading.report.patterns
+    if not patterns:
+        return None
+    shown = sorted((one for one in patterns if one.groups is not None), key=lambda one: -(one.groups or 0))
+    kept = shown[:MOST_PATTERNS]
+    organisations = list(dict.fromkeys(held for one in patterns for held in one.organisations))
+    table = _matrix if len(organisations) > _PAIR else _short_patterns
+    return _section(
+        "patterns",
+        "Who holds the records of one entity",
+        table(kept, organisations, reading.names) if kept else None,
+        element("p", left, class_="quiet") if (left := _left_out(len(patterns), len(shown), len(kept))) else None,
+        element("p", words.suppression_in_words(reading.report), class_="quiet"),
+    )
+
+
+def _left_out(every: int, shown: int, kept: int) -> str:
+    parts = []
+    if shown > kept:
+        parts.append(f"{shown - kept:,} smaller combinations are in `linkage run show RUN --json`.")
+    if every > shown:
+        hidden = every - shown
+        parts.append(
+            f"The counts of {words.small_number(hidden)} combination{'' if hidden == 1 else 's'} are not shown."
+        )
+    return " ".join(parts)
+
+
+def _short_patterns(patterns: Sequence[OverlapPattern], _: Sequence[str], names: Names) -> Markup:
+    most = max(one.groups or 0 for one in patterns)
+    rows = [
+        element(
+            "tr",
+            element("th", _capital(words.pattern_in_words(one.organisations, names)), scope="row"),
+            *_counted(one, most=most),
+        )
+        for one in patterns
+    ]
+    return _table(_head(("Held by", ""), ("Entities", "number"), ("", "")), rows)
+
+
+def _matrix(patterns: Sequence[OverlapPattern], organisations: Sequence[str], names: Names) -> Markup:
+    most = max(one.groups or 0 for one in patterns)
+    rows = [
+        element(
+            "tr",
+            *(_held(organisation in one.organisations) for organisation in organisations),
+            *_counted(one, most=most),
+        )
+        for one in patterns
+    ]
+    columns = [(names.of(organisation), "held") for organisation in organisations]
+    caption = "A filled circle: the organisation holds a record. One circle alone: records without a match."
+    return _table(_head(*columns, ("Entities", "number"), ("", "")), rows, caption=caption)
+
+
+def _held(holds: bool) -> Markup:  # noqa: FBT001 - one cell of a table of yes and no
+    mark, meaning = ("●", "yes") if holds else ("○", "no")
+    return element(
+        "td",
+        element("span", mark, aria_hidden="true"),
+        element("span", meaning, class_="unseen"),
+        class_="held" if holds else "held quiet",
+    )
+
+
+def _counted(pattern: OverlapPattern, *, most: int) -> tuple[Markup, Markup]:
+    groups = pattern.groups or 0
+    return (
+        element("td", words.count(groups), class_="number"),
+        element("td", svg.share_bar(groups / most if most else 0)),
+    )
+
+
+def _group_probabilities(report: RunReport) -> Markup | None:
+    probabilities = report.group_probabilities
+    if probabilities is None or len(probabilities.edges) != len(probabilities.lowest) + 1:
+        return None
+    known = [value for value in probabilities.lowest if value is not None]
+    if not any(known):
+        return None
+    edges, most = probabilities.edges, max(known)
+    rows = [
+        element(
+            "tr",
+            element("th", f"{low:.2g} to {high:.2g}", scope="row"),
+            element("td", words.count(value), class_="number"),
+            element("td", None if value is None else svg.share_bar(value / most)),
+        )
+        for low, high, value in reversed(list(zip(edges[:-1], edges[1:], probabilities.lowest, strict=True)))
+    ]
+    head = _head(("Probability of the weakest pair", ""), ("Groups", "number"), ("", ""))
+    note = "Of each group of linked records, the match probability of the pair that belongs together least surely."
+    return _section("groups", "How sure the links are", element("p", note), _table(head, rows))
+
+
+# --- what it means ---------------------------------------------------------------------------------------------------
+
+
+def _meaning(reading: Reading) -> Markup:
+    return _section(
+        "meaning",
+        "What the numbers mean",
+        element(
+            "div",
+            element("div", element("h3", "For the analyst"), _definitions(_for_the_analyst(reading))),
+            element("div", element("h3", "For the data protection officer"), _definitions(_for_the_officer(reading))),
+            class_="meaning",
+        ),
+    )
+
+
+def _for_the_analyst(reading: Reading) -> dict[str, str]:
+    return {
+        "Link": "Two records of different organisations that the run takes for the same person or thing.",
+        "Right (precision)": "The expected share of links that are matches. The others join strangers.",
+        "Found (recall)": (
+            "The expected share of matches that became links. It counts matches that the encodings can show. Two "
+            "records of one person that have next to nothing in common are beyond it."
+        ),
+        "Score": (
+            "How much more alike two records are than each of them is to the records around it. A common name needs "
+            "more agreement than a rare one."
+        ),
+        "Expected non-matches": (
+            "Records inside one file are nearly all about different people. How high pairs of them score shows how "
+            "high strangers score; no known matches are needed."
+        ),
+        "To choose otherwise": f"linkage run start {words.plain(reading.run.project)} --target-precision 0.995",
+    }
+
+
+def _for_the_officer(reading: Reading) -> dict[str, str]:
+    report = reading.report
+    errors = words.errors_in_words(report) or "How many links are wrong could not be estimated."
+    return {
+        "What this page holds": "Counts and estimates. No record, no identifier, no link id, nothing of one person.",
+        "Who may see it": (
+            "It was disclosed under the agreement, as the summary is, and the retrieval stands in the ledger. Pass "
+            "it on as the agreement allows."
+        ),
+        "How wrong it can be": (
+            f"{errors} A wrong link puts the records of two people together; a missed match leaves one person's apart."
+        ),
+        "Decisions about people": "A link is evidence, not proof. Decide nothing about a person on it alone.",
+        "Small numbers": words.suppression_in_words(report),
+        "Estimated, not measured": (
+            "Nobody knows the true matches. The estimates rest on the encodings alone. A check of a sample of links "
+            "against the records, by people whom the agreement lets see both, would confirm them."
+        ),
+    }
+
+
+def _footer(reading: Reading) -> Markup:
+    text = (
+        f"Made by {words.plain(reading.made_by)} from the report of run {words.plain(reading.run.id)}, read on "
+        f"{moment(reading.read_at)}. This page loads nothing from the network."
+    )
+    return element("footer", element("p", text))
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def moment(at: datetime) -> str:
+    """A time for people: "3 January 2026, 14:05 UTC"."""
+    utc = at.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+
+
+def _section(identifier: str, title: str, *content: str | None) -> Markup:
+    heading = f"{identifier}-heading"
+    return element("section", element("h2", title, id=heading), *content, id=identifier, aria_labelledby=heading)
+
+
+def _facts(facts: Sequence[tuple[str, str | None]]) -> Markup:
+    listed = [joined(element("dt", name), element("dd", value)) for name, value in facts if value is not None]
+    return element("dl", *listed, class_="facts")
+
+
+def _definitions(definitions: Mapping[str, str]) -> Markup:
+    listed = [joined(element("dt", name), element("dd", _unbroken(text))) for name, text in definitions.items()]
+    return element("dl", *listed)
+
+
+def _head(*columns: tuple[str, str]) -> Markup:
+    cells = [
+        element("th" if name else "td", name, scope="col" if name else None, class_=kind or None)
+        for name, kind in columns
+    ]
+    return element("thead", element("tr", *cells))
+
+
+def _table(head: Markup, rows: Sequence[Markup], *, caption: str | None = None) -> Markup:
+    described = None if caption is None else element("caption", caption)
+    table = element("table", described, head, element("tbody", *rows))
+    return element("div", table, class_="scroll")
+
+
+def _details(summary: str, head: Markup, rows: Sequence[Markup]) -> Markup:
+    return element("details", element("summary", summary), _table(head, rows))
+
+
+def _key(sample: Markup, text: str) -> Markup:
+    picture = element("svg", sample, viewBox="0 0 26 12", aria_hidden="true")
+    return element("li", picture, text)
+
+
+def _drawable(comparison: ReportComparison) -> list[Bin]:
+    bins = bins_of(comparison.histogram)
+    return bins if len(bins) >= _DRAWABLE and any(one.pairs for one in bins) else []
+
+
+def _cut_score(comparison: ReportComparison) -> float | None:
+    return None if comparison.cut is None else comparison.cut.score
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _unbroken(text: str) -> str:
+    """Text whose per cent signs stay with their numbers. Markup stays markup."""
+    return text if isinstance(text, Markup) else text.replace(" %", "\N{NO-BREAK SPACE}%")
