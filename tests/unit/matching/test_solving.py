@@ -1,12 +1,10 @@
 from array import array
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from anonlink.solving import greedy_solve, probabilistic_greedy_solve
 
-from linkage_matching import CandidatePairs, Groups, MatchingCancelled, MatchingError, link, solve
-from support.dice import encodings, noisy_copies, random_rows, reference_pairs
+from linkage_matching import CandidatePairs, Groups, MatchingError, solve
 
 Members = frozenset[tuple[int, int]]
 
@@ -116,82 +114,3 @@ def test_solve_of_fewer_than_two_data_sets_is_refused(sizes: list[int]) -> None:
 def test_solve_of_candidates_of_unknown_data_sets_is_refused(key: tuple[int, int]) -> None:
     with pytest.raises(MatchingError, match="lower number first"):
         solve({key: random_candidates(0, rows_a=2, rows_b=2, count=1)}, sizes=[2, 2])
-
-
-def test_link_of_two_data_sets_finds_the_copies_and_their_similarity() -> None:
-    a = random_rows(60, bits=1024, seed=30)
-    b = [*random_rows(7, bits=1024, seed=31), *noisy_copies(a[::-1][:40], bits=1024, seed=32, flips=40)]
-    groups = link([encodings(a, bits=1024), encodings(b, bits=1024)], threshold=Fraction(7, 10))
-    assert groups.count == 40
-    assert groups.membership[0].tolist() == [-1] * 20 + list(range(40))
-    assert groups.membership[1].tolist() == [-1] * 7 + list(range(39, -1, -1))
-    similarity_of = {(i, j): similarity for i, j, similarity in reference_pairs(a, b, Fraction(7, 10))}
-    assert groups.similarity.tolist() == [similarity_of[20 + group, 46 - group] for group in range(40)]
-    assert groups.pairs == len(similarity_of)
-
-
-def test_link_of_three_data_sets_finds_groups_of_three_and_two_deterministically() -> None:
-    people = random_rows(50, bits=512, seed=33)
-    sets = [
-        encodings(noisy_copies(people[:40], bits=512, seed=34, flips=20), bits=512),
-        encodings(noisy_copies(people[10:], bits=512, seed=35, flips=20), bits=512),
-        encodings(noisy_copies(people[::2], bits=512, seed=36, flips=20), bits=512),
-    ]
-    groups = link(sets, threshold=Fraction(7, 10), threads=1)
-    again = link(sets, threshold=Fraction(7, 10), threads=2)
-    # the five odd people below 10 and the five from 40 on are in one data set each
-    assert groups.count == 40
-    assert [part.tolist() for part in groups.membership] == [part.tolist() for part in again.membership]
-    assert groups.similarity.tolist() == again.similarity.tolist()
-    sizes = sorted(len(group) for group in members(groups))
-    assert sizes == [2] * 25 + [3] * 15
-    assert members(groups)[5] == {(0, 10), (1, 0), (2, 5)}
-
-
-def test_link_of_three_data_sets_reports_the_lowest_pair_even_below_the_threshold() -> None:
-    middle = (1 << 100) - 1
-    left, right = middle ^ 0x7FFFF, middle ^ (0x7FFFF << 40)
-    sets = [encodings([row], bits=256) for row in (left, middle, right)]
-    groups = link(sets, threshold=Fraction(4, 5))
-    assert groups.count == 1
-    assert groups.pairs == 2
-    assert groups.similarity.tolist() == [2 * 62 / (81 + 81)]
-
-
-def test_link_beyond_its_pair_budget_still_finds_the_copies() -> None:
-    a = random_rows(120, bits=256, seed=37)
-    b = noisy_copies(a, bits=256, seed=38, flips=8)
-    sets = [encodings(a, bits=256), encodings(b, bits=256)]
-    every = link(sets, threshold=Fraction(1, 5))
-    best = link(sets, threshold=Fraction(1, 5), pair_budget=500, best_per_row=4)
-    assert every.pairs > 10_000
-    assert best.pairs <= 4 * 240
-    assert best.membership[0].tolist() == every.membership[0].tolist() == list(range(120))
-
-
-def test_link_progress_runs_over_all_pairs_of_data_sets() -> None:
-    sets = [encodings(random_rows(size, bits=256, seed=size), bits=256) for size in (5, 7, 0, 9)]
-    steps: list[tuple[int, int]] = []
-    link(sets, threshold=Fraction(1), progress=lambda *step: steps.append(step))
-    total = 5 * 7 + 5 * 9 + 7 * 9
-    assert steps[-1] == (total, total)
-    assert steps == sorted(steps)
-
-
-def test_link_cancelled_ends_without_a_result() -> None:
-    rows = encodings(random_rows(9, bits=256, seed=39), bits=256)
-    with pytest.raises(MatchingCancelled):
-        link([rows, rows], threshold=Fraction(1, 2), cancelled=lambda: True)
-
-
-@pytest.mark.parametrize("parties", [2, 3])
-def test_link_of_empty_data_sets_gives_no_groups(parties: int) -> None:
-    groups = link([np.zeros((0, 16), np.uint64)] * parties, threshold=Fraction(1, 2))
-    assert groups.count == groups.pairs == 0
-    assert [len(part) for part in groups.membership] == [0] * parties
-    assert groups.similarity.tolist() == []
-
-
-def test_link_of_one_data_set_is_refused() -> None:
-    with pytest.raises(MatchingError, match="at least two"):
-        link([np.zeros((1, 16), np.uint64)], threshold=Fraction(1, 2))

@@ -392,6 +392,8 @@ def _expectation(groups: Groups, cut: Cut) -> Expectation:
     right = float((groups.mean * pairs).sum())
     # links beyond the one-to-one lists, of duplicates, are matches that the lists do not count
     matches = max(cut.matches.estimate, right)
+    if not matches:
+        return Expectation(0.0, None, None, cut.matches)
     return Expectation(
         precision=right / links, recall=right / matches, f1=2 * right / (links + matches), matches=cut.matches
     )

@@ -1,0 +1,228 @@
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from linkage_matching import (
+    Aim,
+    BestF1,
+    FindingCode,
+    FixedThreshold,
+    InvalidEncodings,
+    Linkage,
+    MatchingCancelled,
+    MatchingError,
+    Measure,
+    TargetPrecision,
+    deduplicate,
+    link,
+)
+from support.dice import dice, encodings, noisy_copies, random_rows
+
+BITS = 512
+Sets = list[NDArray[np.uint64]]
+
+
+def people_in_sets(parties: int, *, flips: int = 40, shared: int = 300, alone: int = 100) -> Sets:
+    """Sets that share their first rows and have as many rows of their own as asked for."""
+    people = random_rows(shared, bits=BITS, seed=1)
+    return [
+        encodings(
+            [
+                *noisy_copies(people, bits=BITS, seed=10 + party, flips=flips),
+                *random_rows(alone, bits=BITS, seed=party),
+            ],
+            bits=BITS,
+        )
+        for party in range(2, 2 + parties)
+    ]
+
+
+def unrelated(rows: int, *, seed: int) -> NDArray[np.uint64]:
+    return encodings(random_rows(rows, bits=BITS, seed=seed), bits=BITS)
+
+
+def codes(linkage: Linkage) -> set[FindingCode]:
+    return {placed.finding.code for placed in linkage.report.findings}
+
+
+def same(first: Linkage, second: Linkage) -> bool:
+    return (
+        all(
+            np.array_equal(one, other)
+            for one, other in zip(first.groups.membership, second.groups.membership, strict=True)
+        )
+        and np.array_equal(first.groups.lowest, second.groups.lowest, equal_nan=True)
+        and first.report.document() == second.report.document()
+    )
+
+
+@pytest.mark.parametrize("parties", [2, 3, 4])
+@pytest.mark.parametrize("aim", [BestF1(), TargetPrecision(0.95), FixedThreshold(Fraction(7, 10))])
+def test_link_of_noisy_copies_finds_exactly_them(parties: int, aim: Aim) -> None:
+    linkage = link(people_in_sets(parties), aim=aim)
+
+    assert linkage.groups.count == 300
+    for membership in linkage.groups.membership:
+        assert membership.tolist() == [*range(300), *[-1] * 100]
+    assert linkage.report.patterns == {tuple(range(parties)): 300}
+    assert linkage.report.links == 300 * parties * (parties - 1) // 2
+
+
+def test_link_of_noisy_copies_is_sure_of_them_and_says_so() -> None:
+    linkage = link(people_in_sets(2))
+
+    assert linkage.report.calibrated
+    assert linkage.report.findings == []
+    assert linkage.groups.lowest.min() > 0.9
+    assert linkage.groups.lowest.tolist() == linkage.groups.mean.tolist()
+    expected = linkage.report.expected
+    assert expected is not None
+    assert expected.precision is not None
+    assert expected.precision == pytest.approx(float(linkage.groups.mean.mean()))
+    assert expected.matches.estimate == pytest.approx(300, rel=0.05)
+    assert expected.matches.low <= expected.matches.estimate <= expected.matches.high
+
+
+def test_link_report_document_is_json_and_adds_up() -> None:
+    linkage = link(people_in_sets(3, shared=150))
+
+    document = json.loads(json.dumps(linkage.report.document(), allow_nan=False))
+    assert [comparison["positions"] for comparison in document["comparisons"]] == [[0, 1], [0, 2], [1, 2]]
+    assert sum(comparison["links"] for comparison in document["comparisons"]) == document["result"]["links"] == 450
+    for comparison in document["comparisons"]:
+        histogram = comparison["histogram"]
+        assert len(histogram["edges"]) == len(histogram["pairs"]) + 1 == len(histogram["expected_non_matches"]) + 1
+        links = [point["links"] for point in comparison["curve"]]
+        assert links == sorted(links)
+        assert sum(histogram["pairs"]) == links[-1]
+    assert document["aim"] == {"kind": "best_f1", "value": None}
+    assert document["work"]["pairs_compared"] == 3 * 250**2 + 3 * 250 * 249 // 2
+    assert sum(document["group_probabilities"]["lowest"]) == document["result"]["groups"]
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_link_does_not_depend_on_threads(parties: int) -> None:
+    sets = people_in_sets(parties, flips=120)
+    assert same(link(sets, threads=1), link(sets, threads=2))
+
+
+def test_link_at_a_fixed_threshold_links_no_pair_below_it() -> None:
+    first = random_rows(200, bits=BITS, seed=5)
+    second = [noisy_copies([row], bits=BITS, seed=100 + place, flips=place)[0] for place, row in enumerate(first)]
+    threshold = Fraction(7, 10)
+    linkage = link([encodings(first, bits=BITS), encodings(second, bits=BITS)], aim=FixedThreshold(threshold))
+
+    reaches = [(dice(a, b) or 0) >= threshold for a, b in zip(first, second, strict=True)]
+    assert 0 < sum(reaches) < 200
+    assert [group >= 0 for group in linkage.groups.membership[0].tolist()] == reaches
+
+
+def test_link_by_simple_matching_finds_the_copies() -> None:
+    linkage = link(people_in_sets(2), measure=Measure.SIMPLE_MATCHING)
+    assert linkage.groups.membership[0].tolist() == [*range(300), *[-1] * 100]
+    assert linkage.report.document()["similarity"] == "simple_matching"
+
+
+@pytest.mark.parametrize("aim", [BestF1(), TargetPrecision(0.9)])
+def test_link_of_unrelated_data_sets_links_nothing_and_says_why(aim: Aim) -> None:
+    linkage = link([unrelated(400, seed=1), unrelated(400, seed=2)], aim=aim)
+
+    assert linkage.groups.count == 0
+    assert FindingCode.NO_SEPARATION in codes(linkage)
+    assert not linkage.report.calibrated
+    assert linkage.report.expected is None
+
+
+def test_link_of_tiny_data_sets_falls_back_to_a_fixed_similarity_and_says_so() -> None:
+    linkage = link(people_in_sets(2, shared=5, alone=2))
+
+    assert linkage.groups.membership[0].tolist() == [*range(5), -1, -1]
+    assert FindingCode.TOO_SMALL in codes(linkage)
+    assert not linkage.report.calibrated
+    assert np.isnan(linkage.groups.lowest).all()
+
+
+def test_link_of_tiny_data_sets_promises_no_precision() -> None:
+    linkage = link(people_in_sets(2, shared=5, alone=2), aim=TargetPrecision(0.9))
+    assert linkage.groups.count == 0
+    assert FindingCode.TOO_SMALL in codes(linkage)
+
+
+def test_link_of_copies_of_one_row_stays_bounded_and_says_so() -> None:
+    copies = np.repeat(unrelated(1, seed=3), 1100, axis=0)
+    linkage = link([copies, copies], aim=FixedThreshold(Fraction(1)))
+    assert linkage.groups.count >= 32
+    assert FindingCode.BOUNDED_CANDIDATES in codes(linkage)
+
+
+def test_link_with_duplicates_declared_puts_all_rows_of_a_person_into_one_group() -> None:
+    people = random_rows(400, bits=BITS, seed=7)
+    first = [
+        *noisy_copies(people, bits=BITS, seed=8, flips=30),
+        *noisy_copies(people[:60], bits=BITS, seed=9, flips=30),
+    ]
+    second = noisy_copies(people[:300], bits=BITS, seed=10, flips=30)
+    linkage = link([encodings(first, bits=BITS), encodings(second, bits=BITS)], may_hold_duplicates=[True, False])
+
+    group_of_first, group_of_second = (membership.tolist() for membership in linkage.groups.membership)
+    assert group_of_first[400:] == group_of_first[:60] == group_of_second[:60]
+    assert len(set(group_of_second)) == 300
+    assert linkage.report.links == 60 * 3 + 240
+
+
+def test_deduplicate_finds_the_rows_of_each_person() -> None:
+    people = random_rows(500, bits=BITS, seed=11)
+    rows = [*people, *noisy_copies(people[:120], bits=BITS, seed=12, flips=30)]
+    linkage = deduplicate(encodings(rows, bits=BITS))
+
+    membership = linkage.groups.membership[0].tolist()
+    assert membership[500:] == membership[:120] == list(range(120))
+    assert membership[120:500] == [-1] * 380
+    assert [comparison.positions for comparison in linkage.report.comparisons] == [(0,)]
+
+
+@pytest.mark.parametrize("sizes", [[5, 7, 0, 9], [40, 30]])
+def test_link_progress_runs_to_the_end_of_all_comparisons(sizes: Sequence[int]) -> None:
+    sets = [unrelated(size, seed=size) for size in sizes]
+    steps: list[tuple[int, int]] = []
+    linkage = link(sets, progress=lambda *step: steps.append(step))
+    assert steps[-1] == (linkage.report.compared, linkage.report.compared)
+    assert steps == sorted(steps)
+
+
+def test_link_cancelled_ends_without_a_result() -> None:
+    with pytest.raises(MatchingCancelled):
+        link([unrelated(9, seed=1), unrelated(9, seed=2)], cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+@pytest.mark.parametrize("aim", [BestF1(), TargetPrecision(0.9), FixedThreshold(Fraction(1, 2))])
+def test_link_of_empty_data_sets_gives_no_groups(parties: int, aim: Aim) -> None:
+    linkage = link([np.zeros((0, 16), np.uint64)] * parties, aim=aim)
+    assert linkage.groups.count == 0
+    assert [len(part) for part in linkage.groups.membership] == [0] * parties
+    json.dumps(linkage.report.document(), allow_nan=False)
+
+
+def test_link_of_encodings_without_bits_links_nothing() -> None:
+    nothing = np.zeros((60, 16), np.uint64)
+    assert link([nothing, nothing]).groups.count == 0
+
+
+def test_link_of_one_data_set_is_refused() -> None:
+    with pytest.raises(MatchingError, match="at least two"):
+        link([unrelated(3, seed=1)])
+
+
+def test_link_of_different_lengths_is_refused() -> None:
+    with pytest.raises(InvalidEncodings, match="256 and 512 bits"):
+        link([unrelated(3, seed=1), np.ones((3, 4), np.uint64)])
+
+
+def test_link_told_of_duplicates_of_too_few_data_sets_is_refused() -> None:
+    with pytest.raises(MatchingError, match="was for 1"):
+        link([unrelated(3, seed=1), unrelated(3, seed=2)], may_hold_duplicates=[True])
