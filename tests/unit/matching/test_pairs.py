@@ -1,4 +1,6 @@
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,15 +9,18 @@ from linkage_matching import (
     InvalidEncodings,
     InvalidThreshold,
     MatchingCancelled,
+    Measure,
     TooManyPairs,
+    best_pairs,
     candidate_pairs,
     comparison,
     from_bytes,
+    layout,
 )
 from linkage_matching.comparison import BestOfRows, Comparison, Ranking
 from linkage_matching.pairs import Limit
 from linkage_matching.results import CandidatePairs
-from support.dice import Pair, encodings, noisy_copies, random_rows, reference_pairs
+from support.dice import Pair, dice, encodings, noisy_copies, random_rows, reference_pairs, simple_matching
 
 EDGE_SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 31, 33)
 
@@ -65,11 +70,102 @@ def test_candidate_pairs_over_many_units_and_threads_equal_the_reference(monkeyp
     assert as_list(within) == reference_pairs(a, None, threshold)
 
 
+@pytest.mark.parametrize("measure", Measure)
+@pytest.mark.parametrize("within", [False, True])
+def test_candidate_pairs_over_several_parts_of_the_data_sets_equal_the_reference(
+    within: bool,  # noqa: FBT001 - parametrised
+    measure: Measure,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layout, "_PART_BYTES", 24 * 32)
+    monkeypatch.setattr(comparison, "_UNIT_ROWS", 12)
+    monkeypatch.setattr(comparison, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    a, b = random_rows(101, bits=256, seed=6), random_rows(83, bits=256, seed=7)
+    threshold = Fraction(3, 10) if measure is Measure.DICE else Fraction(11, 20)
+    array_b = None if within else encodings(b, bits=256)
+    steps: list[tuple[int, int]] = []
+    found = candidate_pairs(
+        encodings(a, bits=256),
+        array_b,
+        threshold=threshold,
+        measure=measure,
+        threads=2,
+        progress=lambda *step: steps.append(step),
+    )
+    similarity = dice if measure is Measure.DICE else simple_matching(256)
+    assert as_list(found) == reference_pairs(a, None if within else b, threshold, similarity)
+    total = 101 * 100 // 2 if within else 101 * 83
+    assert steps[-1] == (total, total)
+
+
+@pytest.mark.parametrize("bits", [256, 1024, 4096])
+def test_candidate_pairs_by_simple_matching_with_an_early_exit_equal_the_reference(bits: int) -> None:
+    a = random_rows(70, bits=bits, seed=3)
+    b = noisy_copies(a[:50], bits=bits, seed=4, flips=bits // 16) + a[50:] + random_rows(13, bits=bits, seed=5)
+    for threshold in (Fraction(1, 2), Fraction(15, 16), Fraction(15, 16) + Fraction(1, 10**9), Fraction(1)):
+        found = candidate_pairs(
+            encodings(a, bits=bits), encodings(b, bits=bits), threshold=threshold, measure=Measure.SIMPLE_MATCHING
+        )
+        assert as_list(found) == reference_pairs(a, b, threshold, simple_matching(bits))
+
+
+@pytest.mark.parametrize("measure", Measure)
+def test_best_pairs_of_some_rows_against_all_equal_the_reference(measure: Measure) -> None:
+    rows = random_rows(90, bits=256, seed=15)
+    sampled = [3, 40, 41, 89]
+    every = encodings(rows, bits=256)
+    found, bounded = best_pairs(
+        every[sampled], every, threshold=Fraction(2, 5), measure=measure, budget=10_000, best_per_row=1
+    )
+    similarity = dice if measure is Measure.DICE else simple_matching(256)
+    expected = reference_pairs([rows[row] for row in sampled], rows, Fraction(2, 5), similarity)
+    assert not bounded
+    assert list(zip(found.row_a.tolist(), found.row_b.tolist(), strict=True)) == [(i, j) for i, j, _ in expected]
+    # every row is found itself, first
+    assert list(zip(found.row_a[:4].tolist(), found.row_b[:4].tolist(), strict=True)) == list(enumerate(sampled))
+    assert (found.row_a.dtype, found.row_b.dtype, found.common.dtype) == (np.int32, np.int32, np.uint16)
+
+
+def test_best_pairs_of_the_blocks_of_a_triangle_together_equal_the_whole() -> None:
+    rows = encodings(random_rows(70, bits=256, seed=16), bits=256)
+    cuts = [0, 30, 57, 70]
+    settings: dict[str, Any] = {"threshold": Fraction(3, 10), "budget": 10_000, "best_per_row": 1}
+    blocks = []
+    for i, (start, stop) in enumerate(pairwise(cuts)):
+        inside, _ = best_pairs(rows[start:stop], **settings)
+        blocks.append((inside, start, start))
+        for other_start, other_stop in list(pairwise(cuts))[i + 1 :]:
+            across, _ = best_pairs(rows[start:stop], rows[other_start:other_stop], **settings)
+            blocks.append((across, start, other_start))
+    together = {
+        (int(i) + start_a, int(j) + start_b, int(common))
+        for pairs, start_a, start_b in blocks
+        for i, j, common in zip(pairs.row_a, pairs.row_b, pairs.common, strict=True)
+    }
+    whole, _ = best_pairs(rows, **settings)
+    assert together == set(zip(whole.row_a.tolist(), whole.row_b.tolist(), whole.common.tolist(), strict=True))
+    assert len(together) == sum(len(pairs) for pairs, _, _ in blocks)
+
+
+def test_best_pairs_beyond_the_budget_do_not_depend_on_threads_or_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (encodings(random_rows(200, bits=256, seed=seed), bits=256) for seed in (17, 18))
+    settings: dict[str, Any] = {"threshold": Fraction(1, 5), "budget": 500, "best_per_row": 3}
+    expected, bounded = best_pairs(a, b, threads=1, **settings)
+    monkeypatch.setattr(layout, "_PART_BYTES", 64 * 32)
+    monkeypatch.setattr(comparison, "_UNIT_ROWS", 8)
+    found, _ = best_pairs(a, b, threads=4, **settings)
+    assert bounded
+    assert 500 < len(expected) <= 3 * 400
+    for column in ("row_a", "row_b", "common"):
+        assert getattr(found, column).tolist() == getattr(expected, column).tolist()
+
+
 @pytest.mark.parametrize("threshold", [Fraction(0), Fraction(1, 10**40), Fraction(1, 2)])
 def test_candidate_pairs_of_empty_filters_match_nothing(threshold: Fraction) -> None:
     empty, full = encodings([0] * 9, bits=256), encodings([2**256 - 1] * 3, bits=256)
-    for a, b in ((empty, empty), (empty, full), (full, empty), (empty, None)):
-        assert len(candidate_pairs(a, b, threshold=threshold if b is not full else Fraction(0))) == 0
+    for measure in Measure:
+        for a, b in ((empty, empty), (empty, full), (full, empty), (empty, None)):
+            assert len(candidate_pairs(a, b, threshold=threshold, measure=measure)) == 0
 
 
 def test_candidate_pairs_of_full_filters_at_the_largest_width_do_not_overflow() -> None:

@@ -115,3 +115,34 @@ def test_kernel_fraction_of_a_huge_denominator_passes_the_same_pairs() -> None:
                 for common in range(total // 2 + 1):
                     similarity = Fraction(2 * common, total)
                     assert (similarity >= small) == (similarity >= threshold)
+
+
+def test_similarity_function_exactly_on_the_threshold_keeps_pairs_that_anonlink_drops_by_order() -> None:
+    # three of five bits, 2 * 3 / (3 + 5): three quarters, which a float holds exactly
+    three, five = bitarrays([0b111], bits=1024), bitarrays([0b11111], bits=1024)
+    assert len(dice_coefficient_accelerated((three, five), 0.75)[0]) == 0
+    assert len(dice_coefficient_accelerated((five, three), 0.75)[0]) == 1
+    assert similarity_function((three, five), 0.75)[0] == array("d", [0.75])
+    assert similarity_function((five, three), 0.75)[0] == array("d", [0.75])
+
+
+@pytest.mark.parametrize("bits", [520, 1000])
+def test_similarity_function_of_odd_byte_lengths_is_right_where_anonlinks_popcounts_are_not(bits: int) -> None:
+    # from ten thousand records on anonlink counts bits eight bytes at a time, also where the bytes are no multiple
+    many = bitarrays(random_rows(10_001, bits=bits, seed=25), bits=bits)
+    datasets = (many[:2], many)
+    expected = dice_coefficient_python(datasets, 0.5000001)
+    assert similarity_function(datasets, 0.5000001) == expected
+    assert dice_coefficient_accelerated(datasets, 0.5000001) != expected
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_similarity_function_gives_the_groups_of_anonlinks_own(arrays: bool) -> None:  # noqa: FBT001 - parametrised
+    a = random_rows(60, bits=1024, seed=26)
+    rows = [a, noisy_copies(a[10:], bits=1024, seed=27, flips=40)]
+    datasets = [bitarrays(part, bits=1024) for part in rows]
+    theirs = greedy_solve(find_candidate_pairs(datasets, dice_coefficient_accelerated, 0.6000001))
+    given = [encodings(part, bits=1024) for part in rows] if arrays else datasets
+    ours = greedy_solve(find_candidate_pairs(given, similarity_function, 0.6000001))
+    assert sorted(map(sorted, ours)) == sorted(map(sorted, theirs))
+    assert len(list(ours)) == 50
