@@ -125,13 +125,21 @@ def serve(
 @main.command()
 @_data_dir
 @click.option(
+    "--executor",
+    type=click.Choice(["local", "dask"]),
+    help="Compare in this process, or on a Dask cluster.  [env LINKAGE_EXECUTOR; default: local]",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="The cluster's scheduler, tls://host:port.  [env LINKAGE_SCHEDULER]"
+)
+@click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
-def worker(*, data_dir: Path | None, exit_with_parent: bool) -> None:
+def worker(*, data_dir: Path | None, executor: str | None, scheduler: str | None, exit_with_parent: bool) -> None:
     """Carry out runs until stopped."""
     from linkage_service.server import work_until_stopped  # noqa: PLC0415
 
-    with _runtime(data_dir) as runtime:
+    with _runtime(data_dir, executor=executor, scheduler=scheduler) as runtime:
         work_until_stopped(runtime, exit_with_parent=exit_with_parent)
 
 
@@ -253,17 +261,22 @@ def openapi() -> None:
     click.echo(document(), nl=False)
 
 
-def _settings(data_dir: Path | None) -> "Settings":
+def _settings(data_dir: Path | None, **given: str | None) -> "Settings":
     from pydantic import ValidationError  # noqa: PLC0415
 
     from linkage_service.settings import Settings  # noqa: PLC0415
 
-    chosen: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    chosen: dict[str, Any] = {
+        name: value for name, value in {"data_dir": data_dir, **given}.items() if value is not None
+    }
     try:
         return Settings(**chosen)
     except ValidationError as error:
         # The values are left out: one of the settings is a key.
-        wrong = "; ".join(f"LINKAGE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
+        wrong = "; ".join(
+            ": ".join([*(f"LINKAGE_{str(name).upper()}" for name in item["loc"][:1]), item["msg"]])
+            for item in error.errors()
+        )
         _fail(f"The settings are wrong. {wrong}")
 
 
@@ -278,11 +291,11 @@ def _read_jwk(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _runtime(data_dir: Path | None) -> "Iterator[Runtime]":
+def _runtime(data_dir: Path | None, **given: str | None) -> "Iterator[Runtime]":
     from linkage_service.runtime import build  # noqa: PLC0415
 
     with _errors():
-        runtime = build(_settings(data_dir))
+        runtime = build(_settings(data_dir, **given))
         try:
             yield runtime
         finally:

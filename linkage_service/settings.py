@@ -1,8 +1,9 @@
 """The only reader of the environment: every setting of the service, with its default and its meaning."""
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,8 +33,16 @@ class Settings(BaseSettings):
         default=None,
         description="Name of the log in checkpoints, a schema-less URL; default: linkage.local/ and a random name.",
     )
-    default_threshold: float = Field(
-        default=0.7, ge=0.1, le=1, description="Dice threshold of a run that does not name one."
+    fallback_threshold: float = Field(
+        default=0.7, ge=0.1, le=1, description="Dice threshold of runs with too few records to calibrate."
+    )
+    executor: Literal["local", "dask"] = Field(
+        default="local", description="Who compares: threads of the worker process, or a Dask cluster."
+    )
+    scheduler: str | None = Field(
+        default=None,
+        pattern=r"^(tls|tcp)://[^\s/@]+:[0-9]{1,5}$",
+        description="Address of the Dask scheduler, tls://host:port; tcp:// where nobody else is on the network.",
     )
     access_token_s: int = Field(default=300, ge=30, le=3600, description="Life of an access token, seconds.")
     assertion_s: int = Field(default=300, ge=30, le=300, description="Longest life of a client assertion, seconds.")
@@ -50,6 +59,14 @@ class Settings(BaseSettings):
     key_encryption_key: SecretStr | None = Field(
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
     )
+
+    @model_validator(mode="after")
+    def _cluster_has_an_address(self) -> Self:
+        if self.executor == "dask" and self.scheduler is None:
+            raise ValueError("executor dask needs the address of its scheduler, tls://host:port")
+        if self.executor == "dask" and self.resolved_blob_url.startswith("memory:"):
+            raise ValueError("executor dask needs a blob store that its workers can reach too")
+        return self
 
     @property
     def resolved_database_url(self) -> str:

@@ -99,7 +99,7 @@ class BlobStore:
         Raises:
             StorageUnavailable: the address is not understood or the directory cannot be used.
         """
-        with _as_storage_errors():
+        with as_storage_errors():
             blobs = Blobs.from_url(url)
         return cls(blobs, key_encryption_keys=key_encryption_keys)
 
@@ -124,7 +124,7 @@ class BlobStore:
                 "A data key was wrapped under a key-encryption key that this service does not hold. What it protects "
                 "cannot be read. Configure the key that was in use when the upload was made."
             )
-        with _as_storage_errors():
+        with as_storage_errors():
             plain = decrypt(rest, key=key_encryption_key, context=_WRAP_CONTEXT + header)
         return WrappedKey(plain=plain, wrapped=wrapped)
 
@@ -135,7 +135,7 @@ class BlobStore:
             StorageFull: no space left; nothing was written.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        with _as_storage_errors():
+        with as_storage_errors():
             self.sealed(data_key).put(key, plaintext)
 
     def get(self, key: str, *, data_key: WrappedKey) -> bytes:
@@ -146,7 +146,7 @@ class BlobStore:
             BlobTampered: changed, moved from another key, or encrypted under another data key.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        with _as_storage_errors():
+        with as_storage_errors():
             return self.sealed(data_key).get(key)
 
     def get_many(self, keys: Iterable[str], *, data_key: WrappedKey) -> Iterator[bytes]:
@@ -156,22 +156,22 @@ class BlobStore:
 
     def exists(self, key: str) -> bool:
         """Whether a blob of that key is there."""
-        with _as_storage_errors():
+        with as_storage_errors():
             return self._blobs.exists(key)
 
     def list(self, prefix: str) -> list[str]:
         """Keys below `prefix/`, sorted. Whole segments count: `uploads/upl_1` does not list `uploads/upl_10/…`."""
-        with _as_storage_errors():
+        with as_storage_errors():
             return self._blobs.list(prefix)
 
     def delete(self, key: str) -> None:
         """Delete; a blob that is gone already is no error, so that an interrupted deletion can be run again."""
-        with _as_storage_errors():
+        with as_storage_errors():
             self._blobs.delete(key)
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every blob below `prefix/`; how many there were."""
-        with _as_storage_errors():
+        with as_storage_errors():
             return self._blobs.delete_prefix(prefix)
 
     def sealed(self, data_key: WrappedKey) -> SealedBlobs:
@@ -194,7 +194,7 @@ def _key_id(key_encryption_key: bytes) -> bytes:
 
 
 @contextmanager
-def _as_storage_errors() -> Iterator[None]:
+def as_storage_errors() -> Iterator[None]:
     """Turn what the engine says of blobs into our tree."""
     try:
         yield

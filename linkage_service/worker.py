@@ -1,13 +1,15 @@
 """Claims queued runs and carries them out. Safe to kill at any moment, safe to run twice, safe to run many."""
 
 import hashlib
+import json
 import os
 import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from fractions import Fraction
 from typing import Self
 
 import numpy as np
@@ -16,19 +18,23 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
-from linkage_matching import MatchingCancelled, MatchingError, from_bytes, link
+from linkage_matching import Dataset, Encodings, MatchingCancelled, MatchingError, from_bytes, prepare
+from linkage_matching.datasets import BlobDataset
+from linkage_matching.errors import ClusterFailed
+from linkage_matching.unit_store import BlobUnitStore
+from linkage_service import engine
 from linkage_service.audit.log import Entry
 from linkage_service.errors import LinkageError
+from linkage_service.projects.service import governed
 from linkage_service.runs import results, service, tables
+from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
-from linkage_service.storage import StorageUnavailable
+from linkage_service.storage import StorageUnavailable, WrappedKey
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_keys
 
 _log = structlog.get_logger(__name__)
 _ATTEMPTS_MAX = 5
-# Thresholds come as JSON numbers; the engine decides in whole numbers, and four decimals are more than anyone states.
-_DENOMINATOR_MAX = 10_000
 
 
 class RunFailed(LinkageError):
@@ -37,13 +43,37 @@ class RunFailed(LinkageError):
     code = "run_failed"
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An upload to be matched, and where its bytes are."""
+
+    keys: list[str]
+    part_bytes: list[int]
+    bits: int
+    size_bytes: int
+    sha256: str
+    data_key: WrappedKey
+    may_hold_duplicates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """All that the database says of a run that is to be carried out."""
+
+    sources: list[_Source]
+    aim: Aim
+    similarity: engine.Similarity
+    blocking: bool
+    data_key: WrappedKey
+
+
 class _Lease:
     """Keeps a claim alive from a thread of its own, and notices when it is lost."""
 
     def __init__(self, runtime: Runtime, claim: service.Claim) -> None:
         self._runtime = runtime
         self._claim = claim
-        self._progress = ("load", 0)
+        self._progress = tables.Progress("load")
         self._done = threading.Event()
         self.lost = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.run}", daemon=True)
@@ -56,9 +86,9 @@ class _Lease:
         self._done.set()
         self._thread.join()
 
-    def report(self, phase: str, done: int = 0) -> None:
+    def report(self, phase: str, done: int = 0, total: int | None = None) -> None:
         """Notes progress; it is written with the next renewal."""
-        self._progress = (phase, done)
+        self._progress = tables.Progress(phase, done, total)
 
     def _keep(self) -> None:
         settings = self._runtime.settings
@@ -88,7 +118,13 @@ class Worker:
     """One worker: looks for a run, carries it out, looks again."""
 
     def __init__(self, runtime: Runtime) -> None:
+        """Work on the runs of a service.
+
+        Raises:
+            EngineNotReady: the executor of the settings is not installed.
+        """
         self._runtime = runtime
+        self._executor = engine.executor_of(runtime.settings)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def run_until(self, stop: threading.Event) -> None:
@@ -125,14 +161,16 @@ class Worker:
         """Ends the lease of a run that was left unfinished, so that the next worker need not wait for it to run out."""
         now = self._runtime.clock()
         with self._runtime.database.writing() as session:
-            tables.renew(
+            still_ours = tables.renew(
                 session,
                 run_id=claim.run,
                 worker=claim.worker,
                 attempt=claim.attempt,
                 lease_expires_at=now,
-                progress=("load", 0),
+                progress=tables.Progress("load"),
             )
+        if not still_ours:
+            self._clean_up(claim)
         _log.info("run_left", run=claim.run, attempt=claim.attempt)
 
     def _claim(self) -> service.Claim | None:
@@ -141,12 +179,15 @@ class Worker:
         with runtime.database.reading() as session:
             if not tables.is_work_waiting(session, now=now):
                 return None
+        data_key = runtime.blobs.new_data_key().wrapped
         with runtime.database.writing() as session:
             lease_expires_at = now + timedelta(seconds=runtime.settings.lease_s)
             run_id = tables.claim(session, worker=self.name, now=now, lease_expires_at=lease_expires_at)
             if run_id is None:
                 return None
-            runtime.log.append(session, [service.started(session, run_id=run_id, now=now)])
+            event = service.started(session, run_id=run_id, data_key=data_key, now=now)
+            session.flush()
+            runtime.log.append(session, [event])
             row = tables.run(session, run_id)
             attempt = row.attempt if row else 0
         claim = service.Claim(run=run_id, attempt=attempt, worker=self.name)
@@ -162,58 +203,110 @@ class Worker:
 
     def _carry_out(self, claim: service.Claim, lease: _Lease, stop: threading.Event) -> service.Result:
         began = time.monotonic()
-        datasets, threshold = self._load(claim)
-        groups = link(
-            datasets,
-            threshold=threshold,
-            progress=lambda done, _: lease.report("match", done),
-            cancelled=lambda: lease.lost.is_set() or stop.is_set(),
+
+        def cancelled() -> bool:
+            return lease.lost.is_set() or stop.is_set()
+
+        taken = self._take(claim)
+        work = engine.Work(
+            datasets=[self._dataset(source, cancelled=cancelled) for source in taken.sources],
+            may_hold_duplicates=[source.may_hold_duplicates for source in taken.sources],
+            aim=taken.aim,
+            similarity=taken.similarity,
+            blocking=taken.blocking,
+            fallback_threshold=self._runtime.settings.fallback_threshold,
+            store=BlobUnitStore(self._runtime.blobs.sealed(taken.data_key), results.units_prefix(claim.run)),
+        )
+        prepare(lambda _: lease.report("compile"))
+        matched = engine.match(
+            work,
+            executor=self._executor,
+            progress=lambda done, total: lease.report("match", done, total),
+            cancelled=cancelled,
         )
         lease.report("store")
-        blobs = self._runtime.blobs
-        data_key = blobs.new_data_key()
-        for position, membership in enumerate(groups.membership):
+        for position, membership in enumerate(matched.membership):
             results.write_groups(
-                blobs, membership, run_id=claim.run, attempt=claim.attempt, position=position, data_key=data_key
+                self._runtime.blobs,
+                membership,
+                run_id=claim.run,
+                attempt=claim.attempt,
+                position=position,
+                data_key=taken.data_key,
             )
         return service.Result(
-            groups=groups.count,
-            patterns=service.overlap(groups.membership, groups=groups.count),
+            patterns=service.overlap(matched.membership, groups=matched.groups),
             seconds=round(time.monotonic() - began, 3),
-            data_key=data_key.wrapped,
+            report=matched.report,
         )
 
-    def _load(self, claim: service.Claim) -> tuple[list[NDArray[np.uint64]], Fraction]:
+    def _take(self, claim: service.Claim) -> _Taken:
         blobs = self._runtime.blobs
         with self._runtime.database.reading() as session:
             run = tables.run(session, claim.run)
             rows = [uploads.upload(session, item.upload) for item in tables.uploads_of(session, claim.run)]
-            if run is None or any(row is None or row.state != "complete" for row in rows):
+            if run is None or run.data_key is None or any(row is None or row.state != "complete" for row in rows):
                 raise RunFailed(
                     "An upload of this run was deleted or replaced before it was matched. Start a new run.",
                     code="upload_gone",
                 )
-            threshold = Fraction(run.threshold).limit_denominator(_DENOMINATOR_MAX)
-            sources = [
-                (blob_keys(session, row.id), row.bits, row.size_bytes, row.sha256, row.data_key or b"")
-                for row in rows
-                if row is not None
-            ]
-        datasets = []
-        for keys, bits, size_bytes, sha256, wrapped in sources:
-            whole = np.empty(size_bytes, dtype=np.uint8)
-            filled = 0
-            for part in blobs.get_many(keys, data_key=blobs.unwrap(wrapped)):
-                whole[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)
-                filled += len(part)
-            if filled != size_bytes or hashlib.sha256(whole.data).hexdigest() != sha256:
-                raise RunFailed(
-                    "What is stored of an upload is not what its manifest says. Its provider should upload again, and "
-                    "then start a new run.",
-                    code="upload_changed",
-                )
-            datasets.append(from_bytes(whole.data, bits=bits))
-        return datasets, threshold
+            document = governed(session, run.project).agreement.document
+            profiles = {json.loads(row.manifest).get("encoding_profile") for row in rows if row is not None}
+            return _Taken(
+                sources=[
+                    _Source(
+                        keys=blob_keys(session, row.id),
+                        part_bytes=[part.size_bytes for part in uploads.parts(session, row.id)],
+                        bits=row.bits,
+                        size_bytes=row.size_bytes,
+                        sha256=row.sha256,
+                        data_key=blobs.unwrap(row.data_key or b""),
+                        may_hold_duplicates=document.may_hold_duplicates(row.organisation),
+                    )
+                    for row in rows
+                    if row is not None
+                ],
+                aim=service.aim_of(run),
+                similarity=_one_similarity(profiles),
+                blocking=run.blocking,
+                data_key=blobs.unwrap(run.data_key),
+            )
+
+    def _dataset(self, source: _Source, *, cancelled: Callable[[], bool]) -> Encodings | Dataset:
+        """An upload as the executor reads it, after every byte of it was compared with its manifest's digest."""
+        if self._runtime.settings.executor == "local":
+            whole = np.empty(source.size_bytes, dtype=np.uint8)
+            self._verify(source, into=whole, cancelled=cancelled)
+            return from_bytes(whole.data, bits=source.bits)
+        self._verify(source, into=None, cancelled=cancelled)
+        sealed = self._runtime.blobs.sealed(source.data_key)
+        return BlobDataset(sealed, paths=source.keys, part_bytes=source.part_bytes, bits=source.bits)
+
+    def _verify(self, source: _Source, *, into: NDArray[np.uint8] | None, cancelled: Callable[[], bool]) -> None:
+        digest, filled = hashlib.sha256(), 0
+        for part in self._runtime.blobs.get_many(source.keys, data_key=source.data_key):
+            if cancelled():
+                raise MatchingCancelled
+            digest.update(part)
+            if into is not None and filled + len(part) <= len(into):
+                into[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)
+            filled += len(part)
+        if filled != source.size_bytes or digest.hexdigest() != source.sha256:
+            raise RunFailed(
+                "What is stored of an upload is not what its manifest says. Its provider should upload again, and "
+                "then start a new run.",
+                code="upload_changed",
+            )
+
+    def _clean_up(self, claim: service.Claim) -> None:
+        """Removes what is stored of a run that is over and that nobody needs."""
+        with self._runtime.database.reading() as session:
+            row = tables.run(session, claim.run)
+            state = row.state if row else "failed"
+        if state == "succeeded":
+            results.remove_units(self._runtime.blobs, run_id=claim.run)
+        elif state in service.FINISHED:
+            results.remove(self._runtime.blobs, run_id=claim.run)
 
     def _finish(self, claim: service.Claim, result: service.Result) -> None:
         runtime = self._runtime
@@ -221,22 +314,40 @@ class Worker:
         with runtime.database.writing() as session:
             event = service.succeeded(session, claim=claim, result=result, now=now)
             self._append(session, event)
+        self._clean_up(claim)
         _log.info("run_succeeded" if event else "run_lost", run=claim.run, attempt=claim.attempt)
 
     def _fail(self, claim: service.Claim, error: LinkageError | MatchingError) -> None:
-        if isinstance(error, StorageUnavailable) and claim.attempt < _ATTEMPTS_MAX:
-            # The lease runs out and the run is tried again: the store may be back by then.
-            _log.warning("run_postponed", run=claim.run, attempt=claim.attempt, code=error.instance_code)
-            return
         code = error.instance_code if isinstance(error, LinkageError) else "matching_failed"
+        if isinstance(error, StorageUnavailable | ClusterFailed) and claim.attempt < _ATTEMPTS_MAX:
+            # The lease runs out and the run is tried again: store or cluster may be back by then.
+            _log.warning("run_postponed", run=claim.run, attempt=claim.attempt, code=code)
+            return
         detail = error.detail if isinstance(error, LinkageError) else str(error)
         runtime = self._runtime
         with runtime.database.writing() as session:
             event = service.failed(session, claim=claim, code=code, detail=detail, now=runtime.clock())
             self._append(session, event)
+        self._clean_up(claim)
         _log.warning("run_failed", run=claim.run, attempt=claim.attempt, code=code)
 
     def _append(self, session: Session, event: Entry | None) -> None:
         if event is not None:
             session.flush()
             self._runtime.log.append(session, [event])
+
+
+def _one_similarity(profiles: set[str | None]) -> engine.Similarity:
+    """How to compare uploads of these encoding profiles.
+
+    Raises:
+        RunFailed: encodings of such different kinds that no similarity between them means anything.
+    """
+    found = {engine.similarity_of(profile) for profile in profiles}
+    if len(found) > 1:
+        raise RunFailed(
+            "The uploads of this run were encoded with profiles that cannot be compared. Let every provider encode "
+            "with the same profile and upload again, then start a new run.",
+            code="profiles_differ",
+        )
+    return found.pop()

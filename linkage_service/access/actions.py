@@ -51,6 +51,7 @@ class Action(Enum):
     READ_RUN = ("readRun", "run", "a client of a party")
     CANCEL_RUN = ("cancelRun", "run", "an analyst of a provider, or a recipient")
     READ_SUMMARY = ("readSummary", "summary", "an analyst of a provider, or a recipient")
+    READ_REPORT = ("readReport", "report", "an analyst of a provider, or a recipient")
     REQUEST_RELEASE = ("requestRelease", "release", "a recipient named in the agreement")
     READ_RELEASE = ("readRelease", "release", "a client of a party")
     RETRIEVE_LINK_TABLE = ("retrieveLinkTable", "link_table", "an analyst of a provider in the run")

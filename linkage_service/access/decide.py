@@ -228,6 +228,11 @@ class Policy:
         return tuple(refusals)
 
 
+def in_billionths(share: float) -> int:
+    """A share in 0..1 as the policy compares it: Cedar has whole numbers, and decimals of four places only."""
+    return round(share * 1_000_000_000)
+
+
 def _attribute(value: Any) -> Any:
     match value:
         case bool() | int() | str():

@@ -56,6 +56,15 @@ class Party(Input):
     organisation: OrganisationId
     roles: Annotated[list[PartyRole], Field(min_length=1, max_length=3)]
     contacts: Contacts
+    may_hold_duplicates: Annotated[
+        bool, Field(description="Whether a provider's upload may hold several records of one person.")
+    ] = False
+
+    @model_validator(mode="after")
+    def _only_providers_hold_records(self) -> Self:
+        if self.may_hold_duplicates and "provider" not in self.roles:
+            raise ValueError("may_hold_duplicates says something of a provider's records; this party is no provider")
+        return self
 
 
 class RecipientsElement(Input):
@@ -80,7 +89,12 @@ class QualityElement(Input):
     """Element 4: data quality."""
 
     min_completeness: Annotated[dict[Field_, Rate], Field(max_length=64)]
-    target_precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    target_precision: (
+        Annotated[
+            float, Field(ge=0.5, lt=1, description="Least expected precision of every run; no run may aim lower.")
+        ]
+        | None
+    ) = None
 
 
 class SecurityElement(Input):
@@ -163,6 +177,10 @@ class AgreementDocument(Input):
         if unknown:
             raise ValueError("min_completeness names a field that is not among the identifier fields")
         return self
+
+    def may_hold_duplicates(self, organisation: str) -> bool:
+        """Whether an organisation's records may name one person more than once."""
+        return any(party.may_hold_duplicates for party in self.recipients.parties if party.organisation == organisation)
 
     def organisations(self, role: PartyRole | None = None) -> list[str]:
         """Ids of the parties, or of those with a role, in the document's order."""

@@ -28,7 +28,12 @@ DOCUMENT: dict[str, Any] = {
     "recipients": {
         "parties": [
             {"organisation": "org_01k5v3m8q2e9r7t6y4w1x0zabc", "roles": ["provider"], "contacts": _CONTACTS},
-            {"organisation": "org_01k5v3m8q2e9r7t6y4w1x0zabd", "roles": ["provider"], "contacts": _CONTACTS},
+            {
+                "organisation": "org_01k5v3m8q2e9r7t6y4w1x0zabd",
+                "roles": ["provider"],
+                "contacts": _CONTACTS,
+                "may_hold_duplicates": True,
+            },
             {"organisation": "org_01k5v3m8q2e9r7t6y4w1x0zabe", "roles": ["recipient"], "contacts": _CONTACTS},
         ]
     },

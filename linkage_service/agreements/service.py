@@ -8,7 +8,7 @@ from typing import Any
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import AgreementReference, Entity, Reference, Resource
+from linkage_service.access.decide import AgreementReference, Entity, Reference, Resource, in_billionths
 from linkage_service.access.guard import Operation
 from linkage_service.agreements import schemas, tables
 from linkage_service.agreements.document import AgreementDocument, digest_of
@@ -43,6 +43,7 @@ class InForce:
     def entity(self, now: datetime) -> Entity:
         """The agreement as the policy sees it."""
         document = self.document
+        target = document.quality.target_precision
         return Entity(
             Reference("Agreement", self.row.id),
             {
@@ -59,6 +60,7 @@ class InForce:
                 "starts": document.review.starts,
                 "ends": document.review.ends,
                 "review_by": document.review.review_by,
+                **({} if target is None else {"target_precision": in_billionths(target)}),
             },
         )
 

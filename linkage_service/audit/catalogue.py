@@ -53,5 +53,8 @@ class EventType(StrEnum):
     SUMMARY_RETRIEVED = "summary.retrieved"
     SUMMARY_REFUSED = "summary.refused"
 
+    REPORT_RETRIEVED = "report.retrieved"
+    REPORT_REFUSED = "report.refused"
+
     AUDIT_VIEWED = "audit.viewed"
     AUDIT_REFUSED = "audit.refused"

@@ -1,11 +1,16 @@
-"""Where the groups of a run are kept: one encrypted array of int64 for each upload."""
+"""What is stored of a run: the groups it made, and, while it is carried out, the finished units of its comparison.
+
+All of it opens with the run's data key only, which a run that ends without a result loses.
+"""
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
-from linkage_service.storage import BlobStore, WrappedKey
+from linkage_service.storage import BlobStore, StorageError, WrappedKey
 
 _WIRE = np.dtype("<i8")
+_log = structlog.get_logger(__name__)
 
 
 def write_groups(
@@ -21,6 +26,29 @@ def read_groups(
     """The group of each row of one upload."""
     raw = blobs.get(_key(run_id, attempt, position), data_key=data_key)
     return np.frombuffer(raw, dtype=_WIRE).astype(np.int64)
+
+
+def units_prefix(run_id: str) -> str:
+    """Where the finished units of a run are kept, for an attempt that goes on after an interruption."""
+    return f"runs/{run_id}/units"
+
+
+def remove_units(blobs: BlobStore, *, run_id: str) -> None:
+    """Removes the units of a run that has its result."""
+    _remove(blobs, units_prefix(run_id), run_id=run_id)
+
+
+def remove(blobs: BlobStore, *, run_id: str) -> None:
+    """Removes all that is stored of a run that has no result, and has lost its key."""
+    _remove(blobs, f"runs/{run_id}", run_id=run_id)
+
+
+def _remove(blobs: BlobStore, prefix: str, *, run_id: str) -> None:
+    try:
+        blobs.delete_prefix(prefix)
+    except StorageError as error:
+        # What is left opens with the run's key only.
+        _log.warning("blobs_left", run=run_id, code=error.instance_code)
 
 
 def _key(run_id: str, attempt: int, position: int) -> str:

@@ -10,9 +10,9 @@ from fastapi.concurrency import run_in_threadpool
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.problems import responses
-from linkage_service.projects.service import governed
-from linkage_service.runs import schemas, service, tables
-from linkage_service.settings import Settings
+from linkage_service.projects.service import Governed, governed
+from linkage_service.runs import results, schemas, service, tables
+from linkage_service.runs.aims import Aim
 from linkage_service.wire import Page, PageQuery, ProjectPath, RunPath
 
 router = APIRouter(prefix="/v1", tags=["runs"])
@@ -26,20 +26,19 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
     response_model=schemas.Run, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def start_run(
-    project_id: ProjectPath, draft: schemas.RunDraft, request: Request, gate: Annotated[Gate, guard(Action.START_RUN)]
+    project_id: ProjectPath, draft: schemas.RunDraft, gate: Annotated[Gate, guard(Action.START_RUN)]
 ) -> Response:
     """Queues a run on the complete uploads of every provider.
 
-    The run is the operation: read it to see how far it is.
+    The run is the operation: read it to see how far it is. It may not aim lower than the agreement's target precision.
     """
-    settings: Settings = request.app.state.service.settings
-    threshold = draft.threshold if draft.threshold is not None else settings.default_threshold
 
     def use_case(operation: Operation) -> Created:
         project = governed(operation.session, project_id)
-        operation.require(project.resource(operation.now))
-        row = service.request(operation, project=project, threshold=threshold)
-        return Created(service.render(operation.session, row, request_id=gate.request_id), f"/v1/runs/{row.id}")
+        aim = Aim.of(draft, agreed=project.agreement.document.quality.target_precision)
+        operation.require(project.resource(operation.now), **aim.context())
+        row = service.request(operation, project=project, aim=aim, blocking=draft.blocking)
+        return Created(_render(operation, row, project, gate), f"/v1/runs/{row.id}")
 
     response = gate.change(use_case, status=202, body=draft)
     response.headers["Retry-After"] = "1"
@@ -61,9 +60,7 @@ def list_runs(
         project = governed(operation.session, project_id)
         operation.require(project.resource(operation.now))
         rows = tables.runs_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
-        return page.page(
-            rows, lambda row: service.render(operation.session, row, request_id=gate.request_id), lambda row: row.id
-        )
+        return page.page(rows, lambda row: _render(operation, row, project, gate), lambda row: row.id)
 
     return gate.read(query)
 
@@ -82,7 +79,7 @@ async def get_run(
     def query(operation: Operation) -> schemas.Run:
         row, project = service.existing(operation.session, run_id)
         operation.require(service.resource_of(row, project, operation.now))
-        return service.render(operation.session, row, request_id=gate.request_id)
+        return _render(operation, row, project, gate)
 
     found = _WAIT.search(prefer or "")
     looks = int(min(int(found.group(1)), _LONGEST_WAIT_S) / _LOOK_EVERY_S) if found else 0
@@ -100,16 +97,18 @@ async def get_run(
     "/runs/{run_id}:cancel", operation_id="cancel_run", summary="Cancel a run", response_model=schemas.Run,
     responses=responses(401, 403, 404, 409, 422),
 )  # fmt: skip
-def cancel_run(run_id: RunPath, gate: Annotated[Gate, guard(Action.CANCEL_RUN)]) -> Response:
+def cancel_run(run_id: RunPath, request: Request, gate: Annotated[Gate, guard(Action.CANCEL_RUN)]) -> Response:
     """Cancels a run that has not ended; nothing of it is kept."""
 
     def use_case(operation: Operation) -> schemas.Run:
         row, project = service.existing(operation.session, run_id)
         operation.require(service.resource_of(row, project, operation.now))
         cancelled = service.cancel(operation, row=row)
-        return service.render(operation.session, cancelled, request_id=gate.request_id)
+        return _render(operation, cancelled, project, gate)
 
-    return gate.change(use_case)
+    response = gate.change(use_case)
+    results.remove(request.app.state.service.blobs, run_id=run_id)
+    return response
 
 
 @router.get(
@@ -128,3 +127,25 @@ def get_summary(run_id: RunPath, gate: Annotated[Gate, guard(Action.READ_SUMMARY
         return service.summarise(operation, row=row, project=project)
 
     return gate.change(use_case)
+
+
+@router.get(
+    "/runs/{run_id}/report", operation_id="get_report", summary="How good a run's links are expected to be",
+    response_model=schemas.RunReport, responses=responses(401, 403, 404, 409, 422),
+)  # fmt: skip
+def get_report(run_id: RunPath, gate: Annotated[Gate, guard(Action.READ_REPORT)]) -> Response:
+    """How well matches stood out from chance, where the run cut, and the expected precision and recall of its links.
+
+    Counts are rounded and left out as the summary's are. Reading it is recorded.
+    """
+
+    def use_case(operation: Operation) -> schemas.RunReport:
+        row, project = service.existing(operation.session, run_id)
+        operation.require(service.resource_of(row, project, operation.now))
+        return service.report(operation, row=row, project=project)
+
+    return gate.change(use_case)
+
+
+def _render(operation: Operation, row: tables.Run, project: Governed, gate: Gate) -> schemas.Run:
+    return service.render(operation.session, row, project=project, request_id=gate.request_id)

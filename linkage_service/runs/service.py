@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
 from linkage_service.problems import Problem
 from linkage_service.projects.service import Governed, governed
-from linkage_service.runs import schemas, tables
+from linkage_service.runs import reporting, schemas, tables
+from linkage_service.runs.aims import Aim
 from linkage_service.runs.suppression import ROUNDED_TO, shown_counts
 from linkage_service.uploads import tables as uploads
 
@@ -45,17 +47,14 @@ class Result:
     """What the worker found.
 
     Attributes:
-        groups: groups of two rows and more.
-        patterns: how many groups each combination of upload positions shares; single positions are rows without a
-            match.
+        patterns: how many groups each combination of upload positions shares, see `overlap`.
         seconds: how long it took.
-        data_key: the wrapped key that opens the stored groups.
+        report: the engine's report, with exact counts.
     """
 
-    groups: int
     patterns: dict[tuple[int, ...], int]
     seconds: float
-    data_key: bytes
+    report: dict[str, Any]
 
 
 def existing(session: Session, run_id: str) -> tuple[tables.Run, Governed]:
@@ -83,7 +82,7 @@ def resource_of(row: tables.Run, project: Governed, now: datetime) -> Resource:
     return project.beneath(kind="run", entity=entity, now=now)
 
 
-def request(operation: Operation, *, project: Governed, threshold: float) -> tables.Run:
+def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool) -> tables.Run:
     """Queues a run on the complete uploads of every provider.
 
     Raises:
@@ -102,18 +101,20 @@ def request(operation: Operation, *, project: Governed, threshold: float) -> tab
         id=new_id("run", operation.now),
         project=project.row.id,
         state="queued",
-        threshold=threshold,
+        aim=aim.kind,
+        aim_value=aim.value,
+        blocking=blocking,
         attempt=0,
         worker=None,
         lease_expires_at=None,
         phase="queued",
         done=0,
-        total=sum(a.count * b.count for a, b in combinations(ready, 2)),
+        total=sum(a.count * b.count for a, b in combinations(ready, 2)),  # the engine knows better once it has begun
         error_code=None,
         error_detail=None,
-        groups=None,
         seconds=None,
         patterns=None,
+        report=None,
         data_key=None,
         created_at=operation.now,
         started_at=None,
@@ -132,7 +133,7 @@ def request(operation: Operation, *, project: Governed, threshold: float) -> tab
 
 
 def cancel(operation: Operation, *, row: tables.Run) -> tables.Run:
-    """Cancels a run; a worker that holds it notices at its next look.
+    """Cancels a run; a worker that holds it notices at its next look. What was stored of it is noise from now on.
 
     Raises:
         Conflict: it has finished.
@@ -140,15 +141,24 @@ def cancel(operation: Operation, *, row: tables.Run) -> tables.Run:
     if row.state in FINISHED:
         raise Conflict("This run has finished, so there is nothing to cancel.")
     row.state, row.finished_at, row.worker, row.lease_expires_at = "cancelled", operation.now, None, None
+    row.data_key = None
     operation.session.add(row)
     operation.record(EventType.RUN_CANCELLED, resource=events.Resource("run", row.id))
     return row
 
 
-def started(session: Session, *, run_id: str, now: datetime) -> Entry:
-    """Notes that a worker has begun, and gives the event of it."""
+def started(session: Session, *, run_id: str, data_key: bytes, now: datetime) -> Entry:
+    """Notes that a worker has begun, and gives the event of it.
+
+    Args:
+        session: the transaction of the claim.
+        run_id: the run.
+        data_key: a new wrapped key, which the run keeps unless an earlier attempt left one with its finished units.
+        now: the time.
+    """
     row, project = existing(session, run_id)
     row.started_at = row.started_at or now
+    row.data_key = row.data_key or data_key
     session.add(row)
     return _worker_event(EventType.RUN_STARTED, row, project, now=now, counts={"attempt": row.attempt})
 
@@ -166,8 +176,9 @@ def succeeded(session: Session, *, claim: Claim, result: Result, now: datetime) 
             detail="An upload of this run was deleted or replaced while it was matched. Start a new run.",
             now=now,
         )
-    row.state, row.phase, row.done, row.finished_at = "succeeded", "done", row.total, now
-    row.groups, row.seconds, row.data_key = result.groups, result.seconds, result.data_key
+    row.state, row.phase, row.finished_at = "succeeded", "done", now
+    row.done = row.total = reporting.pairs_compared(result.report)
+    row.seconds, row.report = result.seconds, result.report
     row.patterns = [
         {"positions": list(positions), "groups": count} for positions, count in sorted(result.patterns.items())
     ]
@@ -182,6 +193,7 @@ def failed(session: Session, *, claim: Claim, code: str, detail: str, now: datet
     if not _holds(row, claim):
         return None
     row.state, row.error_code, row.error_detail, row.finished_at = "failed", code, detail, now
+    row.data_key = None
     row.worker = row.lease_expires_at = None
     session.add(row)
     return _worker_event(
@@ -195,7 +207,10 @@ def failed(session: Session, *, claim: Claim, code: str, detail: str, now: datet
 
 
 def overlap(membership: Sequence[NDArray[np.int64]], *, groups: int) -> dict[tuple[int, ...], int]:
-    """How many groups each combination of data sets shares; one data set alone: its rows without a match.
+    """How many groups each combination of data sets shares; one data set alone: what no other has.
+
+    Where a data set may hold several rows of one person, that person counts once: a group that lies in one data set
+    counts like a row without a match.
 
     Args:
         membership: for each data set the group of each row, -1 for a row without a match.
@@ -208,18 +223,29 @@ def overlap(membership: Sequence[NDArray[np.int64]], *, groups: int) -> dict[tup
         holders[matched] |= 1 << position
         patterns[(position,)] = len(rows) - len(matched)
     for mask, count in zip(*np.unique(holders, return_counts=True), strict=True):
-        patterns[tuple(position for position in range(len(membership)) if int(mask) >> position & 1)] = int(count)
+        positions = tuple(position for position in range(len(membership)) if int(mask) >> position & 1)
+        patterns[positions] = patterns.get(positions, 0) + int(count)
     return patterns
 
 
-def render(session: Session, row: tables.Run, *, request_id: str) -> schemas.Run:
+def aim_of(row: tables.Run) -> Aim:
+    """What a run aims at."""
+    return Aim(row.aim, row.aim_value)  # type: ignore[arg-type]  # only this module writes it
+
+
+def render(session: Session, row: tables.Run, *, project: Governed, request_id: str) -> schemas.Run:
     """A run for the wire."""
     session.flush()
+    aim = aim_of(row)
+    report = row.report if row.state == "succeeded" else None
     return schemas.Run(
         id=row.id,
         project=row.project,
         state=row.state,
-        threshold=row.threshold,
+        aim=aim.for_wire(),
+        threshold=aim.value if aim.kind == "threshold" else None,
+        blocking=row.blocking,
+        findings=reporting.findings(report, _terms(session, row, project)) if report else [],
         uploads=[
             schemas.RunUpload(id=item.upload, organisation=item.organisation, count=item.count)
             for item in tables.uploads_of(session, row.id)
@@ -236,8 +262,8 @@ def render(session: Session, row: tables.Run, *, request_id: str) -> schemas.Run
         )
         if row.error_code
         else None,
-        metrics=schemas.Metrics(pairs_compared=row.total, seconds=row.seconds)
-        if row.groups is not None and row.seconds is not None
+        metrics=schemas.Metrics(pairs_compared=reporting.pairs_compared(report), seconds=row.seconds)
+        if report and row.seconds is not None
         else None,
         created_at=row.created_at,
         started_at=row.started_at,
@@ -253,18 +279,36 @@ def summarise(operation: Operation, *, row: tables.Run, project: Governed) -> sc
     """
     if row.state != "succeeded" or row.patterns is None:
         raise Conflict("This run has no result to summarise.", code="no_result")
-    organisations = [item.organisation for item in tables.uploads_of(operation.session, row.id)]
-    least = project.agreement.document.data.min_group_count
-    counts = {tuple(pattern["positions"]): int(pattern["groups"]) for pattern in row.patterns}
+    terms = _terms(operation.session, row, project)
     operation.record(EventType.SUMMARY_RETRIEVED, resource=events.Resource("run", row.id))
     return schemas.Summary(
-        run=row.id,
-        patterns=[
-            schemas.Pattern(organisations=[organisations[position] for position in positions], groups=count)
-            for positions, count in shown_counts(counts, providers=len(organisations), least=least).items()
-        ],
-        rounded_to=ROUNDED_TO,
-        suppressed_below=least,
+        run=row.id, patterns=reporting.patterns(terms), rounded_to=ROUNDED_TO, suppressed_below=terms.least
+    )
+
+
+def report(operation: Operation, *, row: tables.Run, project: Governed) -> schemas.RunReport:
+    """The run's report, disclosed: recorded, rounded and suppressed so that it tells no more than the summary may.
+
+    Raises:
+        Conflict: the run has no result.
+    """
+    if row.state != "succeeded" or row.report is None:
+        raise Conflict("This run has no result to report on.", code="no_result")
+    terms = _terms(operation.session, row, project)
+    operation.record(EventType.REPORT_RETRIEVED, resource=events.Resource("run", row.id))
+    return reporting.run_report(row.report, terms, run=row.id, aim=aim_of(row).for_wire())
+
+
+def _terms(session: Session, row: tables.Run, project: Governed) -> reporting.Terms:
+    taken = tables.uploads_of(session, row.id)
+    data = project.agreement.document.data
+    exact = {tuple(pattern["positions"]): int(pattern["groups"]) for pattern in row.patterns or ()}
+    return reporting.Terms(
+        organisations=[item.organisation for item in taken],
+        rows=[item.count for item in taken],
+        shown=shown_counts(exact, providers=len(taken), least=data.min_group_count),
+        least=data.min_group_count,
+        summary_listed="summary" in data.outputs,
     )
 
 

@@ -1,11 +1,19 @@
-"""Disclosure control of the overlap summary: small counts are left out, and others from which they could be computed.
+"""Disclosure control of what a run tells: small counts are left out, and others from which they could be computed.
 
-Every party knows how many records each provider uploaded, and a provider's counts add up to that. So one suppressed
-count of a provider is no secret while its others are shown: it takes a second one (secondary suppression; Hundepool et
-al., Statistical Disclosure Control, 2012, on tables with marginal totals).
+**Summary.** Every party knows how many records each provider uploaded, and a provider's counts add up to that. So one
+suppressed count of a provider is no secret while its others are shown: it takes a second one (secondary suppression;
+Hundepool et al., Statistical Disclosure Control, 2012, on tables with marginal totals).
+
+**Report.** How many links a comparison has is the sum of the summary's counts of all combinations with both providers.
+It is told only if every one of these is (`is_open`); then it adds nothing to the summary. Otherwise everything that was
+computed from the comparison's pairs is left out with it: estimates, curve, cut, histogram, and findings that tell none
+from few. Where it is told, every count of the report (bins of the histogram, links of the curve, groups by probability,
+the links made) is a stretch of one list of pairs by score, so any two places at which published counts end give a third
+count by subtraction. Bins are therefore merged, and points of the curve dropped, until no two such places lie closer
+together than the minimum (`Marks`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -36,7 +44,48 @@ def shown_counts(counts: Mapping[Positions, int], *, providers: int, least: int)
             left_out = set(exact)
             break
         left_out.add(min(candidates, key=lambda positions: (exact[positions], len(positions), positions)))
-    return {positions: None if positions in left_out else _rounded(count) for positions, count in exact.items()}
+    return {positions: None if positions in left_out else rounded(count) for positions, count in exact.items()}
+
+
+def is_open(positions: Sequence[int], shown: Mapping[Positions, int | None]) -> bool:
+    """Whether the count of links between these providers may be told: the summary shows all that it is the sum of.
+
+    Args:
+        positions: one provider or more.
+        shown: what `shown_counts` gave.
+    """
+    wanted = set(positions)
+    return all(count is not None for combination, count in shown.items() if wanted <= set(combination))
+
+
+class Marks:
+    """Places in a list, counted from its top, at which published counts end.
+
+    Any two of them give the count of what lies between by subtraction, so none may lie closer to another than the
+    minimum; on the same place it tells nothing new.
+    """
+
+    def __init__(self, *, least: int, places: Sequence[int] = ()) -> None:
+        """Starts with the top of the list and places that are known anyway."""
+        self._least = least
+        self._places = {0, *places}
+
+    def is_enough(self, count: int) -> bool:
+        """Whether a count may be told."""
+        return count >= self._least or self._least <= 1
+
+    def admit(self, *places: int) -> bool:
+        """Adds places if all of them may be published together; otherwise none."""
+        together = self._places.union(places)
+        fits = all(one == other or self.is_enough(abs(one - other)) for one in places for other in together)
+        if fits:
+            self._places = together
+        return fits
+
+
+def rounded(count: float) -> int:
+    """A count to the nearest 5."""
+    return int(ROUNDED_TO * ((count + ROUNDED_TO / 2) // ROUNDED_TO))
 
 
 def _determined(left_out: set[Positions], providers: int) -> set[int]:
@@ -56,7 +105,3 @@ def _determined(left_out: set[Positions], providers: int) -> set[int]:
         if projection[place, place] > _DETERMINED
         for provider in positions
     }
-
-
-def _rounded(count: int) -> int:
-    return ROUNDED_TO * ((count + ROUNDED_TO // 2) // ROUNDED_TO)

@@ -1,6 +1,7 @@
 """Runs and the uploads they match, with every query on them, the workers' queue included."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +13,20 @@ from linkage_service.uploads.tables import Upload
 
 
 class Run(SQLModel, table=True):
-    """One execution of the matcher. The row is also the queue: a worker holds it by a lease."""
+    """One execution of the matcher. The row is also the queue: a worker holds it by a lease.
+
+    `patterns` and `report` hold exact counts: neither leaves but rounded and suppressed. `data_key` is made by the
+    first claim and opens whatever is stored of the run; a run that ends without a result loses it.
+    """
 
     __tablename__ = "run"
 
     id: str = Field(primary_key=True)
     project: str = Field(foreign_key="project.id", index=True)
     state: str = Field(index=True)
-    threshold: float
+    aim: str
+    aim_value: float | None
+    blocking: bool
     attempt: int
     worker: str | None
     lease_expires_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
@@ -28,9 +35,9 @@ class Run(SQLModel, table=True):
     total: int = Field(sa_type=BigInt)
     error_code: str | None
     error_detail: str | None
-    groups: int | None
     seconds: float | None
     patterns: list[dict[str, Any]] | None = Field(sa_column=Column(JSON, nullable=True))
+    report: dict[str, Any] | None = Field(sa_column=Column(JSON, nullable=True))
     data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
     created_at: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
@@ -49,6 +56,21 @@ class RunUpload(SQLModel, table=True):
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a worker is.
+
+    Attributes:
+        phase: what it does.
+        done: pairs of records compared.
+        total: pairs to compare; None where nothing is known beyond what was noted before.
+    """
+
+    phase: str
+    done: int = 0
+    total: int | None = None
+
+
 def run(session: Session, run_id: str) -> Run | None:
     """One run."""
     return session.get(Run, run_id)
@@ -63,6 +85,12 @@ def upload_states(session: Session, run_id: str) -> Sequence[str]:
     """The states of a run's uploads now."""
     query = select(Upload.state).where(RunUpload.run == run_id, RunUpload.upload == Upload.id)
     return session.exec(query).all()
+
+
+def unfinished_with(session: Session, upload_id: str) -> Sequence[Run]:
+    """Runs of an upload that are waiting or being carried out."""
+    query = select(Run).where(RunUpload.run == Run.id, RunUpload.upload == upload_id)
+    return session.exec(query.where(col(Run.state).in_(("queued", "running")))).all()
 
 
 def upload_of(session: Session, run_id: str, organisation: str) -> RunUpload | None:
@@ -116,16 +144,18 @@ def renew(
     worker: str,
     attempt: int,
     lease_expires_at: datetime,
-    progress: tuple[str, int],
+    progress: Progress,
 ) -> bool:
     """Extends a worker's lease and notes its progress; False when the run is no longer the worker's."""
-    phase, done = progress
+    values: dict[str, Any] = {"phase": progress.phase, "done": progress.done}
+    if progress.total is not None:
+        values["total"] = progress.total
     statement = (
         update(Run)
         .where(
             col(Run.id) == run_id, col(Run.state) == "running", col(Run.worker) == worker, col(Run.attempt) == attempt
         )
-        .values(lease_expires_at=lease_expires_at, phase=phase, done=done)
+        .values(lease_expires_at=lease_expires_at, **values)
         .returning(col(Run.id))
         .execution_options(synchronize_session=False)
     )

@@ -14,6 +14,7 @@ from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.errors import FieldError, Invalid, LinkageError, TooLarge, WrongMediaType
 from linkage_service.problems import responses
 from linkage_service.projects.service import governed
+from linkage_service.runs import results
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore, StorageError, WrappedKey
 from linkage_service.uploads import schemas, service, tables
@@ -172,7 +173,7 @@ def complete_upload(
         # Hashing a large upload takes seconds: it must not hold the write lock.
         return service.digest_of_parts(blobs, row, tables.parts(operation.session, upload_id))
 
-    replaced: list[str] = []
+    replaced: list[service.Discarded] = []
 
     def use_case(operation: Operation) -> schemas.Upload:
         row = _require_own(operation, upload_id)
@@ -194,23 +195,27 @@ def delete_upload(
     upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.DELETE_UPLOAD)]
 ) -> Response:
     """Deletes the encodings: first the key that opens them, then the blobs."""
+    deleted: list[service.Discarded] = []
 
     def use_case(operation: Operation) -> None:
         row, project = service.existing(operation.session, upload_id)
         operation.require(service.resource_of(row, project, operation))
-        service.delete(operation, row=row)
+        deleted.append(service.delete(operation, row=row))
 
     response = gate.change(use_case, status=204)
-    _remove_blobs(_blobs(request), upload_id)
+    for gone in deleted:
+        _remove_blobs(_blobs(request), gone)
     return response
 
 
-def _remove_blobs(blobs: BlobStore, upload_id: str) -> None:
+def _remove_blobs(blobs: BlobStore, gone: service.Discarded) -> None:
     try:
-        blobs.delete_prefix(f"uploads/{upload_id}")
+        blobs.delete_prefix(f"uploads/{gone.upload}")
     except StorageError as error:
         # The key that opened them is gone for good, and so the deletion is done: what is left is noise.
-        _log.warning("blobs_left", upload=upload_id, code=error.instance_code)
+        _log.warning("blobs_left", upload=gone.upload, code=error.instance_code)
+    for run in gone.runs:
+        results.remove(blobs, run_id=run)
 
 
 def _require_own(operation: Operation, upload_id: str) -> tables.Upload:

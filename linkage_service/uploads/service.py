@@ -18,6 +18,7 @@ from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooL
 from linkage_service.ids import new_id
 from linkage_service.organisations.service import organisation_reference
 from linkage_service.projects.service import Governed, governed, hashed_fields
+from linkage_service.runs import tables as runs
 from linkage_service.storage import BlobStore
 from linkage_service.uploads import schemas, tables
 
@@ -220,7 +221,20 @@ def digest_of_parts(blobs: BlobStore, row: tables.Upload, parts: Sequence[tables
     return whole.hexdigest()
 
 
-def complete(operation: Operation, *, row: tables.Upload, digest: str | None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """What was deleted, and whose blobs can therefore be removed.
+
+    Attributes:
+        upload: id of the upload.
+        runs: ids of the unfinished runs of it, which have lost their keys with it.
+    """
+
+    upload: str
+    runs: list[str]
+
+
+def complete(operation: Operation, *, row: tables.Upload, digest: str | None) -> list[Discarded]:
     """Makes an upload the provider's one upload of the project; the one before is deleted.
 
     Args:
@@ -229,7 +243,7 @@ def complete(operation: Operation, *, row: tables.Upload, digest: str | None) ->
         digest: what `digest_of_parts` gave just before.
 
     Returns:
-        Ids of uploads whose blobs can be removed.
+        What was deleted.
 
     Raises:
         Conflict: parts are missing, or the upload is not being received.
@@ -251,8 +265,7 @@ def complete(operation: Operation, *, row: tables.Upload, digest: str | None) ->
         )
     project = governed(session, row.project)
     replaced = [other for other in _live_by_ownership(operation, project)[0] if other.id != row.id]
-    for other in replaced:
-        _discard(operation, other)
+    discarded = [_discard(operation, other) for other in replaced]
     row.state, row.completed_at = "complete", operation.now
     session.add(row)
     operation.record(
@@ -260,18 +273,20 @@ def complete(operation: Operation, *, row: tables.Upload, digest: str | None) ->
         resource=events.Resource("upload", row.id),
         counts={"records": row.count, "bytes": row.size_bytes},
     )
-    return [other.id for other in replaced]
+    return discarded
 
 
-def delete(operation: Operation, *, row: tables.Upload) -> None:
+def delete(operation: Operation, *, row: tables.Upload) -> Discarded:
     """Deletes an upload: its data key at once, which makes every copy of its blobs noise; then the blobs.
+
+    What unfinished runs have stored of its comparisons goes the same way.
 
     Raises:
         Conflict: it is deleted already.
     """
     if row.state == "deleted":
         raise Conflict("This upload is deleted already.")
-    _discard(operation, row)
+    return _discard(operation, row)
 
 
 def render(session: Session, row: tables.Upload) -> schemas.Upload:
@@ -352,9 +367,14 @@ def _live_by_ownership(operation: Operation, project: Governed) -> tuple[list[ta
     return mine, others
 
 
-def _discard(operation: Operation, row: tables.Upload) -> None:
+def _discard(operation: Operation, row: tables.Upload) -> Discarded:
     row.state, row.data_key = "deleted", None
     operation.session.add(row)
+    unfinished = runs.unfinished_with(operation.session, row.id)
+    for run in unfinished:
+        run.data_key = None
+        operation.session.add(run)
     operation.record(
         EventType.UPLOAD_DELETED, resource=events.Resource("upload", row.id), counts={"records": row.count}
     )
+    return Discarded(upload=row.id, runs=[run.id for run in unfinished])

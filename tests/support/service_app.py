@@ -359,7 +359,9 @@ def registration(invitation: str, signing_key: Key, client: Json, *, signed_by: 
     return {**body, "signature": b64(signature)}
 
 
-def agreement_document(parties: Mapping[str, Sequence[str]], **changes: Any) -> Json:
+def agreement_document(
+    parties: Mapping[str, Sequence[str]], *, may_hold_duplicates: bool = False, **changes: Any
+) -> Json:
     """The nine elements; `changes` replaces members: `data={"outputs": […]}` changes outputs only."""
     contacts = {"dpo": "dpo@body.test", "caldicott": None, "siro": "siro@body.test"}
     document: Json = {
@@ -380,6 +382,7 @@ def agreement_document(parties: Mapping[str, Sequence[str]], **changes: Any) -> 
         "recipients": {
             "parties": [
                 {"organisation": organisation, "roles": list(roles), "contacts": contacts}
+                | ({"may_hold_duplicates": True} if may_hold_duplicates and "provider" in roles else {})
                 for organisation, roles in parties.items()
             ]
         },

@@ -46,7 +46,8 @@ def test_outsider_is_told_that_nothing_is_there(service: ServiceApp, linked: Lin
         ("GET", f"{agreement}/versions/1", None), ("POST", f"{agreement}/versions/1:propose", None),
         ("POST", f"{project}/runs", {}), ("POST", f"{project}/uploads", {"manifest": manifest(ROWS[0])}),
         ("GET", f"/v1/runs/{run['id']}", None), ("POST", f"/v1/runs/{run['id']}:cancel", None),
-        ("GET", f"/v1/runs/{run['id']}/summary", None), ("DELETE", f"/v1/uploads/{linked.uploads[0]}", None),
+        ("GET", f"/v1/runs/{run['id']}/summary", None), ("GET", f"/v1/runs/{run['id']}/report", None),
+        ("DELETE", f"/v1/uploads/{linked.uploads[0]}", None),
         ("POST", f"/v1/runs/{run['id']}/releases", {"purpose": "planning"}),
         ("GET", f"/v1/releases/{release['id']}", None), ("GET", f"/v1/releases/{release['id']}/link-table", None),
         ("GET", f"/v1/uploads/{linked.uploads[0]}", None), ("POST", f"/v1/uploads/{linked.uploads[0]}:complete", None),
@@ -90,7 +91,11 @@ def test_linkage_units_own_clients_read_no_results(service: ServiceApp, linked: 
     caller: Caller = getattr(service, role)
     run = service.run(linked)
     release = service.release(linked, run)
-    for path in (f"/v1/releases/{release['id']}/link-table", f"/v1/runs/{run['id']}/summary"):
+    for path in (
+        f"/v1/releases/{release['id']}/link-table",
+        f"/v1/runs/{run['id']}/summary",
+        f"/v1/runs/{run['id']}/report",
+    ):
         problem(caller.get(path), 403, "refused")
     problem(caller.get(f"/v1/uploads/{linked.uploads[0]}"), 403, "refused")
 
@@ -153,6 +158,7 @@ def test_agreement_past_its_end_stops_processing_and_disclosure(service: Service
     _refused(service, provider.post(f"/v1/projects/{linked.project}/runs", {}), "run.refused", *term_and_review)
     _refused(service, provider.declare(linked.project, ROWS[0]), "upload.refused", *term_and_review)
     _refused(service, recipient.get(f"/v1/runs/{run['id']}/summary"), "summary.refused", "G8-term-run")
+    _refused(service, recipient.get(f"/v1/runs/{run['id']}/report"), "report.refused", "G8-term-run")
     answer = recipient.post(f"/v1/runs/{run['id']}/releases", {"purpose": "planning"})
     _refused(service, answer, "release.refused", "G8-term-run")
     answer = provider.get(f"/v1/releases/{release['id']}/link-table")
@@ -209,6 +215,7 @@ def test_output_that_the_agreement_does_not_list_is_refused(service: ServiceApp)
     answer = recipient.post(f"/v1/runs/{run['id']}/releases", {"purpose": "planning", "mode": "matched"})
     _refused(service, answer, "release.refused", "G3-data-out")
     _refused(service, recipient.get(f"/v1/runs/{run['id']}/summary"), "summary.refused", "G3-data-out-summary")
+    _refused(service, recipient.get(f"/v1/runs/{run['id']}/report"), "report.refused", "G3-data-out-report")
 
 
 def test_table_retrieved_as_often_as_allowed_is_refused_after(service: ServiceApp, linked: Linked) -> None:
@@ -244,3 +251,37 @@ def test_parts_of_an_upload_are_refused_once_the_agreement_has_ended(service: Se
     number, part = next(parts_of(ROWS[0]))
     answer = provider.put_part(upload, number, part)
     _refused(service, answer, "upload.refused", "G8-term-upload", "G8-review-upload")
+
+
+@pytest.mark.parametrize(
+    ("agreed", "draft", "policies"),
+    [
+        (None, {}, ()),
+        (None, {"threshold": 0.8}, ()),
+        (None, {"target_precision": 0.5}, ()),
+        (0.98, {}, ()),
+        (0.98, {"target_precision": 0.98}, ()),
+        (0.98, {"target_precision": 0.99}, ()),
+        (0.98, {"target_precision": 0.97999}, ("G4-target-precision",)),
+        (0.98, {"threshold": 0.99}, ("G4-aim",)),
+    ],
+)
+def test_run_that_aims_lower_than_agreed_is_refused(
+    service: ServiceApp, agreed: float | None, draft: dict[str, float], policies: tuple[str, ...]
+) -> None:
+    linked = service.uploaded(*ROWS, quality={"target_precision": agreed})
+    answer = linked.providers[0].post(f"/v1/projects/{linked.project}/runs", draft)
+    if not policies:
+        ok(answer, 202)
+        return
+    _refused(service, answer, "run.refused", *policies)
+    assert {element["element"] for element in answer.json()["elements"]} == {"4 Data quality"}
+
+
+def test_report_may_be_read_by_whom_the_summary_may(service: ServiceApp, linked: Linked) -> None:
+    run = service.run(linked)
+    path = f"/v1/runs/{run['id']}/report"
+    ok(linked.providers[1].get(path), 200)
+    ok(linked.recipients[0].get(path), 200)
+    signatory = linked.providers[0].add_client("signatory")
+    _refused(service, signatory.get(path), "report.refused", "no-grant")

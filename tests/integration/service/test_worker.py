@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from linkage_matching import MatchingCancelled
-from linkage_service import worker as module
+from linkage_matching import MatchingCancelled, MatchingError
+from linkage_service import engine
 from linkage_service.runs import service as runs
 from linkage_service.runs import tables
+from linkage_service.runs.results import units_prefix
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_key, blob_keys
 from linkage_service.worker import Worker
@@ -67,7 +68,7 @@ def test_result_of_a_worker_that_lost_its_run_does_not_count(service: ServiceApp
     assert service.work()
     before = service.size()
     with service.runtime.database.writing() as session:
-        result = runs.Result(groups=0, patterns={}, seconds=0.0, data_key=b"")
+        result = runs.Result(patterns={}, seconds=0.0, report={})
         assert runs.succeeded(session, claim=claim, result=result, now=service.clock()) is None
         assert runs.failed(session, claim=claim, code="x", detail="x", now=service.clock()) is None
     assert service.size() == before
@@ -82,7 +83,7 @@ def test_cancelled_run_is_not_finished_by_the_worker_that_holds_it(
     with service.runtime.database.writing() as session:
         still_ours = tables.renew(
             session, run_id=run, worker=claim.worker, attempt=claim.attempt,
-            lease_expires_at=service.clock() + timedelta(seconds=30), progress=("match", 1),
+            lease_expires_at=service.clock() + timedelta(seconds=30), progress=tables.Progress("match", 1),
         )  # fmt: skip
     assert not still_ours
     assert _run(service, linked, run)["state"] == "cancelled"
@@ -95,7 +96,7 @@ def test_run_that_was_stopped_is_taken_up_again_at_once(
     def stopped(*_: object, **__: object) -> None:
         raise MatchingCancelled
 
-    monkeypatch.setattr(module, "link", stopped)
+    monkeypatch.setattr(engine, "match", stopped)
     assert service.work()
     monkeypatch.undo()
     assert service.work()
@@ -147,7 +148,7 @@ def test_progress_of_a_run_is_seen_by_its_parties(service: ServiceApp, linked: L
     with service.runtime.database.writing() as session:
         assert tables.renew(
             session, run_id=run, worker=claim.worker, attempt=claim.attempt,
-            lease_expires_at=service.clock() + timedelta(seconds=30), progress=("match", 70),
+            lease_expires_at=service.clock() + timedelta(seconds=30), progress=tables.Progress("match", 70, 144),
         )  # fmt: skip
     assert _run(service, linked, run)["progress"] == {"phase": "match", "done": 70, "total": 144}
 
@@ -162,7 +163,7 @@ def test_run_whose_upload_is_deleted_while_it_is_matched_gives_no_result(
 ) -> None:
     claim = _claimed(service)
     ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
-    result = runs.Result(groups=1, patterns={(0, 1): 1}, seconds=0.1, data_key=b"k")
+    result = runs.Result(patterns={(0, 1): 1}, seconds=0.1, report={})
     with service.runtime.database.writing() as session:
         event = runs.succeeded(session, claim=claim, result=result, now=service.clock())
         assert event is not None
@@ -186,3 +187,178 @@ def test_part_that_comes_after_completion_does_not_touch_what_was_checked(
         blobs.put(key, late, data_key=blobs.unwrap(wrapped.data_key))
     assert service.work()
     assert _run(service, linked, run)["state"] == "succeeded"
+
+
+def test_overlap_counts_a_person_with_several_rows_once() -> None:
+    membership = [np.array([0, 0, 1, 1, -1]), np.array([0, -1])]
+    assert runs.overlap(membership, groups=2) == {(0, 1): 1, (0,): 2, (1,): 1}
+
+
+def _stored(service: ServiceApp, run: str) -> list[str]:
+    return service.runtime.blobs.list(f"runs/{run}")
+
+
+def _data_key(service: ServiceApp, run: str) -> bytes | None:
+    with service.runtime.database.reading() as session:
+        row = tables.run(session, run)
+        assert row is not None
+        return row.data_key
+
+
+def _leave_unit(service: ServiceApp, run: str) -> None:
+    """What a worker that fell silent left of its comparison."""
+    blobs = service.runtime.blobs
+    blobs.put(f"{units_prefix(run)}/across-0-1", b"unit", data_key=blobs.unwrap(_data_key(service, run) or b""))
+
+
+def test_data_key_of_the_first_attempt_is_kept_for_the_next(service: ServiceApp, linked: Linked, run: str) -> None:
+    assert linked.project
+    _claimed(service)
+    first = _data_key(service, run)
+    assert first is not None
+    service.clock.move(seconds=service.settings.lease_s + 1)
+    _claimed(service)
+    assert _data_key(service, run) == first
+
+
+def test_units_are_removed_when_the_run_has_succeeded(service: ServiceApp, linked: Linked, run: str) -> None:
+    _claimed(service)
+    _leave_unit(service, run)
+    service.clock.move(seconds=service.settings.lease_s + 1)
+    assert service.work()
+    assert _run(service, linked, run)["state"] == "succeeded"
+    assert _stored(service, run) == [f"runs/{run}/attempt-2/groups-0", f"runs/{run}/attempt-2/groups-1"]
+    assert _data_key(service, run) is not None
+
+
+def test_cancelled_run_loses_its_units_and_their_key(service: ServiceApp, linked: Linked, run: str) -> None:
+    _claimed(service)
+    _leave_unit(service, run)
+    ok(linked.recipients[0].post(f"/v1/runs/{run}:cancel"), 200)
+    assert (_stored(service, run), _data_key(service, run)) == ([], None)
+
+
+def test_unit_stored_after_the_run_was_cancelled_is_removed_by_its_worker(
+    service: ServiceApp, linked: Linked, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled_meanwhile(*_: object, **__: object) -> None:
+        key = _data_key(service, run)
+        ok(linked.recipients[0].post(f"/v1/runs/{run}:cancel"), 200)
+        blobs = service.runtime.blobs
+        blobs.put(f"{units_prefix(run)}/across-0-1", b"late", data_key=blobs.unwrap(key or b""))
+        raise MatchingCancelled
+
+    monkeypatch.setattr(engine, "match", cancelled_meanwhile)
+    assert service.work()
+    assert (_run(service, linked, run)["state"], _stored(service, run)) == ("cancelled", [])
+
+
+def test_failed_run_loses_its_units_and_their_key(
+    service: ServiceApp, linked: Linked, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise MatchingError("The engine will not.")
+
+    _claimed(service)
+    _leave_unit(service, run)
+    service.clock.move(seconds=service.settings.lease_s + 1)
+    monkeypatch.setattr(engine, "match", refused)
+    assert service.work()
+    assert _run(service, linked, run)["error"]["code"] == "matching_failed"
+    assert (_stored(service, run), _data_key(service, run)) == ([], None)
+
+
+def test_stopped_run_keeps_its_units_and_their_key(
+    service: ServiceApp, linked: Linked, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        _leave_unit(service, run)
+        raise MatchingCancelled
+
+    assert linked.project
+    monkeypatch.setattr(engine, "match", stopped)
+    assert service.work()
+    assert (len(_stored(service, run)), _data_key(service, run) is None) == (1, False)
+
+
+def test_upload_deleted_takes_the_units_of_unfinished_runs_along(service: ServiceApp, linked: Linked, run: str) -> None:
+    _claimed(service)
+    _leave_unit(service, run)
+    ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    assert (_stored(service, run), _data_key(service, run)) == ([], None)
+
+
+def test_upload_replaced_takes_the_units_of_unfinished_runs_along(
+    service: ServiceApp, linked: Linked, run: str
+) -> None:
+    _claimed(service)
+    _leave_unit(service, run)
+    linked.providers[0].upload(linked.project, data_sets(12, shared=0, seed=9)[0])
+    assert (_stored(service, run), _data_key(service, run)) == ([], None)
+
+
+def test_upload_deleted_leaves_the_result_of_a_finished_run(service: ServiceApp, linked: Linked, run: str) -> None:
+    assert service.work()
+    ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    assert (len(_stored(service, run)), _data_key(service, run) is None) == (2, False)
+
+
+def _work_given(service: ServiceApp, monkeypatch: pytest.MonkeyPatch) -> engine.Work:
+    """What the worker asks of the engine."""
+    asked: list[engine.Work] = []
+
+    def noted(work: engine.Work, **_: object) -> None:
+        asked.append(work)
+        raise MatchingCancelled
+
+    monkeypatch.setattr(engine, "match", noted)
+    assert service.work()
+    return asked[0]
+
+
+def test_worker_asks_for_what_run_and_settings_say(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {"threshold": 0.8, "blocking": True}), 202)
+    work = _work_given(service, monkeypatch)
+    assert (work.aim.kind, work.aim.value, work.blocking) == ("threshold", 0.8, True)
+    assert (work.similarity, work.fallback_threshold) == ("dice", service.settings.fallback_threshold)
+    assert list(work.may_hold_duplicates) == [False, False]
+
+
+def test_worker_tells_the_engine_whose_uploads_may_hold_duplicates(
+    service: ServiceApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = service.project(may_hold_duplicates=True)
+    for provider, rows in zip(linked.providers, data_sets(12, 12, shared=6), strict=True):
+        provider.upload(linked.project, rows)
+    ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)
+    assert list(_work_given(service, monkeypatch).may_hold_duplicates) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("profiles", "similarity"), [(("saul-1024-v1",) * 2, "simple_matching"), ((None, "clk-1024-v1"), "dice")]
+)
+def test_worker_compares_as_the_encoding_profiles_ask(
+    service: ServiceApp, monkeypatch: pytest.MonkeyPatch, profiles: tuple[str | None, str], similarity: str
+) -> None:
+    linked = service.project()
+    for provider, rows, profile in zip(linked.providers, data_sets(12, 12, shared=6), profiles, strict=True):
+        provider.upload(linked.project, rows, encoding_profile=profile)
+    ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)
+    assert _work_given(service, monkeypatch).similarity == similarity
+
+
+def test_run_of_uploads_with_profiles_that_cannot_be_compared_fails(service: ServiceApp) -> None:
+    linked = service.project()
+    for provider, rows, profile in zip(
+        linked.providers, data_sets(12, 12, shared=6), ("saul-1024-v1", "clk-1024-v1"), strict=True
+    ):
+        provider.upload(linked.project, rows, encoding_profile=profile)
+    assert service.run(linked)["error"]["code"] == "profiles_differ"
+
+
+def test_result_key_is_made_for_each_run(service: ServiceApp, linked: Linked, run: str) -> None:
+    assert service.work()
+    other = service.run(linked)["id"]
+    assert _data_key(service, run) != _data_key(service, other)
