@@ -130,7 +130,7 @@ def show(read_run: Read, names: "Names") -> None:
     for line in run_lines(read_run.run, names):
         click.echo(shown.showable(printable(line)))
     report = read_run.report
-    findings = words.findings_once(report.findings if report else [], read_run.run.findings)
+    findings = words.findings_in_words(report.findings if report else [], read_run.run.findings)
     for line in terminal.finding_lines(findings, names=names, screen=shown):
         click.echo(line)
     if report is not None:

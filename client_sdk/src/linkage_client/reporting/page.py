@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from linkage_client.models import CurvePoint, Finding, OverlapPattern, Project, ReportComparison, Run, RunReport
+from linkage_client.models import CurvePoint, OverlapPattern, Project, ReportComparison, Run, RunReport
 from linkage_client.reporting import svg, words
 from linkage_client.reporting.bins import Bin, bins_of
 from linkage_client.reporting.markup import Markup, element, joined
 from linkage_client.reporting.style import stylesheet
-from linkage_client.reporting.words import Names
+from linkage_client.reporting.words import Names, Said
 
 MOST_PATTERNS: Final = 40
 _TARGETS: Final = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -65,7 +65,7 @@ def page(reading: Reading) -> str:
             _findings(reading),
             _asked(reading),
             _overview(reading),
-            *(_comparison(reading, number) for number in range(len(reading.report.comparisons))),
+            *_comparisons(reading),
             _patterns(reading),
             _group_probabilities(reading.report),
             _meaning(reading),
@@ -100,6 +100,8 @@ def _found_in_words(report: RunReport) -> str:
     result = report.result
     if result.links == 0:
         return "No pair of records was alike enough to be linked."
+    if result.links is None:
+        return "What else is known of them is not shown either, for small counts could be worked out from it."
     if result.precision is None and result.recall is None:
         return "How many of the links are right, and how many matches were missed, could not be estimated."
     found = "" if result.recall is None else f"About {words.share(result.recall)} of all matches were found. "
@@ -116,12 +118,10 @@ def _key_figures(report: RunReport) -> Markup:
     if result.recall is not None:
         figures.append(("Found", words.share(result.recall), "of all matches (recall, estimated)"))
     if matches is not None and matches.estimate is not None:
-        margin = (
-            "estimated"
-            if matches.low is None or matches.high is None
-            else f"estimated; probably {words.count(matches.low)} to {words.count(matches.high)}"
-        )
-        figures.append(("Matches there are", words.count(matches.estimate), margin))
+        whole = words.short_interval(matches)
+        margin = whole.removeprefix(words.count(matches.estimate)).strip(" ()")
+        note = f"estimated; probably {margin}" if margin else "estimated"
+        figures.append(("Matches there are", words.count(matches.estimate), note))
     return element("dl", *(_figure(*figure) for figure in figures), class_="figures")
 
 
@@ -132,7 +132,7 @@ def _figure(name: str, value: str, note: str) -> Markup:
 
 
 def _findings(reading: Reading) -> Markup | None:
-    findings = words.findings_once(reading.report.findings, reading.run.findings)
+    findings = words.findings_in_words(reading.report.findings, reading.run.findings)
     if not findings:
         return None
     return _section(
@@ -142,13 +142,13 @@ def _findings(reading: Reading) -> Markup | None:
     )
 
 
-def _finding(finding: Finding, names: Names) -> Markup:
-    about = element("p", names.together(finding.organisations), class_="about") if finding.organisations else None
+def _finding(said: Said, names: Names) -> Markup:
+    about = said.about_in_words(names)
     return element(
         "div",
-        element("h3", words.finding_title(finding)),
-        about,
-        element("p", words.plain(finding.message)),
+        element("h3", said.title),
+        element("p", about, class_="about") if about else None,
+        element("p", said.message),
         class_="finding",
     )
 
@@ -190,14 +190,14 @@ def _blocking(report: RunReport) -> str | None:
 
 def _overview(reading: Reading) -> Markup | None:
     comparisons = reading.report.comparisons
-    if len(comparisons) < _PAIR:
+    if len(comparisons) < _PAIR or not any(map(_tells, comparisons)):
         return None
     rows = [
         element(
             "tr",
-            element("th", element("a", words.pair_of(one, reading.names), href=f"#pair-{number}"), scope="row"),
+            element("th", _link_to(one, number=number, names=reading.names), scope="row"),
             element("td", words.count(one.links), class_="number"),
-            element("td", words.short_interval(one.matches)),
+            element("td", words.matches_of(one)),
             element("td", _spark(one, number=number, names=reading.names)),
         )
         for number, one in enumerate(comparisons, start=1)
@@ -205,6 +205,11 @@ def _overview(reading: Reading) -> Markup | None:
     head = _head(("Organisations", ""), ("Links", "number"), ("Matches there are", ""), ("Pairs by score", ""))
     note = element("p", "In each small plot scores rise from left to right. The line is the cut.", class_="quiet")
     return _section("overview", "By pair of organisations", note, _table(head, rows))
+
+
+def _link_to(comparison: ReportComparison, *, number: int, names: Names) -> str:
+    pair = words.pair_of(comparison, names)
+    return element("a", pair, href=f"#pair-{number}") if _tells(comparison) else pair
 
 
 def _spark(comparison: ReportComparison, *, number: int, names: Names) -> Markup:
@@ -222,8 +227,21 @@ def _spark(comparison: ReportComparison, *, number: int, names: Names) -> Markup
 # --- two organisations -----------------------------------------------------------------------------------------------
 
 
-def _comparison(reading: Reading, place: int) -> Markup:
-    comparison, number = reading.report.comparisons[place], place + 1
+def _comparisons(reading: Reading) -> list[Markup]:
+    """Those of which something may be told; the overview, or the only one there is, says that others are left out."""
+    comparisons = reading.report.comparisons
+    return [
+        _comparison(reading, comparison, number=number)
+        for number, comparison in enumerate(comparisons, start=1)
+        if len(comparisons) == 1 or _tells(comparison)
+    ]
+
+
+def _tells(comparison: ReportComparison) -> bool:
+    return comparison.links is not None or bool(comparison.curve) or bool(_drawable(comparison))
+
+
+def _comparison(reading: Reading, comparison: ReportComparison, *, number: int) -> Markup:
     sentences = _comparison_in_words(comparison, alone=len(reading.report.comparisons) == 1)
     bins = _drawable(comparison)
     plots = (
@@ -284,7 +302,9 @@ def _histogram_figure(reading: Reading, comparison: ReportComparison, bins: Sequ
 
 
 def _curve_figure(reading: Reading, comparison: ReportComparison, bins: Sequence[Bin], *, number: int) -> Markup | None:
-    curve = sorted(comparison.curve, key=lambda point: point.score)
+    curve = _curve_with_cut(reading.report, comparison)
+    if len(curve) < _DRAWABLE:
+        return None
     lines = [
         svg.Line(name, kind, [(point.score, value) for point in curve if (value := getattr(point, kind)) is not None])
         for name, kind in (("right (precision)", "precision"), ("found (recall)", "recall"))
@@ -310,6 +330,17 @@ def _curve_figure(reading: Reading, comparison: ReportComparison, bins: Sequence
         element("figcaption", "Estimated. Further right: fewer wrong links, more missed matches."),
         _details("The numbers of this plot", _head(*columns), rows),
     )
+
+
+def _curve_with_cut(report: RunReport, comparison: ReportComparison) -> list[CurvePoint]:
+    """The curve by score, with the cut as one of its points, for a published curve may end before it."""
+    points, cut, result = list(comparison.curve), _cut_score(comparison), report.result
+    if len(report.comparisons) == 1 and cut is not None and result.precision is not None:
+        chosen = CurvePoint(
+            score=cut, links=comparison.links, precision=result.precision, recall=result.recall, f1=result.f1
+        )
+        points = [point for point in points if point.score != cut] + [chosen]
+    return sorted(points, key=lambda point: point.score)
 
 
 def _curve_row(point: CurvePoint) -> Markup:
@@ -451,7 +482,7 @@ def _group_probabilities(report: RunReport) -> Markup | None:
     if probabilities is None or len(probabilities.edges) != len(probabilities.lowest) + 1:
         return None
     known = [value for value in probabilities.lowest if value is not None]
-    if not any(known):
+    if not any(known) or len(probabilities.lowest) < _DRAWABLE:
         return None
     edges, most = probabilities.edges, max(known)
     rows = [

@@ -60,9 +60,9 @@ p{margin:0 0 .8rem;max-width:46rem}
 section{margin:2.75rem 0 0}
 .block{margin-top:1.5rem}
 .scroll+p{margin-top:.7rem}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));gap:.9rem;margin:1.6rem 0 0;padding:0}
+.figures{display:flex;flex-wrap:wrap;gap:.9rem;margin:1.6rem 0 0;padding:0}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1.1rem;
-max-width:20rem}
+flex:1 1 11rem;max-width:20rem}
 .figures dt{color:var(--quiet);font-size:.92rem}
 .figures dd{margin:.1rem 0 0}
 .figures .number{font-size:1.6rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}

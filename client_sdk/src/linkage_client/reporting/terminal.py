@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final, TextIO
 
-from linkage_client.models import Finding, ReportComparison, RunReport
+from linkage_client.models import ReportComparison, RunReport
 from linkage_client.reporting import words
 from linkage_client.reporting.bins import Bin, bins_of, rebinned
-from linkage_client.reporting.words import Names
+from linkage_client.reporting.words import Names, Said
 
 WIDEST: Final = 100
 NARROWEST: Final = 40
@@ -94,14 +94,14 @@ def _can_show(encoding: str, glyphs: Glyphs) -> bool:
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def finding_lines(findings: Sequence[Finding], *, names: Names, screen: Screen) -> list[str]:
+def finding_lines(findings: Sequence[Said], *, names: Names, screen: Screen) -> list[str]:
     """Findings, each with a title that stands out and its message below."""
     lines = []
-    for finding in findings:
-        about = f" ({names.together(finding.organisations)})" if finding.organisations else ""
-        title, *more = screen.paragraph(f"{screen.glyphs.warning} {words.finding_title(finding)}{about}")
-        lines += ["", *(screen.styled(line, _WARN) for line in [title, *more])]
-        lines += screen.paragraph(finding.message, indent="  ")
+    for said in findings:
+        lines.append("")
+        lines += [screen.styled(line, _WARN) for line in screen.paragraph(f"{screen.glyphs.warning} {said.title}")]
+        lines += screen.paragraph(said.about_in_words(names), indent="  ")
+        lines += screen.paragraph(said.message, indent="  ")
     return lines
 
 
@@ -111,6 +111,8 @@ def report_lines(report: RunReport, *, names: Names, screen: Screen) -> list[str
     lines = [screen.styled(line, _BOLD) for line in screen.paragraph(first)]
     for sentence in (*more, words.errors_in_words(report), words.suppression_in_words(report)):
         lines += screen.paragraph(sentence)
+    if len(report.comparisons) > 1 and all(one.links is None for one in report.comparisons):
+        return lines
     if len(report.comparisons) > PLOTS_IN_FULL:
         return [*lines, "", *_one_line_each(report, names=names, screen=screen)]
     for comparison in report.comparisons:
@@ -181,7 +183,9 @@ def _legend(bins: Sequence[Bin], *, most: float, report: RunReport, screen: Scre
         parts.append(f"{glyphs.null} of these, expected non-matches")
     if any(one.pairs is None for one in bins):
         parts.append(f"{glyphs.hidden} fewer than {report.suppressed_below}")
-    text = f"{'; '.join(parts)}. The longest line is about {_two_digits(most):,} pairs."
+    text = f"{'; '.join(parts)}."
+    if most >= report.suppressed_below:
+        text += f" The longest line is about {_two_digits(most):,} pairs."
     for line in screen.paragraph(text, indent=" " * (_LABEL + 2)):
         yield screen.styled(line, _FAINT)
 
@@ -195,7 +199,7 @@ def _one_line_each(report: RunReport, *, names: Names, screen: Screen) -> list[s
         (
             words.pair_of(comparison, names),
             words.count(comparison.links),
-            words.count(comparison.matches.estimate) if comparison.matches else words.UNKNOWN,
+            words.count(comparison.matches.estimate) if comparison.matches else words.matches_of(comparison),
             spark_line(comparison, screen=screen),
         )
         for comparison in report.comparisons

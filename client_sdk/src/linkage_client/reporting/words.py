@@ -36,6 +36,7 @@ _SIMILARITIES: Final[Mapping[str, str]] = {
 }
 _SMALL_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _PAIR: Final = 2
+_LISTED_FINDINGS: Final = 3
 _ALMOST_ALL, _ALMOST_NONE = 0.9995, 0.0005
 _RARER_THAN_SAID: Final = 2_000
 
@@ -128,7 +129,7 @@ def interval(matches: MatchEstimate | None) -> str:
     """As "about 2,490, probably between 2,450 and 2,530"."""
     if matches is None or matches.estimate is None:
         return UNKNOWN
-    if matches.low is None or matches.high is None:
+    if not _has_width(matches):
         return f"about {count(matches.estimate)}"
     return f"about {count(matches.estimate)}, probably between {count(matches.low)} and {count(matches.high)}"
 
@@ -137,9 +138,13 @@ def short_interval(matches: MatchEstimate | None) -> str:
     """As "2,490 (2,450 to 2,530)", for a cell of a table."""
     if matches is None or matches.estimate is None:
         return UNKNOWN
-    if matches.low is None or matches.high is None:
+    if not _has_width(matches):
         return count(matches.estimate)
     return f"{count(matches.estimate)} ({count(matches.low)} to {count(matches.high)})"
+
+
+def _has_width(matches: MatchEstimate) -> bool:
+    return matches.low is not None and matches.high is not None and matches.low < matches.high
 
 
 # --- what was asked --------------------------------------------------------------------------------------------------
@@ -177,12 +182,31 @@ def finding_title(finding: Finding) -> str:
     return known or plain(finding.code.replace("_", " ")).capitalize() or "Finding"
 
 
-def findings_once(*sources: Iterable[Finding]) -> list[Finding]:
-    """Findings of a run and of its report, each once."""
-    seen: dict[tuple[str, tuple[str, ...], str], Finding] = {}
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Findings that say the same of several organisations, as one."""
+
+    title: str
+    message: str
+    about: tuple[tuple[str, ...], ...]
+    """Of whom: one entry for each finding, empty where they are about the run as a whole."""
+
+    def about_in_words(self, names: Names) -> str:
+        """Whom they are about; empty for the run as a whole."""
+        listed = [names.together(organisations) for organisations in self.about if organisations]
+        if len(listed) > _LISTED_FINDINGS:
+            everybody = dict.fromkeys(organisation for organisations in self.about for organisation in organisations)
+            return f"{len(listed)} combinations of {names.together(list(everybody))}"
+        return "; ".join(listed)
+
+
+def findings_in_words(*sources: Iterable[Finding]) -> list[Said]:
+    """Findings of a run and of its report: each once, and together where they say the same."""
+    said: dict[tuple[str, str], dict[tuple[str, ...], None]] = {}
     for finding in (finding for source in sources for finding in source):
-        seen.setdefault((finding.code, tuple(finding.organisations), finding.message), finding)
-    return list(seen.values())
+        key = (finding_title(finding), plain(finding.message))
+        said.setdefault(key, {})[tuple(finding.organisations)] = None
+    return [Said(title=title, message=message, about=tuple(about)) for (title, message), about in said.items()]
 
 
 def between(organisations: Sequence[str], names: Names) -> str:
@@ -225,7 +249,9 @@ def result_in_words(report: RunReport) -> list[str]:
     result = report.result
     if result.links == 0:
         return ["No links were made.", *_matches_in_words(report)]
-    parts = ["Links were made; their number is not shown" if result.links is None else f"{count(result.links)} links"]
+    parts = ["The number of links is not shown" if result.links is None else f"{count(result.links)} links"]
+    if result.links is None and result.precision is None:
+        return [f"{parts[0]}, nor what is expected of them: small counts could be worked out from it."]
     if result.precision is None and result.recall is None:
         return [f"{parts[0]}. How many of them are right could not be estimated.", *_groups_in_words(report)]
     if result.precision is not None:
@@ -251,6 +277,13 @@ def suppression_in_words(report: RunReport) -> str:
     if report.suppressed_below > 1:
         sentences.append(f"Counts below {report.suppressed_below} are not shown, nor others that would give them away.")
     return " ".join(sentences) or "Counts are exact."
+
+
+def matches_of(comparison: ReportComparison) -> str:
+    """How many matches two organisations have, for a cell of a table; not shown where their links are not."""
+    if comparison.matches is None and comparison.links is None:
+        return NOT_SHOWN
+    return short_interval(comparison.matches)
 
 
 def cut_in_words(comparison: ReportComparison) -> str:
