@@ -8,8 +8,6 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from linkage_matching.errors import BlobAbsent, BlobDamaged
 from linkage_matching.pairs import Pairs
 from linkage_matching.units import UnitResult
@@ -140,7 +138,7 @@ def decode_result(sealed: bytes | memoryview, *, fingerprint: str) -> UnitResult
     if not table.schema.equals(_schema()) or metadata.get(b"fingerprint") != fingerprint.encode():
         return None
     # copies, because compiled code takes arrays that are not to be written to for another type
-    row_a, row_b, common = (np.array(table.column(name)) for name in table.column_names)
+    row_a, row_b, common = (table.column(name).to_numpy().copy() for name in table.column_names)
     return UnitResult(
         pairs=Pairs(row_a, row_b, common),
         compared=int(metadata[b"compared"]),

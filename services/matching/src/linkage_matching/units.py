@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -219,7 +219,7 @@ def plan_units(
 
 def run_unit(
     unit: Unit,
-    datasets: Sequence[Dataset],
+    datasets: Sequence[Dataset] | Mapping[int, Dataset],
     *,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -229,7 +229,7 @@ def run_unit(
 
     Arguments:
         unit: what to do.
-        datasets: all data sets of the run; only the unit's rows are read.
+        datasets: the data sets of the run by their numbers, or those of the unit; only its rows are read.
         threads: how many threads compare; the result does not depend on it.
         progress: called with the pairs compared so far and the unit's pairs, some milliseconds apart.
         cancelled: asked as often.
@@ -244,10 +244,10 @@ def run_unit(
     for part in parts:
         found.append(_compare(unit, part, threads=threads, progress=_onward(progress, done, unit), cancelled=cancelled))
         done += part.compared
-    if len(found) == 1:
-        (pairs, bounded), (part,) = found[0], parts
-        return UnitResult(_placed(pairs, part), done, bounded)
-    return _joined(unit, parts, found)
+    if unit.sample is not None:
+        return _joined(unit, parts, found)
+    (pairs, bounded), (part,) = found[0], parts
+    return UnitResult(_placed(pairs, part), done, bounded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +308,7 @@ def _sampled(drawn: NDArray[np.int64], rows: int, tile_pairs: int) -> Iterator[_
         yield (0, len(drawn)), (start, stop), len(drawn) * others + among_themselves
 
 
-def _parts(unit: Unit, datasets: Sequence[Dataset]) -> Iterator[_Part]:
+def _parts(unit: Unit, datasets: Sequence[Dataset] | Mapping[int, Dataset]) -> Iterator[_Part]:
     first = datasets[unit.first]
     if unit.sample is not None:
         yield from _sample_parts(unit, unit.sample, first)
