@@ -217,6 +217,8 @@ class Worker:
             fallback_threshold=self._runtime.settings.fallback_threshold,
             store=BlobUnitStore(self._runtime.blobs.sealed(taken.data_key), results.units_prefix(claim.run)),
         )
+        if finished := len(self._runtime.blobs.list(results.units_prefix(claim.run))):
+            _log.info("run_resumed", run=claim.run, attempt=claim.attempt, size=finished)
         prepare(lambda _: lease.report("compile"))
         matched = engine.match(
             work,

@@ -5,11 +5,12 @@ that the two together tell no more than the summary alone lets be told about sma
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from linkage_service.runs import schemas
-from linkage_service.runs.suppression import ROUNDED_TO, Marks, Positions, is_open, rounded
+from linkage_service.runs.suppression import ROUNDED_TO, Marks, Positions, rounded
 
 Document = Mapping[str, Any]
 _SHARE_DECIMALS = 3
@@ -66,6 +67,7 @@ class Terms:
         organisations: providers by the position of their upload.
         rows: how many records each upload has.
         shown: the summary's counts, None where left out.
+        told: pairs of providers whose links may be told, see `told_pairs`.
         least: the agreement's minimum; counts below are left out.
         summary_listed: whether the agreement lists a summary among its outputs.
     """
@@ -73,21 +75,25 @@ class Terms:
     organisations: Sequence[str]
     rows: Sequence[int]
     shown: Mapping[Positions, int | None]
+    told: AbstractSet[Positions]
     least: int
     summary_listed: bool
 
     def tells(self, positions: Sequence[int]) -> bool:
-        """Whether the counts of what these uploads share may be told."""
-        return is_open(positions, self.shown)
+        """Whether the counts of what these uploads share may be told.
+
+        How many of an upload's records are another's duplicates says no more than its size, which is taken as known.
+        """
+        return len(set(positions)) == 1 or tuple(positions) in self.told
 
     @property
-    def tells_all(self) -> bool:
-        """Whether every count of more than one upload may be told."""
+    def tells_groups(self) -> bool:
+        """Whether every count of groups may be told, and so their sum."""
         return all(count is not None for positions, count in self.shown.items() if len(positions) > 1)
 
     def named(self, positions: Sequence[int]) -> list[str]:
-        """The organisations at these positions."""
-        return [self.organisations[position] for position in positions]
+        """The organisations at these positions; one that is compared with itself once."""
+        return [self.organisations[position] for position in dict.fromkeys(positions)]
 
     def count(self, exact: float | None) -> int | None:
         """A count as it may be told."""
@@ -147,7 +153,8 @@ def run_report(document: Document, terms: Terms, *, run: str, aim: schemas.Aim) 
         aim: what the run was asked to aim at.
     """
     compared = [comparison(item, terms) for item in document["comparisons"]]
-    open_ = terms.tells_all and all(marks is not None for _, marks in compared)
+    told = all(marks is not None for _, marks in compared)
+    groups_told = told and terms.tells_groups
     result = document["result"]
     # Two uploads: groups and pairs are one list, and its places are shared.
     marks = compared[0][1] if len(compared) == 1 else terms.marks(result["groups"])
@@ -155,19 +162,19 @@ def run_report(document: Document, terms: Terms, *, run: str, aim: schemas.Aim) 
         run=run,
         aim=aim,
         similarity=document["similarity"],
-        calibrated=document["calibrated"] if open_ else None,
+        calibrated=document["calibrated"] if told else None,
         findings=findings(document, terms),
         comparisons=[item for item, _ in compared],
         result=schemas.ReportResult(
-            groups=terms.count(result["groups"]) if open_ else None,
-            links=terms.count(result["links"]) if open_ else None,
-            precision=_share(result["precision"]) if open_ else None,
-            recall=_share(result["recall"]) if open_ else None,
-            f1=_share(result["f1"]) if open_ else None,
-            matches=_interval(result["matches"], terms) if open_ else None,
+            groups=terms.count(result["groups"]) if groups_told else None,
+            links=terms.count(result["links"]) if told else None,
+            precision=_share(result["precision"]) if told else None,
+            recall=_share(result["recall"]) if told else None,
+            f1=_share(result["f1"]) if told else None,
+            matches=_interval(result["matches"], terms) if told else None,
         ),
         group_probabilities=_group_probabilities(document["group_probabilities"], marks)
-        if open_ and marks and document["group_probabilities"]
+        if groups_told and marks and document["group_probabilities"]
         else None,
         patterns=patterns(terms),
         blocking=schemas.BlockingReport(**document["blocking"]) if document["blocking"] else None,

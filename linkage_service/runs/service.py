@@ -21,7 +21,7 @@ from linkage_service.problems import Problem
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import reporting, schemas, tables
 from linkage_service.runs.aims import Aim
-from linkage_service.runs.suppression import ROUNDED_TO, shown_counts
+from linkage_service.runs.suppression import ROUNDED_TO, shown_counts, told_pairs
 from linkage_service.uploads import tables as uploads
 
 FINISHED = ("succeeded", "failed", "cancelled")
@@ -303,11 +303,14 @@ def _terms(session: Session, row: tables.Run, project: Governed) -> reporting.Te
     taken = tables.uploads_of(session, row.id)
     data = project.agreement.document.data
     exact = {tuple(pattern["positions"]): int(pattern["groups"]) for pattern in row.patterns or ()}
+    providers, least = len(taken), data.min_group_count
+    shown = shown_counts(exact, providers=providers, least=least)
     return reporting.Terms(
         organisations=[item.organisation for item in taken],
         rows=[item.count for item in taken],
-        shown=shown_counts(exact, providers=len(taken), least=data.min_group_count),
-        least=data.min_group_count,
+        shown=shown,
+        told=told_pairs(exact, shown, providers=providers, least=least),
+        least=least,
         summary_listed="summary" in data.outputs,
     )
 

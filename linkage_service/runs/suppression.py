@@ -4,16 +4,16 @@
 suppressed count of a provider is no secret while its others are shown: it takes a second one (secondary suppression;
 Hundepool et al., Statistical Disclosure Control, 2012, on tables with marginal totals).
 
-**Report.** How many links a comparison has is the sum of the summary's counts of all combinations with both providers.
-It is told only if every one of these is (`is_open`); then it adds nothing to the summary. Otherwise everything that was
-computed from the comparison's pairs is left out with it: estimates, curve, cut, histogram, and findings that tell none
-from few. Where it is told, every count of the report (bins of the histogram, links of the curve, groups by probability,
-the links made) is a stretch of one list of pairs by score, so any two places at which published counts end give a third
-count by subtraction. Bins are therefore merged, and points of the curve dropped, until no two such places lie closer
-together than the minimum (`Marks`).
+**Report.** How many links a comparison has is the sum of the summary's counts of all combinations with both providers:
+one more equation. It is told only if it determines no count that is left out, and leaves no small sum of them behind
+(`told_pairs`). Otherwise everything that was computed from the comparison's pairs is left out with it: estimates,
+curve, cut, histogram, and findings that tell none from few. Where it is told, every count of the report (bins of the
+histogram, links of the curve, groups by probability, the links made) is a stretch of one list of pairs by score, so any
+two places at which published counts end give a third count by subtraction. Bins are therefore merged, and points of the
+curve dropped, until no two such places lie closer together than the minimum (`Marks`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -47,15 +47,29 @@ def shown_counts(counts: Mapping[Positions, int], *, providers: int, least: int)
     return {positions: None if positions in left_out else rounded(count) for positions, count in exact.items()}
 
 
-def is_open(positions: Sequence[int], shown: Mapping[Positions, int | None]) -> bool:
-    """Whether the count of links between these providers may be told: the summary shows all that it is the sum of.
+def told_pairs(
+    counts: Mapping[Positions, int], shown: Mapping[Positions, int | None], *, providers: int, least: int
+) -> set[Positions]:
+    """Pairs of providers whose count of links may be told beside the summary, all of them together.
 
     Args:
-        positions: one provider or more.
-        shown: what `shown_counts` gave.
+        counts: as for `shown_counts`.
+        shown: what it gave.
+        providers: how many there are.
+        least: the minimum.
     """
-    wanted = set(positions)
-    return all(count is not None for combination, count in shown.items() if wanted <= set(combination))
+    exact = {positions: counts.get(positions, 0) for positions in shown}
+    left_out = {positions for positions, count in shown.items() if count is None}
+    told: set[Positions] = set()
+    for x, y in combinations(range(providers), 2):
+        both = {positions for positions in exact if {x, y} <= set(positions)}
+        enough = least <= 1 or sum(exact[positions] for positions in both) >= least
+        # What the links, and either provider's records without such a link, say of the counts that are left out.
+        remainders = [left_out & both, *({c for c in left_out - both if one in c} for one in (x, y))]
+        small = any(sum(exact[positions] for positions in rest) < least for rest in remainders if rest)
+        if enough and not small and not _determined(left_out, providers, pairs=told | {(x, y)}):
+            told.add((x, y))
+    return told
 
 
 class Marks:
@@ -88,16 +102,17 @@ def rounded(count: float) -> int:
     return int(ROUNDED_TO * ((count + ROUNDED_TO / 2) // ROUNDED_TO))
 
 
-def _determined(left_out: set[Positions], providers: int) -> set[int]:
-    """Providers of a left-out count that the known totals and the shown counts determine.
+def _determined(left_out: set[Positions], providers: int, *, pairs: Iterable[Positions] = ()) -> set[int]:
+    """Providers of a left-out count that the known totals, the shown counts and the links of pairs determine.
 
-    Each provider's total is one linear equation in the left-out counts. A count is determined when its unit vector lies
+    Each of them is one linear equation in the left-out counts. A count is determined when its unit vector lies
     in the row space of the equations, which is where the projection onto it has a one on the diagonal.
     """
     unknowns = sorted(left_out)
     if not unknowns:
         return set()
-    equations = np.array([[provider in positions for positions in unknowns] for provider in range(providers)], float)
+    summed = [*({provider} for provider in range(providers)), *map(set, pairs)]
+    equations = np.array([[holders <= set(positions) for positions in unknowns] for holders in summed], float)
     projection = np.linalg.pinv(equations) @ equations
     return {
         provider

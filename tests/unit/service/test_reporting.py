@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from linkage_matching import FindingCode
 from linkage_service.runs import reporting, schemas
 from linkage_service.runs.reporting import Terms
-from linkage_service.runs.suppression import Positions, shown_counts
+from linkage_service.runs.suppression import Positions, shown_counts, told_pairs
 
 BEST = schemas.Aim(kind="best_f1", value=None)
 EDGES = [round(step / 10, 1) for step in range(11)]
@@ -20,10 +20,12 @@ NOTHING: dict[str, Any] = {"edges": [], "pairs": [], "expected_non_matches": []}
 
 
 def terms(exact: Mapping[Positions, int], *, rows: Sequence[int], least: int = 10, summary: bool = True) -> Terms:
+    shown = shown_counts(exact, providers=len(rows), least=least)
     return Terms(
         organisations=[f"org_{place}" for place in range(len(rows))],
         rows=rows,
-        shown=shown_counts(exact, providers=len(rows), least=least),
+        shown=shown,
+        told=told_pairs(exact, shown, providers=len(rows), least=least),
         least=least,
         summary_listed=summary,
     )
@@ -108,15 +110,36 @@ def test_run_report_where_nearly_all_match_is_left_out_as_well() -> None:
 
 def test_run_report_of_three_providers_tells_the_comparisons_that_give_nothing_away() -> None:
     exact = dict.fromkeys([(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)], 100) | {(0, 1): 3}
-    known = terms(exact, rows=[303, 303, 400])
     links = {(0, 1): 103, (0, 2): 200, (1, 2): 200}
-    told = report(document(*(comparison(*pair, links=count) for pair, count in links.items())), known)
-    shown = {tuple(item.organisations): item.links for item in told.comparisons}
-    assert shown["org_0", "org_1"] is None
-    for pair in combinations(range(3), 2):
-        whole = [known.shown[positions] for positions in known.shown if set(pair) <= set(positions)]
-        assert (shown[f"org_{pair[0]}", f"org_{pair[1]}"] is None) == (None in whole)
-    assert told.result.links is None
+    told = report(
+        document(*(comparison(*pair, links=count) for pair, count in links.items())),
+        terms(exact, rows=[303, 303, 400]),
+    )
+    assert [item.links for item in told.comparisons] == [None, 200, 200]
+    assert [item.organisations for item in told.findings] == [["org_0", "org_1"]]
+    assert (told.result.links, told.result.groups, told.calibrated) == (None, None, None)
+
+
+def test_run_report_tells_links_that_hide_a_small_count_among_others() -> None:
+    """Every small combination of three lies in sums that are large, so that the pairs' links can all be told."""
+    small = {(0, 1): 9, (0, 2): 9, (1, 2): 9, (0, 1, 2): 8, (0,): 5, (1,): 5, (2,): 5}
+    exact = small | {(0, 3): 100, (1, 3): 100, (2, 3): 100, (3,): 100, (0, 1, 3): 9, (0, 2, 3): 9, (1, 2, 3): 9}
+    told = report(
+        document(*(comparison(*pair, links=40) for pair in combinations(range(4), 2))),
+        terms(exact, rows=[140, 140, 140, 500]),
+    )
+    shared = {tuple(pattern.organisations): pattern.groups for pattern in told.patterns}
+    assert shared["org_0", "org_1"] is None
+    assert [item.links for item in told.comparisons if "org_3" not in item.organisations] == [40, 40, 40]
+    assert told.result.groups is None
+
+
+def test_run_report_of_duplicates_in_one_upload_tells_enough_of_them() -> None:
+    known = terms(OPEN, rows=[430, 500])
+    told = report(document(comparison(0, 1, links=340), comparison(0, 0, links=30), comparison(1, 1, links=4)), known)
+    assert [(item.organisations, item.links) for item in told.comparisons] == [
+        (["org_0", "org_1"], 340), (["org_0"], 30), (["org_1"], None)
+    ]  # fmt: skip
 
 
 def test_findings_have_the_services_words_and_no_count() -> None:
