@@ -26,6 +26,7 @@ from linkage_matching.calibration import (
 )
 from linkage_matching.candidates import Candidates, Found, Key, Scope, Survey, find_candidates
 from linkage_matching.datasets import Dataset, as_datasets
+from linkage_matching.deduplication import calibrate_within
 from linkage_matching.encodings import Encodings
 from linkage_matching.errors import MatchingError
 from linkage_matching.executors import Executor, LocalExecutor
@@ -223,7 +224,6 @@ class _Run:
             yield _Judged(found, scores, scores, calibration, self._falls_back(calibration))
 
     def _duplicates(self, candidates: Candidates, number: int) -> tuple[NDArray[np.float32], Calibration]:
-        from linkage_matching.deduplication import calibrate_within  # type: ignore[attr-defined]  # noqa: PLC0415 - soon
 
         found = candidates.found[number, number]
         rows = self._datasets[number].rows
@@ -372,8 +372,11 @@ def _histogram(calibration: Calibration, listed: NDArray[np.float32]) -> Histogr
         return Histogram(np.empty(0), np.empty(0, np.int64), np.empty(0))
     edges = np.linspace(calibration.edges[0], calibration.edges[-1], _BINS + 1)
     scores = np.clip(listed.astype(np.float64), edges[0], edges[-1])
-    place = np.searchsorted(calibration.edges[1:-1], scores, side="right")
-    weights = (calibration.expected / np.maximum(calibration.observed, 1))[place]
+    if calibration.usable:
+        weights = 1 - calibration.probability(listed)
+    else:
+        place = np.searchsorted(calibration.edges[1:-1], scores, side="right")
+        weights = (calibration.expected / np.maximum(calibration.observed, 1))[place]
     return Histogram(edges, np.histogram(scores, edges)[0], np.histogram(scores, edges, weights=weights)[0])
 
 
