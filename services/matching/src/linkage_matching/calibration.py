@@ -27,6 +27,7 @@ LEAST_NULL_ROWS = 2_000
 _NULL_SHARE = 0.2
 _LEAST_PAIRS = 30
 _FEW_MATCHES = 100
+_LEAST_PART_OF_TARGET = 0.5
 
 
 class FindingCode(StrEnum):
@@ -149,15 +150,46 @@ def null_rows(rows: int, *, cross_pairs: int) -> int | None:
 def calibrate(taken: OneToOne, *, null_a: Null, null_b: Null) -> Calibration:
     """The match probability at each score, from the excess of the one-to-one list over the null.
 
+    Of the pairs inside a data set those count at a score whose rows are both still without a partner when greedy
+    solving gets there: what is left over of both data sets is what false pairs are made of.
+
+    Not usable, and said: fewer than 30 pairs (`TOO_SMALL`); a list whose top is no better than the null
+    (`NO_SEPARATION`), as of data sets without common people, or of fields that cannot tell people apart. A data set
+    whose pairs inside look like matches (`DUPLICATES_IN_SOURCE`) is left out of the null, or where both do, those
+    pairs are. Where one data set has far more such pairs at the scores that matter (`UNEQUAL_POPULATIONS`), it is
+    believed.
+
     Arguments:
         taken: the one-to-one list across both data sets.
         null_a: pairs inside the first data set.
         null_b: pairs inside the second.
     """
     if len(taken) < _LEAST_PAIRS or not len(null_a.scores) + len(null_b.scores):
-        return _nothing(taken, _too_small(len(taken)))
-    counts = _count(taken, (null_a, null_b))
-    return _calibration(counts)
+        return _unusable(_too_small(len(taken)))
+    evidence = _Evidence.of(taken, null_a, null_b)
+    counts, findings = evidence.counts(), []
+    if evidence.duplicated:
+        findings.append(_duplicates(evidence.duplicated))
+    elif (larger := evidence.larger(counts)) is not None:
+        counts = evidence.counts(larger)
+        findings.append(_unequal(larger))
+    listed = evidence.listed
+    if _separation(counts) < _LEAST_SEPARATION:
+        return _unusable(*findings, _no_separation())
+    levels = _levels(counts, *_share(counts))
+    matches = _matches(listed, counts, levels, most=min(evidence.sizes))
+    if matches.estimate < _FEW_MATCHES:
+        findings.append(_few_matches())
+    return Calibration(
+        usable=True,
+        matches=matches,
+        edges=listed.edges,
+        observed=counts.observed,
+        expected=counts.observed * (1 - levels),
+        knots=listed.knots,
+        levels=levels,
+        findings=tuple(findings),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +227,9 @@ def choose_cut(calibrated: Sequence[tuple[Calibration, NDArray[np.floating]]], a
     """One probability for all pairs of data sets, by the aim of the run.
 
     `BestF1`: the prefix of all pairs by descending probability with the highest expected F1, `2 Σp / (length + M)`.
-    `TargetPrecision`: the longest prefix whose mean probability reaches the target. Pairs of equal probability are
-    taken together or not at all.
+    `TargetPrecision`: the longest prefix whose mean probability reaches the target, without pairs less likely than half
+    the target: where nearly all is certain, they would only be ballast that the target allows. Pairs of equal
+    probability are taken together or not at all.
 
     Arguments:
         calibrated: for every two data sets the calibration and the scores of the one-to-one list. Those that are not
@@ -212,7 +245,8 @@ def choose_cut(calibrated: Sequence[tuple[Calibration, NDArray[np.floating]]], a
         case BestF1():
             place = int(prefixes.f1.argmax()) if len(prefixes.f1) and prefixes.f1.max() > 0 else None
         case TargetPrecision(target):
-            reached = np.flatnonzero(prefixes.precision >= target)
+            likely = prefixes.probability >= target * _LEAST_PART_OF_TARGET
+            reached = np.flatnonzero(likely & (prefixes.precision >= target))
             place = int(reached[-1]) if len(reached) else None
         case FixedThreshold():
             place = len(prefixes.f1) - 1 if len(prefixes.f1) else None
@@ -284,165 +318,385 @@ def _total(parts: Sequence[Interval]) -> Interval:
 
 # --- counting --------------------------------------------------------------------------------------------------------
 
-_PAIRS_A_BIN = 60
+_PAIRS_A_BIN = 25
 _FEWEST_BINS = 12
-_MOST_BINS = 200
+_MOST_BINS = 300
+_WIDTHS = 100
+_FIRST_BIN = 10
+_TAIL_PAIRS = 20
 _PAIRS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """Pairs by score. `expected` is what `examined` pairs of the null stand for in the list."""
+class _List:
+    """The one-to-one list by ascending score, and its bins: bin k is places `starts[k]` to before `starts[k + 1]`."""
 
-    edges: NDArray[np.float64]
-    knots: NDArray[np.float64]
+    scores: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, taken: OneToOne) -> "_List":
+        """Bins of about equal counts, smaller at the top, and none wider than a hundredth of all scores.
+
+        Narrow bins cost nothing, because neighbours that do not rise are pooled. Wide ones would hide where, between
+        non-matches and matches, the null ends.
+        """
+        scores = np.sort(taken.scores)
+        count = len(scores)
+        wanted = int(np.clip(count / _PAIRS_A_BIN, _FEWEST_BINS, _MOST_BINS))
+        doubling = _FIRST_BIN * 2 ** np.arange(max(0, int(np.log2(count / wanted / _FIRST_BIN)) + 1))
+        places = np.concatenate([np.linspace(0, count, wanted + 1)[:-1].round().astype(np.int64), count - doubling])
+        edges = np.concatenate([scores[places], np.linspace(scores[0], scores[-1], _WIDTHS, endpoint=False)])
+        starts = np.unique(np.searchsorted(scores, edges.astype(np.float32)))
+        return cls(scores, starts[starts < count])
+
+    @property
+    def observed(self) -> NDArray[np.float64]:
+        """How many pairs each bin has."""
+        return np.diff(self.starts, append=len(self.scores)).astype(np.float64)
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The least score of each bin, and the highest of all."""
+        return np.append(self.scores[self.starts], self.scores[-1]).astype(np.float64)
+
+    @property
+    def knots(self) -> NDArray[np.float64]:
+        """The middle score of each bin."""
+        ends = np.append(self.starts[1:], len(self.scores))
+        middles: NDArray[np.float32] = self.scores[(self.starts + ends - 1) // 2]
+        return middles.astype(np.float64)
+
+    def by_bin(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums by bin of values for each place of the list."""
+        sums: NDArray[np.float64] = np.add.reduceat(values, self.starts)
+        return sums
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """What one data set says of non-matches.
+
+    Attributes:
+        found: int64[n], by place in the list: pairs inside that score there, and whose rows are both still without a
+            partner when greedy solving gets there.
+        examined: float64[n], how many pairs inside were compared of which that is true, whatever they score.
+        highest: float32, ascending, the highest scores of such pairs.
+    """
+
+    found: NDArray[np.int64]
+    examined: NDArray[np.float64]
+    highest: NDArray[np.float32]
+
+
+def _inside(null: Null, rows: NDArray[np.integer], taken: OneToOne, listed: _List) -> _Inside:
+    count = len(taken)
+    taken_at = np.full(null.rows, -np.inf, np.float32)
+    taken_at[rows] = taken.scores
+    found = np.zeros(count + 1, np.int64)
+    highest = np.empty(0, np.float32)
+    for start in range(0, len(null.scores), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        scores = null.scores[part]
+        scores = scores[(taken_at[null.row_1[part]] <= scores) & (taken_at[null.row_2[part]] <= scores)]
+        found += np.bincount(np.searchsorted(listed.scores, scores, side="right"), minlength=count + 1)
+        highest = np.sort(np.concatenate([highest, scores]))[-_TAIL_PAIRS:]
+    # at place p of the ascending list the pairs above it are gone
+    gone = np.arange(count, dtype=np.float64)[::-1]
+    left = null.rows - gone
+    if null.sampled is None:
+        return _Inside(found[1:], left * (left - 1) / 2, highest)
+    drawn = np.zeros(null.rows, np.bool_)
+    drawn[null.sampled] = True
+    left_drawn = len(null.sampled) - np.concatenate([[0], np.cumsum(drawn[rows])])[:count][::-1]
+    return _Inside(found[1:], left_drawn * (left - left_drawn) + left_drawn * (left_drawn - 1) / 2, highest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """By bin: pairs of the list, how many non-matches the null expects among them, and on how many pairs that rests."""
+
     observed: NDArray[np.float64]
     expected: NDArray[np.float64]
     examined: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, listed: _List, insides: Sequence[_Inside], sizes: tuple[int, int]) -> "_Counts":
+        gone = np.arange(len(listed.scores), dtype=np.float64)[::-1]
+        across = (sizes[0] - gone) * (sizes[1] - gone)
+        found = np.sum([inside.found for inside in insides], axis=0).astype(np.float64)
+        weight = across / np.maximum(np.sum([inside.examined for inside in insides], axis=0), 1.0)
+        highest = np.sort(np.concatenate([inside.highest for inside in insides]))[-_TAIL_PAIRS:]
+        return cls(
+            observed=listed.observed,
+            expected=listed.by_bin(found * weight)
+            + listed.by_bin(weight) / listed.observed * _tail(highest, listed.edges),
+            examined=listed.by_bin(found),
+        )
 
-def _count(taken: OneToOne, nulls: tuple[Null, Null]) -> _Counts:
-    ascending = np.sort(taken.scores.astype(np.float64))
-    wanted = int(np.clip(len(ascending) / _PAIRS_A_BIN, _FEWEST_BINS, _MOST_BINS))
-    places = np.unique(np.linspace(0, len(ascending), wanted + 1).round().astype(np.int64))[:-1]
-    lower = np.unique(ascending[places])
-    observed = np.diff(np.append(np.searchsorted(ascending, lower), len(ascending))).astype(np.float64)
-    middles = np.append(np.searchsorted(ascending, lower), len(ascending))
-    knots = ascending[(middles[:-1] + middles[1:] - 1) // 2]
-    free = _free_pairs(taken, nulls)
-    examined, expected = np.zeros(len(lower)), np.zeros(len(lower))
-    for null, rows in zip(nulls, (taken.row_a, taken.row_b), strict=True):
-        taken_at = np.full(null.rows, -np.inf, np.float32)
-        taken_at[rows] = taken.scores
-        for start in range(0, len(null.scores), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
-            scores = null.scores[part]
-            # greedy solving reaches this score with both rows still without a partner
-            both = (taken_at[null.row_1[part]] <= scores) & (taken_at[null.row_2[part]] <= scores)
-            scores = scores[both & (scores >= lower[0])]
-            gone = len(ascending) - np.searchsorted(ascending, scores, side="right")
-            bins = np.searchsorted(lower, scores, side="right") - 1
-            examined += np.bincount(bins, minlength=len(lower))
-            expected += np.bincount(bins, weights=free[gone], minlength=len(lower))
-    return _Counts(np.append(lower, ascending[-1]), knots, observed, expected, examined)
+    @property
+    def weight(self) -> float:
+        """How many pairs of the list one pair of the null stands for, on average."""
+        return float(self.expected.sum() / max(self.examined.sum(), 1.0))
 
 
-def _free_pairs(taken: OneToOne, nulls: tuple[Null, Null]) -> NDArray[np.float64]:
-    """How many pairs across one pair of the null stands for, by how many pairs of the list are taken already."""
-    gone = np.arange(len(taken) + 1)
-    across = np.ones(len(gone))
-    inside = np.zeros(len(gone))
-    for null, rows in zip(nulls, (taken.row_a, taken.row_b), strict=True):
-        free = null.rows - gone
-        across *= free
-        if null.sampled is None:
-            inside += free * (free - 1) / 2
-            continue
-        drawn = np.zeros(null.rows, bool)
-        drawn[null.sampled] = True
-        free_drawn = len(null.sampled) - np.concatenate([[0], np.cumsum(drawn[rows])])
-        inside += free_drawn * (free - free_drawn) + free_drawn * (free_drawn - 1) / 2
-    return across / np.maximum(inside, 1)
+def _tail(highest: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One more pair, spread over the bins above the highest of the null as the null thins out towards it.
+
+    The best of as many non-matches across would be above it as often as not, and not far. Without this a single pair
+    just above the null would be counted among the certain ones.
+    """
+    if not len(highest):
+        return np.zeros(len(edges) - 1)
+    top = float(highest[-1])
+    scale = max(top - float(highest.mean(dtype=np.float64)), 1e-6)
+    above = np.exp(-np.maximum(edges - top, 0.0) / scale)
+    above[-1] = 0.0
+    return above[:-1] - above[1:]
+
+
+# --- which pairs inside count as non-matches --------------------------------------------------------------------------
+
+_TOP_PART = 0.01
+_TOP_PAIRS = 20
+_UPPER, _UPMOST = 0.5, 0.7
+_LEAST_DUPLICATES = 10
+_LEAST_DUPLICATE_PART = 0.002
+_AS_MATCHES = 0.9
+_FLAT = 0.7
+_UNEQUAL = 3.0
+_UNEQUAL_PAIRS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """The list and what each data set says of non-matches.
+
+    Attributes:
+        listed: the one-to-one list.
+        insides: of each data set.
+        sizes: how many rows each has.
+        duplicated: the data sets that seem to hold people twice.
+        trusted: the data sets whose pairs inside are taken for non-matches.
+    """
+
+    listed: _List
+    insides: tuple[_Inside, _Inside]
+    sizes: tuple[int, int]
+    duplicated: tuple[int, ...]
+    trusted: tuple[int, ...]
+
+    @classmethod
+    def of(cls, taken: OneToOne, null_a: Null, null_b: Null) -> "_Evidence":
+        nulls, rows = (null_a, null_b), (taken.row_a, taken.row_b)
+        sizes = (null_a.rows, null_b.rows)
+        listed = _List.of(taken)
+        insides = tuple(_inside(null, side, taken, listed) for null, side in zip(nulls, rows, strict=True))
+        separation = max(_separation(_Counts.of(listed, [inside], sizes)) for inside in insides)
+        duplicated = _duplicated(listed, nulls, separated=separation >= _LEAST_SEPARATION)
+        if len(duplicated) == len(nulls):
+            least = _UPPER * _top(listed)
+            insides = tuple(
+                _inside(_below(null, least), side, taken, listed) for null, side in zip(nulls, rows, strict=True)
+            )
+            return cls(listed, (insides[0], insides[1]), sizes, duplicated, (0, 1))
+        trusted = tuple(side for side in (0, 1) if side not in duplicated)
+        return cls(listed, (insides[0], insides[1]), sizes, duplicated, trusted)
+
+    def counts(self, *sides: int) -> _Counts:
+        """The list against these data sets, or those that are trusted."""
+        return _Counts.of(self.listed, [self.insides[side] for side in sides or self.trusted], self.sizes)
+
+    def larger(self, counts: _Counts) -> int | None:
+        """The data set with far more pairs inside than the other, per pair compared, at the scores that matter."""
+        _, lowest = _share(counts)
+        place = self.listed.starts[lowest]
+        found = [float(inside.found[place:].sum()) for inside in self.insides]
+        rates = [float(self.counts(side).expected[lowest:].sum()) for side in (0, 1)]
+        more = int(rates[1] > rates[0])
+        enough = found[more] >= _UNEQUAL_PAIRS and rates[more] > _UNEQUAL * rates[1 - more]
+        return more if enough else None
+
+
+def _below(null: Null, score: float) -> Null:
+    kept = null.scores < score
+    return Null(null.row_1[kept], null.row_2[kept], null.scores[kept], null.rows, null.sampled)
+
+
+def _top(listed: _List) -> float:
+    """What the best pairs score: as a rule, matches without a mistake."""
+    best = max(_TOP_PAIRS, int(_TOP_PART * len(listed.scores)))
+    return float(listed.scores[-best:].mean())
+
+
+def _duplicated(listed: _List, nulls: Sequence[Null], *, separated: bool) -> tuple[int, ...]:
+    """The data sets whose best pairs inside are distributed as matches are.
+
+    Non-matches thin out quickly towards the top of the scores; copies of one person do not. Where the list shows what
+    matches do (`separated`), they are the measure, else flatness.
+    """
+    top = _top(listed)
+    if top <= 0:
+        return ()
+    shape = float((listed.scores >= _UPMOST * top).sum() / max((listed.scores >= _UPPER * top).sum(), 1))
+    least = _AS_MATCHES * shape if separated else _FLAT
+    found = []
+    for side, null in enumerate(nulls):
+        upper, upmost = (int((null.scores >= part * top).sum()) for part in (_UPPER, _UPMOST))
+        part = 1.0 if null.sampled is None else 1 - (1 - len(null.sampled) / null.rows) ** 2
+        enough = upmost >= max(_LEAST_DUPLICATES, _LEAST_DUPLICATE_PART * part * null.rows)
+        if enough and upmost >= least * upper:
+            found.append(side)
+    return tuple(found)
 
 
 # --- the excess over the null ----------------------------------------------------------------------------------------
 
+_WINDOW_PAIRS = 200
+_WINDOW_PART = 0.04
+_REVERSAL = 1.25
+_REVERSAL_ERRORS = 3.0
+# The window with the lowest share is lowest by chance, too.
+_CAUTION = 1.25
+_LEAST_EXCESS = 1.5
+_LEAST_SEPARATION = 4.0
+_WIDER = 1.5
+_EVEN = 0.5
+_STEPS_TO_TOP = 6
+_SLOWEST = 0.6
+_REPLICATES = 100
+_SEED = 0
 
-def _calibration(counts: _Counts) -> Calibration:
-    levels, share = _levels(counts.observed, counts.expected)
+
+def _levels(counts: _Counts, share: float, lowest: int) -> NDArray[np.float64]:
+    """The match probability of each bin, never falling; 0 below bin `lowest`.
+
+    From the share of the expected non-matches that are there (see `_share`) follows how many there are in each bin;
+    the ratio of the list to the null is made to rise by pooling neighbours (Ayer et al. 1955). Half a pair is
+    added to the null of each pool, so that none is certain.
+    """
+    pools: list[tuple[float, float, int]] = []
+    for observed, expected in zip(counts.observed[lowest:][::-1], counts.expected[lowest:][::-1], strict=True):
+        pool = (float(observed), float(expected), 1)
+        while pools and pools[-1][0] * pool[1] <= pool[0] * pools[-1][1]:
+            above = pools.pop()
+            pool = (above[0] + pool[0], above[1] + pool[1], above[2] + pool[2])
+        pools.append(pool)
+    half = 0.5 * counts.weight
+    descending = [
+        max(0.0, 1 - share * (expected + half) / (observed + 0.5))
+        for observed, expected, length in pools
+        for _ in range(length)
+    ]
+    return np.maximum.accumulate(np.concatenate([np.zeros(lowest), descending[::-1]]))
+
+
+def _share(counts: _Counts) -> tuple[float, int]:
+    """Which share of the expected non-matches is there, and the lowest bin from which on it holds.
+
+    The null may expect too many: relatives often are in one file together and not in two, and one row cannot be in
+    two pairs of the list. How many are there shows below the matches, where the list holds nothing else. So the list
+    is scanned downwards, in windows, for the lowest ratio of list to null, until the ratio clearly rises again: what
+    comes further down is no matter of matches. Where the ratio does not fall below 1, the null is believed as it is.
+    """
+    observed, expected, examined = (
+        np.concatenate([[0.0], np.cumsum(column[::-1])])
+        for column in (counts.observed, counts.expected, counts.examined)
+    )
+    bins = len(counts.observed)
+    wanted = max(_WINDOW_PAIRS, _WINDOW_PART * observed[-1])
+    first = 0
+    best: tuple[float, int, float] | None = None
+    for end in range(1, bins + 1):
+        while observed[end] - observed[first + 1] >= wanted:
+            first += 1
+        pairs = observed[end] - observed[first]
+        if pairs < wanted:
+            continue
+        ratio = pairs / max(expected[end] - expected[first], 1e-9)
+        error = 1 / pairs + 1 / max(examined[end] - examined[first], 1.0)
+        if best is None or ratio < best[0]:
+            best = (ratio, end, error)
+        elif (
+            first >= best[1]
+            and ratio > _REVERSAL * best[0]
+            and best[0] < 1
+            and math.log(ratio / best[0]) > _REVERSAL_ERRORS * math.sqrt(error + best[2])
+        ):
+            break
+    if best is None or best[0] >= 1:
+        return 1.0, 0
+    return min(1.0, _CAUTION * best[0]), bins - best[1]
+
+
+def _separation(counts: _Counts) -> float:
+    """By how many standard errors the top of the list exceeds the null where it exceeds it most clearly."""
+    observed, expected = np.cumsum(counts.observed[::-1]), np.cumsum(counts.expected[::-1])
+    errors = (observed - expected) / np.sqrt(observed + expected * max(counts.weight, 1.0) + 1)
+    return float(errors[observed >= _LEAST_EXCESS * expected].max(initial=0.0))
+
+
+def _matches(listed: _List, counts: _Counts, levels: NDArray[np.float64], *, most: int) -> Interval:
+    """How many matches there are: those that stand out from the null, with bounds.
+
+    Three things widen the bounds: chance in the list and in the null, both drawn again while true matches are what
+    they are (parametric bootstrap with a fixed seed); what is not known of the share of the null; and, upwards only,
+    matches that score too low to stand out.
+    """
+    share, lowest = _share(counts)
     estimate = float((levels * counts.observed).sum())
-    findings: list[Finding] = []
-    if estimate < _FEW_MATCHES:
-        findings.append(_few_matches())
-    return Calibration(
-        usable=True,
-        matches=Interval(estimate, estimate, estimate),
-        edges=counts.edges,
-        observed=counts.observed,
-        expected=np.minimum(share * counts.expected, counts.observed),
-        knots=counts.knots,
-        levels=levels,
-        findings=tuple(findings),
+    bounds = [
+        float((_levels(counts, share * factor, lowest) * counts.observed).sum()) for factor in (_WIDER, 1 / _CAUTION)
+    ]
+    rng = np.random.default_rng(_SEED)
+    matched = counts.observed * levels
+    weight = counts.expected / np.maximum(counts.examined, 1.0)
+    drawn = []
+    for _ in range(_REPLICATES):
+        examined = rng.poisson(counts.examined).astype(np.float64)
+        again = _Counts(matched + rng.poisson(counts.observed - matched), weight * examined, examined)
+        drawn.append(float((_levels(again, *_share(again)) * again.observed).sum()))
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    return Interval(
+        estimate=estimate,
+        low=min(estimate, float(low), *bounds),
+        high=min(float(most), max(estimate, float(high), *bounds) + _hidden(listed, levels, matched)),
     )
 
 
-def _levels(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Match probability of each bin, and the share of the expected pairs that are there."""
-    padded = expected + 0.25
-    ratio, lowest = _valley(observed, padded)
-    share = min(1.0, float(ratio[lowest]))
-    levels = np.maximum(0.0, 1 - share / np.maximum(ratio, share))
-    levels[:lowest] = levels[lowest]
-    return np.maximum.accumulate(levels), share
+def _hidden(listed: _List, levels: NDArray[np.float64], matched: NDArray[np.float64]) -> float:
+    """How many matches may score too low to stand out, if they thin out downwards as they do just above.
 
-
-def _valley(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The likeliest ratio of observed to expected that falls and then rises, and the last place where it is lowest."""
-    before = _falling(observed, expected)
-    after = _falling(observed[::-1], expected[::-1])
-    split = int((before.likelihood + after.likelihood[::-1]).argmax())
-    ratio = np.concatenate([before.ratios(split), after.ratios(len(observed) - split)[::-1]])
-    return ratio, int(np.flatnonzero(ratio == ratio.min())[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class _Falling:
-    """The likeliest falling ratios of counts to their expectations (Poisson), for all beginnings of the counts.
-
-    Attributes:
-        likelihood: float64[k + 1], of the first 0, 1, ... k counts, but for a constant.
+    Above the place where the probability passes one half, matches are counted in two steps, each a sixth of the way to
+    the top. Below, every further step is taken to hold as much less as the lower one does.
     """
-
-    observed: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    likelihood: NDArray[np.float64]
-
-    def ratios(self, count: int) -> NDArray[np.float64]:
-        """The ratios of the first `count`."""
-        blocks = _pooled(self.observed[:count].tolist(), self.expected[:count].tolist(), [0.0])
-        return np.repeat([block[0] / block[1] for block in blocks], [int(block[2]) for block in blocks])
-
-
-def _falling(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> _Falling:
-    likelihood = [0.0]
-    _pooled(observed.tolist(), expected.tolist(), likelihood)
-    return _Falling(observed, expected, np.array(likelihood))
-
-
-def _pooled(
-    observed: Sequence[float], expected: Sequence[float], likelihood: list[float]
-) -> list[tuple[float, float, int, float]]:
-    """Pool adjacent violators (Ayer et al. 1955): blocks of observed, expected, length and likelihood up to there.
-
-    The likelihood after each count is appended to the list.
-    """
-    blocks: list[tuple[float, float, int, float]] = []
-    for count, mean in zip(observed, expected, strict=True):
-        block_count, block_mean, length = count, mean, 1
-        while blocks and blocks[-1][0] * block_mean <= block_count * blocks[-1][1]:
-            earlier = blocks.pop()
-            block_count, block_mean, length = block_count + earlier[0], block_mean + earlier[1], length + earlier[2]
-        sofar = blocks[-1][3] if blocks else 0.0
-        gain = block_count * math.log(block_count / block_mean) - block_count if block_count > 0 else 0.0
-        blocks.append((block_count, block_mean, length, sofar + gain))
-        likelihood.append(sofar + gain)
-    return blocks
+    certain = np.flatnonzero(levels >= _EVEN)
+    if not len(certain):
+        return 0.0
+    knots = listed.knots
+    cut = knots[certain[0]]
+    step = (_top(listed) - cut) / _STEPS_TO_TOP
+    near, next_one = (
+        float(matched[(knots >= cut + start * step) & (knots < cut + (start + 1) * step)].sum()) for start in (0, 1)
+    )
+    ratio = min(near / next_one, _SLOWEST) if next_one else _SLOWEST
+    return max(0.0, _WIDER * near * ratio / (1 - ratio) - float(matched[: certain[0]].sum()))
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
-def _nothing(taken: OneToOne, finding: Finding) -> Calibration:
+def _unusable(*findings: Finding) -> Calibration:
     empty = np.empty(0)
     return Calibration(
         usable=False,
-        matches=Interval(0.0, 0.0, float(len(taken))),
+        matches=Interval(0.0, 0.0, 0.0),
         edges=empty,
         observed=empty,
         expected=empty,
         knots=empty,
         levels=empty,
-        findings=(finding,),
+        findings=findings,
     )
 
 
@@ -454,9 +708,40 @@ def _too_small(pairs: int) -> Finding:
     )
 
 
+def _no_separation() -> Finding:
+    return Finding(
+        FindingCode.NO_SEPARATION,
+        "The best pairs of records are no more alike than different people inside one file are. Either hardly anybody "
+        "is in both files, or the fields cannot tell people apart, or the files were encoded in different ways. No "
+        "pair can be called a match, so none is linked. Check that both files were encoded with the same secret and "
+        "schema, and that the schema has enough fields.",
+    )
+
+
 def _few_matches() -> Finding:
     return Finding(
         FindingCode.FEW_MATCHES,
-        f"Fewer than about {_FEW_MATCHES} matches were found. The probabilities rest on few cases and are rough; "
-        "see the interval of the number of matches, and check a sample of the links.",
+        f"About {_FEW_MATCHES} matches or fewer were found. The probabilities rest on few cases and are rough: see "
+        "the interval of the number of matches, and check a sample of the links.",
+    )
+
+
+def _duplicates(sides: tuple[int, ...]) -> Finding:
+    return Finding(
+        FindingCode.DUPLICATES_IN_SOURCE,
+        "This file seems to hold the same people more than once: some of its records are as alike as matches between "
+        "the files are. (Or the fields cannot tell different people apart.) Such pairs were not taken as examples of "
+        "different people. A person is linked once at most, so copies stay unlinked. Remove duplicates before "
+        "encoding, or say in the agreement that the file may hold them.",
+        sides,
+    )
+
+
+def _unequal(side: int) -> Finding:
+    return Finding(
+        FindingCode.UNEQUAL_POPULATIONS,
+        "Different people in this file are far more alike than in the other, so the files seem to be about different "
+        "populations. How often pairs agree by chance was taken from this file, which is the careful choice; the "
+        "probabilities may be too low.",
+        (side,),
     )

@@ -53,7 +53,9 @@ class Scored:
 
     Attributes:
         scores: float32[n], about -0.3 to 1; higher is more alike.
-        density_a: float32[n_a], mean phi of each row's candidates at the ranks used.
+        density_a: float32[n_a], mean phi of each row's candidates at the ranks used, moved by one number for all rows
+            so that both data sets have the same mean. In a pair across, one density comes from either data set; so
+            moved, those of two rows of one data set are on the same footing.
         density_b: float32[n_b], the same; within one data set the same array as `density_a`.
     """
 
@@ -86,6 +88,9 @@ def score_across(
     density_a = _density([pairs.row_a], values, rows=len(counts_a), ranks=ranks, absent=absent)
     density_b = _density([pairs.row_b], values, rows=len(counts_b), ranks=ranks, absent=absent)
     _subtract(pairs, density_a, density_b, values)
+    if len(density_a) and len(density_b):
+        apart = np.float32((density_b.mean(dtype=np.float64) - density_a.mean(dtype=np.float64)) / 2)
+        return Scored(values, density_a + apart, density_b - apart)
     return Scored(values, density_a, density_b)
 
 
