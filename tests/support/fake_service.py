@@ -259,7 +259,17 @@ def project(project_id: str = "prj_1", *, schema_digest: str = "ab" * 32) -> dic
 
 
 def run(state: str = "running", **members: Any) -> dict[str, Any]:
-    content = {"id": "run_1", "project": "prj_1", "state": state, "threshold": 0.8, "attempt": 1, "created_at": CREATED}
+    content: dict[str, Any] = {
+        "id": "run_1",
+        "project": "prj_1",
+        "state": state,
+        "aim": {"kind": "best_f1", "value": None},
+        "threshold": None,
+        "blocking": False,
+        "findings": [],
+        "attempt": 1,
+        "created_at": CREATED,
+    }
     uploads = [
         {"id": "upl_1", "organisation": OWN, "count": 3},
         {"id": "upl_2", "organisation": "org_other", "count": 9},

@@ -3,8 +3,10 @@ from typing import Any
 import pytest
 
 from linkage_client.client import LinkageClient
-from linkage_client.errors import RunEndedError, RunStillGoingError
+from linkage_client.errors import ConfigurationError, RunEndedError, RunStillGoingError
+from linkage_client.models import Aim, Finding
 from support.fake_service import Asked, FakeService, Reply, run
+from support.reports import report
 
 
 def _script(service: FakeService, states: list[dict[str, Any]]) -> None:
@@ -62,8 +64,68 @@ def test_wait_beyond_the_timeout_raises_and_the_run_goes_on(client: LinkageClien
     assert not any(path.endswith(":cancel") for path in service.paths("POST"))
 
 
-def test_start_without_a_threshold_leaves_it_to_the_service(client: LinkageClient, service: FakeService) -> None:
+@pytest.mark.parametrize(
+    ("asked_for", "body"),
+    [
+        ({}, {}),
+        ({"threshold": 0.9}, {"threshold": 0.9}),
+        ({"target_precision": 0.99}, {"target_precision": 0.99}),
+        ({"blocking": True}, {"blocking": True}),
+        ({"target_precision": None, "threshold": None, "blocking": False}, {}),
+    ],
+)
+def test_start_says_only_what_was_asked_for(
+    client: LinkageClient, service: FakeService, asked_for: dict[str, Any], body: dict[str, Any]
+) -> None:
     service.on("POST", "/v1/projects/prj_1/runs", Reply(202, run("queued")))
-    client.runs.start(project_id="prj_1")
-    client.runs.start(project_id="prj_1", threshold=0.9)
-    assert [asked.json() for asked in service.asked if asked.path.endswith("/runs")] == [{}, {"threshold": 0.9}]
+    client.runs.start(project_id="prj_1", **asked_for)
+    assert [asked.json() for asked in service.asked if asked.path.endswith("/runs")] == [body]
+
+
+def test_start_with_a_precision_and_a_threshold_is_refused_here(client: LinkageClient, service: FakeService) -> None:
+    with pytest.raises(ConfigurationError, match="not both"):
+        client.runs.start(project_id="prj_1", target_precision=0.99, threshold=0.8)
+    assert service.asked == []
+
+
+def test_run_of_an_older_service_is_read(client: LinkageClient, service: FakeService) -> None:
+    answer = run("succeeded", threshold=0.7)
+    for member in ("aim", "blocking", "findings"):
+        del answer[member]
+    service.on("GET", "/v1/runs/run_1", answer)
+    found = client.runs.get(run_id="run_1")
+    assert (found.threshold, found.aim, found.findings) == (0.7, None, [])
+
+
+def test_run_says_its_aim_and_findings(client: LinkageClient, service: FakeService) -> None:
+    finding = {"code": "few_matches", "organisations": ["org_own"], "message": "Few.", "added_later": 1}
+    service.on(
+        "GET", "/v1/runs/run_1", run("succeeded", aim={"kind": "target_precision", "value": 0.99}, findings=[finding])
+    )
+    found = client.runs.get(run_id="run_1")
+    assert (found.threshold, found.aim) == (None, Aim(kind="target_precision", value=0.99))
+    assert found.findings == [Finding(code="few_matches", organisations=["org_own"], message="Few.")]
+
+
+def test_report_is_read_with_members_that_a_newer_service_adds(client: LinkageClient, service: FakeService) -> None:
+    document = report(added_later={"a": 1})
+    document["comparisons"][0]["curve"][0]["added_later"] = 1
+    service.on("GET", "/v1/runs/run_1/report", document)
+    found = client.runs.report(run_id="run_1")
+    assert found.comparisons[0].organisations == ["org_own", "org_other"]
+    assert found.result.matches is not None
+    assert found.result.matches.estimate == 2500
+    assert found.patterns[-1].groups == document["patterns"][-1]["groups"]
+
+
+def test_report_with_everything_left_out_is_read(client: LinkageClient, service: FakeService) -> None:
+    document = report(calibrated=None, result=dict.fromkeys(report()["result"]), group_probabilities=None)
+    document["comparisons"][0].update(
+        histogram={"edges": [], "pairs": [], "expected_non_matches": []},
+        curve=[],
+        cut=None,
+        links=None,
+        matches=None,
+    )
+    service.on("GET", "/v1/runs/run_1/report", document)
+    assert client.runs.report(run_id="run_1").result.links is None

@@ -102,7 +102,7 @@ def demo(
             seconds = {**outcome.seconds, "total": time.perf_counter() - started}
             _show(outcome, seconds, as_json=as_json)
             if keep:
-                _say_how_to_look(workspace)
+                _say_how_to_look(workspace, run_id=outcome.report.run)
     if not outcome.ledger_verified:
         context.exit(ExitCode.FAILURE)
 
@@ -267,7 +267,7 @@ def _write_proposal(proposal: "Proposal", directory: Path, *, renamed: list[str]
 
 def _show(outcome: "Outcome", seconds: dict[str, float], *, as_json: bool) -> None:
     rounded = {name: round(value, 3) for name, value in seconds.items()}
-    quality = outcome.quality
+    quality, estimated = outcome.quality, outcome.report.result
     if as_json:
         document = {
             "parties": list(outcome.parties),
@@ -275,6 +275,8 @@ def _show(outcome: "Outcome", seconds: dict[str, float], *, as_json: bool) -> No
             "precision": quality.precision,
             "recall": quality.recall,
             "f1": quality.f1,
+            "estimated": estimated.model_dump(mode="json", include={"precision", "recall", "matches"}),
+            "findings": [finding.model_dump(mode="json") for finding in outcome.report.findings],
             "groups": outcome.groups,
             "seconds": rounded,
             "ledger": {"size": outcome.ledger_size, "verified": outcome.ledger_verified},
@@ -282,8 +284,8 @@ def _show(outcome: "Outcome", seconds: dict[str, float], *, as_json: bool) -> No
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         _say()
-        _show_result("Precision", _share(quality.precision), "of the links made are right")
-        _show_result("Recall", _share(quality.recall), "of the true links were made")
+        _show_result("Precision", _share(quality.precision), f"of the links are right {_guess(estimated.precision)}")
+        _show_result("Recall", _share(quality.recall), f"of the true links were made {_guess(estimated.recall)}")
         _show_result("F1", _share(quality.f1), "")
         _show_result("Groups", f"{outcome.groups:,}", "entities with records at two providers or more")
         _show_result(
@@ -302,11 +304,15 @@ def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4f}"
 
 
+def _guess(value: float | None) -> str:
+    return "(not estimated)" if value is None else f"(estimated without the truth: {value:.3f})"
+
+
 def _verdict(outcome: "Outcome") -> str:
     return "verified: nothing was changed" if outcome.ledger_verified else "NOT as they were recorded"
 
 
-def _say_how_to_look(workspace: _Workspace) -> None:
+def _say_how_to_look(workspace: _Workspace, *, run_id: str | None = None) -> None:
     service = workspace.service
     if service is None:
         return
@@ -321,6 +327,8 @@ def _say_how_to_look(workspace: _Workspace) -> None:
     _say(f'  export PATH="{Path(sys.executable).parent}:$PATH"')
     for profile in profiles:
         _say(f"  linkage whoami --config {profile}")
+    if profiles and run_id is not None:
+        _say(f"  linkage run show {run_id} --html report.html --config {profiles[0]}")
     if profiles:
         _say(f"  linkage agreement list --config {profiles[0]}")
         _say(f"  linkage project list --config {profiles[0]}")

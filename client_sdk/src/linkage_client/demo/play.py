@@ -11,10 +11,11 @@ from linkage_client.demo import flow
 from linkage_client.demo.inputs import RECIPIENT, Inputs, naming, slug
 from linkage_client.demo.quality import UNKNOWN, Quality, count_groups, measure, merge, read_link_ids
 from linkage_client.demo.service import LocalService
+from linkage_client.reporting.words import Names, Said, expected_in_words, findings_in_words
 
 if TYPE_CHECKING:
     from linkage_client.errors import PolicyRefusalError
-    from linkage_client.models import Project, Release, Run, Summary
+    from linkage_client.models import Project, Release, Run, RunReport, Summary
 
 MERGED_FILE: Final = "merged.csv"
 STAGES: Final = ("encode", "upload", "match", "release")
@@ -55,6 +56,8 @@ class Outcome:
     rows: dict[str, int]
     quality: Quality
     groups: int
+    report: "RunReport"
+    """What the service says of the run without knowing the truth."""
     seconds: dict[str, float]
     ledger_size: int
     ledger_verified: bool
@@ -79,7 +82,8 @@ class Play:
             providers, recipient = self._register(stack)
             project = self._agree(providers, recipient)
             self._encode(providers, project)
-            run = self._match(providers, recipient, project)
+            run = self._match(providers, project)
+            report = self._read(providers, recipient, run)
             deliveries = self._release(providers, recipient, run)
             links = read_link_ids(deliveries)
             quality = self._quality(links)
@@ -90,6 +94,7 @@ class Play:
             rows={source.name: source.rows for source in self.inputs.sources},
             quality=quality,
             groups=groups,
+            report=report,
             seconds=self.watch.seconds,
             ledger_size=size,
             ledger_verified=verified,
@@ -148,7 +153,7 @@ class Play:
                 "Upload", f"{provider.name}: {_size(sent.size_bytes)} of encodings; no names, no record ids"
             )
 
-    def _match(self, providers: list[flow.Member], recipient: flow.Member, project: "Project") -> "Run":
+    def _match(self, providers: list[flow.Member], project: "Project") -> "Run":
         with self.watch.stage("match"), self.teller.progress("Matching") as advance:
 
             def show(run: "Run") -> None:
@@ -159,11 +164,19 @@ class Play:
         compared = run.metrics.pairs_compared if run.metrics else None
         work = "every pair of records" if compared is None else f"{compared:,} pairs of records"
         self.teller.step("Match", f"{providers[0].name} started a run, which compared {work}")
+        return run
+
+    def _read(self, providers: list[flow.Member], recipient: flow.Member, run: "Run") -> "RunReport":
         self.teller.step("Summary", _overlap(recipient.name, recipient.client.runs.summary(run_id=run.id)))
+        report = recipient.client.runs.report(run_id=run.id)
+        self.teller.step("Report", f"{recipient.name} reads what the service estimates: {expected_in_words(report)}")
+        names = Names({party.organisation_id: party.name for party in (*providers, recipient)})
+        for said in findings_in_words(report.findings):
+            self.teller.step("Finding", _found(said, names))
         refusal = flow.ask_for_more(recipient, run_id=run.id)
         if refusal is not None:
             self.teller.step("Refuse", _refused(recipient.name, refusal))
-        return run
+        return report
 
     def _release(self, providers: list[flow.Member], recipient: flow.Member, run: "Run") -> list[Path]:
         deliveries = []
@@ -215,6 +228,11 @@ def _overlap(name: str, summary: "Summary") -> str:
     shared = sum(pattern.groups or 0 for pattern in summary.patterns if len(pattern.organisations) > 1)
     least = summary.suppressed_below
     return f"{name} reads that providers share about {shared:,} entities; rounded, and never said below {least}"
+
+
+def _found(said: Said, names: Names) -> str:
+    about = said.about_in_words(names)
+    return f"{said.title}{f' ({about})' if about else ''}. {said.message}"
 
 
 def _refused(name: str, refusal: "PolicyRefusalError") -> str:

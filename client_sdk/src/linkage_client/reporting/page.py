@@ -121,7 +121,7 @@ def _key_figures(report: RunReport) -> Markup:
         whole = words.short_interval(matches)
         margin = whole.removeprefix(words.count(matches.estimate)).strip(" ()")
         note = f"estimated; probably {margin}" if margin else "estimated"
-        figures.append(("Matches there are", words.count(matches.estimate), note))
+        figures.append(("Matches in all", words.count(matches.estimate), note))
     return element("dl", *(_figure(*figure) for figure in figures), class_="figures")
 
 
@@ -202,7 +202,7 @@ def _overview(reading: Reading) -> Markup | None:
         )
         for number, one in enumerate(comparisons, start=1)
     ]
-    head = _head(("Organisations", ""), ("Links", "number"), ("Matches there are", ""), ("Pairs by score", ""))
+    head = _head(("Organisations", ""), ("Links", "number"), ("Matches in all", ""), ("Pairs by score", ""))
     note = element("p", "In each small plot scores rise from left to right. The line is the cut.", class_="quiet")
     return _section("overview", "By pair of organisations", note, _table(head, rows))
 
@@ -262,7 +262,7 @@ def _comparison_in_words(comparison: ReportComparison, *, alone: bool) -> str:
     if not alone:
         sentences.insert(0, f"{words.count(comparison.links)} links." if comparison.links is not None else "")
         if comparison.matches is not None:
-            sentences.append(f"Matches that there are: {words.interval(comparison.matches)}.")
+            sentences.append(f"Matches in all: {words.interval(comparison.matches)}.")
     return " ".join(filter(None, sentences))
 
 

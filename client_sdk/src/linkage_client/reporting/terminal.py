@@ -20,6 +20,7 @@ PLOTS_IN_FULL: Final = 3
 """More pairs of organisations than this get one line each."""
 _PLOT_ROWS: Final = 18
 _SPARK_COLUMNS: Final = 24
+_NARROWEST_NAME: Final = 16
 _LABEL: Final = 7
 _BOLD, _WARN, _FAINT, _MATCH, _NULL = "1", "1;33", "2", "36", "33"
 
@@ -124,7 +125,7 @@ def comparison_lines(comparison: ReportComparison, *, report: RunReport, names: 
     """Two organisations: what was found between them, and the histogram of their pairs by score."""
     lines = [screen.styled(line, _BOLD) for line in screen.paragraph(words.pair_of(comparison, names))]
     if len(report.comparisons) > 1:
-        found = f"{words.count(comparison.links)} links; matches that there are: {words.interval(comparison.matches)}"
+        found = f"{words.count(comparison.links)} links; matches in all: {words.interval(comparison.matches)}"
         lines += screen.paragraph(found)
     return lines + histogram_lines(comparison, report=report, screen=screen)
 
@@ -207,6 +208,8 @@ def _one_line_each(report: RunReport, *, names: Names, screen: Screen) -> list[s
     head = ("organisations", "links", "matches", "pairs by score")
     widths = [max(len(head[place]), *(len(row[place]) for row in rows)) for place in (1, 2)]
     room = screen.columns - sum(widths) - _SPARK_COLUMNS - len("  ") * 3
+    if room < _NARROWEST_NAME:
+        return _named_only(rows, screen)
     lines = [screen.styled(_in_columns(head, room, *widths), _FAINT)]
     for name, links, matches, spark in rows:
         *above, last = screen.paragraph(name, width=room)
@@ -218,6 +221,15 @@ def _one_line_each(report: RunReport, *, names: Names, screen: Screen) -> list[s
     return [*lines, "", *screen.paragraph(legend)]
 
 
+def _named_only(rows: Sequence[tuple[str, str, str, str]], screen: Screen) -> list[str]:
+    """Where a table does not fit, a sentence for each pair of organisations does."""
+    return [
+        line
+        for name, links, matches, _ in rows
+        for line in screen.paragraph(f"{name}: {links} links; matches in all, estimated: {matches}")
+    ]
+
+
 def _in_columns(cells: tuple[str, str, str, str], room: int, links: int, matches: int) -> str:
     name, one, other, spark = cells
     return f"{name:<{room}}  {one:>{links}}  {other:>{matches}}  {spark}".rstrip()
@@ -226,7 +238,8 @@ def _in_columns(cells: tuple[str, str, str, str], room: int, links: int, matches
 def spark_line(comparison: ReportComparison, *, screen: Screen) -> str:
     """A histogram in one line: one character a bin, the scores rising from left to right, and the cut among them."""
     score = comparison.cut.score if comparison.cut is not None else None
-    bins = rebinned(bins_of(comparison.histogram), most=_SPARK_COLUMNS - 1, boundary=score)
+    # An edge on the cut may cost one bin more, and the cut has a column of its own.
+    bins = rebinned(bins_of(comparison.histogram), most=_SPARK_COLUMNS - 2, boundary=score)
     most = max((one.pairs or 0 for one in bins), default=0)
     if not most:
         return words.NOT_SHOWN

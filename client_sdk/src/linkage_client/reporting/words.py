@@ -261,6 +261,17 @@ def result_in_words(report: RunReport) -> list[str]:
     return ["; ".join(parts) + " (estimated).", *_matches_in_words(report), *_groups_in_words(report)]
 
 
+def expected_in_words(report: RunReport) -> str:
+    """The result in half a sentence."""
+    result = report.result
+    if result.links is None:
+        return "the number of links is not shown"
+    links = f"{count(result.links)} link{'' if result.links == 1 else 's'}"
+    if result.precision is None or result.recall is None:
+        return f"{links}; how many of them are right is not known"
+    return f"{links}; {about(result.precision)} of them right; {about(result.recall)} of all matches found"
+
+
 def errors_in_words(report: RunReport) -> str:
     """The two kinds of error, as "1 in so many"; empty where they are not known."""
     result = report.result
@@ -312,8 +323,12 @@ def pattern_in_words(organisations: Sequence[str], names: Names) -> str:
 
 def _found(report: RunReport, names: Names) -> str:
     links, organisations = report.result.links, organisations_of(report)
-    few = len(organisations) <= _PAIR
-    where = between(organisations, names) if few else f"between {small_number(len(organisations))} organisations"
+    if not organisations:
+        where = "of this run"
+    elif len(organisations) <= _PAIR:
+        where = between(organisations, names)
+    else:
+        where = f"between {small_number(len(organisations))} organisations"
     if links is None:
         return f"The number of links {where} is not shown"
     if links == 0:
@@ -325,7 +340,7 @@ def _matches_in_words(report: RunReport) -> list[str]:
     matches = report.result.matches
     if matches is None or matches.estimate is None:
         return []
-    return [f"Matches that there are in all: {interval(matches)}."]
+    return [f"Matches in all: {interval(matches)}."]
 
 
 def _groups_in_words(report: RunReport) -> list[str]:
