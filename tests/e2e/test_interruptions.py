@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,12 @@ def send_parts(round_: Round, upload: Upload, encodings: Path, numbers: range) -
         round_.providers[0].client.uploads.put_part(upload_id=upload.id, number=number, content=part)
 
 
+def log_lines(service: RunningService) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]
+
+
 def worker_pids(service: RunningService) -> list[int]:
-    lines = [json.loads(line) for line in service.log_text().splitlines() if line.startswith("{")]
-    return [line["pid"] for line in lines if line.get("event") == "worker_started"]
+    return [line["pid"] for line in log_lines(service) if line.get("event") == "worker_started"]
 
 
 def assert_ledger_is_whole(service: RunningService, round_: Round) -> None:
@@ -143,6 +147,42 @@ def test_run_worker_killed_is_finished_by_the_next_worker(service: RunningServic
         # One only where the run ended in the moment before its worker was killed.
         assert finished.attempt in {1, 2}
         assert_ledger_is_whole(service, round_)
+
+
+def interrupted_between_units(service: RunningService, round_: Round) -> Run:
+    """A run whose worker is killed with kill -9 as soon as the first unit of its comparison is stored, once it ends."""
+    client = round_.recipient.client
+    for _ in range(5):
+        run = client.runs.start(project_id=round_.project.id)
+        units = service.data_dir / "blobs" / "runs" / run.id / "units"
+        while not (units.is_dir() and any(units.iterdir())):
+            assert client.runs.get(run_id=run.id).state in {"queued", "running"}
+        os.kill(worker_pids(service)[-1], signal.SIGKILL)
+        finished = client.runs.wait(run_id=run.id, timeout_s=90)
+        if finished.attempt > 1:
+            return finished
+    raise AssertionError("every run ended in the moment before its worker was killed")
+
+
+def test_run_worker_killed_between_units_goes_on_with_the_missing_ones(service: RunningService) -> None:
+    with open_round(service, rows=3000) as round_:
+        round_.upload_all()
+        client = round_.recipient.client
+        finished = interrupted_between_units(service, round_)
+        undisturbed = client.runs.wait(run_id=client.runs.start(project_id=round_.project.id).id, timeout_s=90)
+
+        assert finished.state == undisturbed.state == "succeeded"
+        resumed = [line for line in log_lines(service) if line.get("event") == "run_resumed"]
+        assert [line["run"] for line in resumed] == [finished.id]
+        assert resumed[0]["size"] >= 1
+        assert report_of(round_, finished) == report_of(round_, undisturbed)
+        assert not (service.data_dir / "blobs" / "runs" / finished.id / "units").exists()
+        assert_ledger_is_whole(service, round_)
+
+
+def report_of(round_: Round, run: Run) -> dict[str, Any]:
+    found = round_.recipient.client.runs.report(run_id=run.id).model_dump()
+    return {name: value for name, value in found.items() if name != "run"}
 
 
 def test_run_service_killed_is_finished_after_the_restart(service: RunningService) -> None:
