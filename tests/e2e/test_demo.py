@@ -31,6 +31,7 @@ STEPS = [
     "Upload",
     "Match",
     "Summary",
+    "Report",
     "Refuse",
     "Release",
     "Retrieve",
@@ -116,7 +117,18 @@ def test_demo_default_finds_the_people_and_leaves_nothing_behind(demo: Demo, tem
 
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document) == {"parties", "rows", "precision", "recall", "f1", "groups", "seconds", "ledger"}
+    assert set(document) == {
+        "parties",
+        "rows",
+        "precision",
+        "recall",
+        "f1",
+        "estimated",
+        "findings",
+        "groups",
+        "seconds",
+        "ledger",
+    }
     assert document["parties"] == ["Northgate Council", "St Aidan's Hospital", "Office of Data Analytics"]
     assert document["rows"] == {"Northgate Council": 5000, "St Aidan's Hospital": 5000}
     assert document["precision"] >= 0.99
@@ -124,6 +136,10 @@ def test_demo_default_finds_the_people_and_leaves_nothing_behind(demo: Demo, tem
     assert document["f1"] == pytest.approx(
         2 * document["precision"] * document["recall"] / (document["precision"] + document["recall"])
     )
+    assert document["estimated"]["precision"] == pytest.approx(document["precision"], abs=0.02)
+    assert document["estimated"]["recall"] == pytest.approx(document["recall"], abs=0.03)
+    assert document["estimated"]["matches"]["estimate"] == pytest.approx(2500, rel=0.05)
+    assert document["findings"] == []
     assert 2400 <= document["groups"] <= 2600
     assert set(document["seconds"]) == {"encode", "upload", "match", "release", "total"}
     assert document["ledger"]["verified"] is True
@@ -205,6 +221,17 @@ def test_demo_kept_leaves_a_service_that_each_party_can_use(demo: Demo, temporar
         held = [path.name for path in (folder / "parties").rglob("rows.parquet")]
         assert len(held) == 2
         assert not list((folder / "parties").glob("*office*/linkage-secret"))
+        run = next(word for word in done.stderr.split() if word.startswith("run_"))
+        page = folder / "report.html"
+        shown = subprocess.run(
+            [sys.executable, "-m", "linkage_client", "run", "show", run, "--html", page, "--config", profiles[0]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert "state: succeeded" in shown.stdout
+        assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
         merged = next((folder / "parties").glob("*/merged.csv")).read_text()
         assert merged.startswith('"link_id"')
     finally:
