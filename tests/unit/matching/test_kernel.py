@@ -7,8 +7,8 @@ from linkage_matching import early_exit, kernel, layout
 
 
 def test_kernel_geometry_equals_what_the_layout_assumes() -> None:
-    assumed = (layout.TILE_ROWS, layout.LANES, layout.UNROLL, layout.NEVER)
-    assert assumed == (kernel.TILE_ROWS, kernel.LANES, kernel.UNROLL, kernel.NEVER)
+    assumed = (layout.TILE_ROWS, layout.LANES, layout.NEVER)
+    assert assumed == (kernel.TILE_ROWS, kernel.LANES, kernel.NEVER)
     assert (early_exit._TILE_ROWS, early_exit._LANES) == (kernel.TILE_ROWS, kernel.LANES)
 
 

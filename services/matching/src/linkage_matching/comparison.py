@@ -21,7 +21,7 @@ from linkage_matching.compiling import prepare_comparison
 from linkage_matching.early_exit import best_cut
 from linkage_matching.encodings import WORD_BITS, Encodings, check_encodings, popcounts
 from linkage_matching.errors import InvalidEncodings, MatchingCancelled
-from linkage_matching.layout import LANES, UNROLL, Layout, Part, padded_words
+from linkage_matching.layout import LANES, Layout, Part
 from linkage_matching.measure import Measure
 from linkage_matching.results import Cancelled, CandidatePairs, Pairs, Progress
 from linkage_matching.threshold import check_threshold, kernel_fraction
@@ -146,7 +146,7 @@ class Comparison:
         counts_b = counts_a if within else popcounts(other)
         ranking = Ranking.of(counts_a, counts_b, bits=bits, measure=measure)
         ranking.check(exact)
-        cut = best_cut(a, other, threshold=exact, measure=measure, words=padded_words(bits), step=UNROLL)
+        cut = best_cut(a, other, threshold=exact, measure=measure)
         return cls(
             a=a,
             b=other,

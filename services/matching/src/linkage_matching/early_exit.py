@@ -8,37 +8,38 @@ from numpy.typing import NDArray
 from linkage_matching.encodings import WORD_BITS, Encodings
 from linkage_matching.measure import Measure
 
-# One check costs about as much as this many words of the comparison (measured).
-_CHECK_WORDS = 1.5
+# What a check costs, and a check that goes otherwise than the processor foresaw, in words of the comparison (measured).
+_CHECK_WORDS = 2.0
+_MISTAKEN_WORDS = 4.0
 _TILE_ROWS = 4
 _LANES = 8
-_SAMPLE_A = 64
-_SAMPLE_B = 256
+_SAMPLE_A = 128
+_SAMPLE_B = 512
 _SEED = 0
 
 
-def best_cut(a: Encodings, b: Encodings, *, threshold: Fraction, measure: Measure, words: int, step: int) -> int:
-    """After how many words to ask whether a tile can still hold a pair; `words` if asking does not pay.
+def best_cut(a: Encodings, b: Encodings, *, threshold: Fraction, measure: Measure) -> int:
+    """After how many words to ask whether a tile can still hold a pair; after all if asking does not pay.
 
     It is a matter of speed alone: every cut gives the same pairs.
     """
     rng = np.random.default_rng(_SEED)
     a, b = (_drawn(rng, rows, wanted) for rows, wanted in ((a, _SAMPLE_A), (b, _SAMPLE_B)))
     a, b = a[: len(a) // _TILE_ROWS * _TILE_ROWS], b[: len(b) // _LANES * _LANES]
+    words: int = a.shape[1]
     if not len(a) or not len(b):
         return words
     needed = measure.common_needed(
-        _counts(a)[:, None] + _counts(b)[None, :], threshold=threshold, bits=a.shape[1] * WORD_BITS
+        _counts(a)[:, None] + _counts(b)[None, :], threshold=threshold, bits=words * WORD_BITS
     )
     common = np.zeros(needed.shape)
     best, cheapest = words, float(words)
-    for cut in range(1, a.shape[1]):
+    for cut in range(1, words):
         common += np.bitwise_count(a[:, cut - 1, None] & b[None, :, cut - 1])
-        if cut % step:
-            continue
         possible = common + np.minimum(_counts(a[:, cut:])[:, None], _counts(b[:, cut:])[None, :]) >= needed
         tiles = possible.reshape(len(a) // _TILE_ROWS, _TILE_ROWS, len(b) // _LANES, _LANES).any(axis=(1, 3))
-        cost = cut + _CHECK_WORDS + float(tiles.mean()) * (words - cut)
+        left = float(tiles.mean())
+        cost = cut + _CHECK_WORDS + _MISTAKEN_WORDS * min(left, 1 - left) + left * (words - cut)
         if cost < cheapest:
             best, cheapest = cut, cost
     return best

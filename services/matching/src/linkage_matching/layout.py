@@ -16,7 +16,6 @@ from linkage_matching.measure import Measure
 # The kernel's geometry, repeated here because importing the kernel loads numba; a test holds them equal.
 TILE_ROWS = 4
 LANES = 8
-UNROLL = 2
 NEVER = 1 << 61
 
 # 16 MiB of encodings: 131,072 rows of 1,024 bits.
@@ -51,8 +50,8 @@ class Layout:
 
     @property
     def words(self) -> int:
-        """How many words an encoding takes up, with padding."""
-        return padded_words(self.bits)
+        """How many words of 64 bits an encoding takes up."""
+        return self.bits // WORD_BITS
 
     def parts(self, rows: int) -> list[range]:
         """The rows of each part of a data set."""
@@ -62,7 +61,7 @@ class Layout:
     def in_rows(self, encodings: Encodings, counts: NDArray[np.uint64], rows: range) -> Part:
         """Rows of the first operand, one after the other."""
         laid = np.zeros((_padded(len(rows), TILE_ROWS), self.words), np.uint64)
-        laid[: len(rows), : encodings.shape[1]] = encodings[rows.start : rows.stop]
+        laid[: len(rows)] = encodings[rows.start : rows.stop]
         limit = self._limits(counts[rows.start : rows.stop], len(laid))
         if self.measure is Measure.SIMPLE_MATCHING:
             # the part that does not depend on popcounts goes with the first operand
@@ -72,12 +71,12 @@ class Layout:
     def in_blocks(self, encodings: Encodings, counts: NDArray[np.uint64], rows: range) -> Part:
         """Rows of the second operand, in blocks of 8."""
         part = encodings[rows.start : rows.stop]
-        count, width = part.shape
+        count = len(part)
         blocks = np.zeros((_padded(count, LANES) // LANES, self.words, LANES), np.uint64)
         whole = count - count % LANES
-        blocks[: whole // LANES, :width] = part[:whole].reshape(-1, LANES, width).transpose(0, 2, 1)
+        blocks[: whole // LANES] = part[:whole].reshape(-1, LANES, self.words).transpose(0, 2, 1)
         if count > whole:
-            blocks[-1, :width, : count - whole] = part[whole:].T
+            blocks[-1, :, : count - whole] = part[whole:].T
         limit = self._limits(counts[rows.start : rows.stop], len(blocks) * LANES)
         rest = np.bitwise_count(blocks[:, self.cut :]).sum(axis=1, dtype=np.uint64).ravel()
         return Part(rows.start, rows.stop, blocks.reshape(-1), limit.view(np.uint64), rest)
@@ -89,11 +88,6 @@ class Layout:
         limits = np.full(padded, NEVER, np.int64)
         limits[: len(counts)] = np.where(counts > 0, counts.astype(np.int64) * factor, NEVER)
         return limits
-
-
-def padded_words(bits: int) -> int:
-    """How many words of 64 bits the kernel gives an encoding."""
-    return _padded(bits // WORD_BITS, UNROLL)
 
 
 def _padded(count: int, step: int) -> int:

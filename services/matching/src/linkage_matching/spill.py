@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 # 24 GB on disk.
 DEFAULT_SPILL_LIMIT = 1_000_000_000
 _KEY_BYTES = 8
-# A run of 32 MiB, twice that while it is sorted.
-_RUN_KEYS = 1 << 22
+# A run of 16 MiB, twice that while it is sorted.
+_RUN_KEYS = 1 << 21
 # All runs share this many keys in memory while they are merged.
-_MERGED_KEYS = 1 << 22
+_MERGED_KEYS = 1 << 21
 _FEWEST_MERGED = 1 << 12
 _BATCH_ROWS = 1 << 18
 
