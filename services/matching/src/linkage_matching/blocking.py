@@ -214,8 +214,8 @@ class _Run:
     def __init__(
         self, a: Encodings, b: Encodings | None, *, limits: "_Limits", tables: Tables, largest_block: int
     ) -> None:
-        self.a = a
-        self.b = a if b is None else b
+        self.a = _read_only(a)
+        self.b = self.a if b is None else _read_only(b)
         self.limits = limits
         self.cut_short = False
         self._within = b is None
@@ -316,6 +316,13 @@ class _Run:
         rows, others = runs[:, 1] - runs[:, 0], runs[:, 3] - runs[:, 2]
         pairs: NDArray[np.int64] = rows * (rows - 1) // 2 if self._within else rows * others
         return pairs
+
+
+def _read_only(encodings: Encodings) -> Encodings:
+    """The same rows as numba's one type of array: what is memory-mapped is read-only, and would be compiled anew."""
+    view = np.ascontiguousarray(encodings).view()
+    view.flags.writeable = False
+    return view
 
 
 def _sorted_keys(encodings: Encodings, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -32,6 +32,8 @@ _LEAST_GAIN = 25.0
 # How far the duplicates must rise above the valley. Relatives in a file of 60,000 people without duplicates rose to
 # 2.9 times the valley, half way up the scores; duplicates to 2.9 times (dirty ones) and more, near the top.
 _CLEAR_RISE = 3.5
+# Within the duplicates (copies that are equal, and others) valleys are far less deep than before them.
+_AS_DEEP = 10.0
 _LEAST_RISE = 2.0
 _NEAR_TOP = 2 / 3
 # The non-matches' flank is continued from where it is 30 times as high as the valley: from nearer it is too short to
@@ -212,24 +214,31 @@ class _Valley:
 
 
 def _find_valley(tail: _Tail) -> _Valley | None:
-    """The deepest of the certain valleys, as relatives may make a rise of their own before that of the duplicates."""
-    counts = tail.observed
-    best, start = (0.0, 0, 0), 0
+    """The last of the deep valleys, as relatives may make a rise of their own before that of the duplicates."""
+    valleys = list(_valleys(tail.observed))
+    deepest = max((rise for rise, _ in valleys), default=0.0)
+    deep = [valley for rise, valley in valleys if rise >= max(_CLEAR_RISE, deepest / _AS_DEEP)]
+    if deep:
+        return deep[-1]
+    near_top = [
+        valley for rise, valley in valleys if rise >= _LEAST_RISE and valley.top >= _NEAR_TOP * len(tail.observed)
+    ]
+    return near_top[-1] if near_top else None
+
+
+def _valleys(counts: NDArray[np.float64]) -> Iterator[tuple[float, _Valley]]:
+    """The certain valleys from the left, and how many times as high as its floor the lower side of each is."""
+    start = 0
     while len(counts) - start > _LEAST_FLANK:
         lowest, top, gain = _falling_and_rising(counts[start:])
         if gain < _LEAST_GAIN:
-            break
+            return
         lowest, top = start + lowest, start + top
         floor = counts[max(lowest - 1, 0) : lowest + 2]
         level = (float(floor.sum()) + 1) / len(floor)
-        rising = _monotone(counts[lowest:top])
-        rise = min(float(counts[start:lowest].max(initial=level)), float(rising.max(initial=1.0))) / level
-        best = max(best, (rise, lowest, top))
+        before, after = counts[start:lowest].max(initial=level), _monotone(counts[lowest:top]).max(initial=1.0)
+        yield min(float(before), float(after)) / level, _Valley(lowest, top)
         start = max(top - 1, start + 1)
-    rise, lowest, top = best
-    if rise < _LEAST_RISE or (rise < _CLEAR_RISE and top < _NEAR_TOP * len(counts)):
-        return None
-    return _Valley(lowest, top)
 
 
 def _falling_and_rising(counts: NDArray[np.float64]) -> tuple[int, int, float]:
