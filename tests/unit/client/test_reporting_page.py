@@ -14,7 +14,7 @@ from linkage_client.models import CurvePoint, Project, Run
 from linkage_client.reporting.markup import Markup, element, joined
 from linkage_client.reporting.page import Reading, choices, moment, page
 from linkage_client.reporting.style import DARK, LIGHT, stylesheet
-from linkage_client.reporting.svg import ticks
+from linkage_client.reporting.svg import Caption, Line, curves, ticks
 from linkage_client.reporting.words import Names
 from support.fake_service import project, run
 from support.reports import parsed, report
@@ -325,3 +325,14 @@ def test_ticks_are_few_and_within(low: float, width: float) -> None:
 
     assert 1 <= len(found) <= 8
     assert all(low - width * 1e-6 <= value <= low + width * (1 + 1e-6) for value in found)
+
+
+def test_curves_do_not_join_points_that_are_far_apart() -> None:
+    points = [(0.0, 0.9), (0.05, 0.92), (0.9, 0.99)]
+    caption = Caption(identifier="c", title="t", description="d")
+
+    drawn = curves([Line("right", "precision", points)], within=(0.0, 1.0), cut=None, caption=caption)
+
+    (path,) = [attributes["d"] for attributes in Parsed(drawn).of("path")]
+    assert [step[0] for step in path.split() if step[0].isalpha()] == ["M", "L", "M"]
+    assert len(Parsed(drawn).of("circle")) == 3

@@ -305,7 +305,7 @@ def _share(value: float | None) -> str:
 
 
 def _guess(value: float | None) -> str:
-    return "(not estimated)" if value is None else f"(estimated without the truth: {value:.3f})"
+    return "(no estimate is shown)" if value is None else f"(estimated without the truth: {value:.3f})"
 
 
 def _verdict(outcome: "Outcome") -> str:

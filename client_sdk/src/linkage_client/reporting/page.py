@@ -327,7 +327,7 @@ def _curve_figure(reading: Reading, comparison: ReportComparison, bins: Sequence
         element("h3", "What each cut would give"),
         svg.curves(lines, within=within, cut=_cut_score(comparison), caption=caption),
         element("ul", *keys, class_="legend"),
-        element("figcaption", "Estimated. Further right: fewer wrong links, more missed matches."),
+        element("figcaption", "Estimated. Further right: fewer wrong links, more missed matches. Gaps: not told."),
         _details("The numbers of this plot", _head(*columns), rows),
     )
 

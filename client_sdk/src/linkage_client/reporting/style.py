@@ -99,7 +99,9 @@ svg .label{fill:var(--quiet)}
 .cut{stroke:var(--cut);stroke-width:1.8;stroke-dasharray:5 4}
 .line{fill:none;stroke-width:2.4;stroke-linejoin:round}
 .precision{stroke:var(--precision)}
-.recall{stroke:var(--recall);stroke-dasharray:8 4}
+.recall{stroke:var(--recall)}
+.line.recall{stroke-dasharray:8 4}
+.mark{fill:var(--page);stroke-width:1.4}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.95rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--quiet);font-size:.92rem;padding:0 0 .4rem}

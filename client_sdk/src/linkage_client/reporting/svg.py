@@ -7,6 +7,7 @@ depends on colour alone: what chance explains is hatched, and the two curves dif
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from linkage_client.reporting.bins import Bin, equally_wide
@@ -19,6 +20,7 @@ _DENSITY_UNIT: Final = 0.01
 _HIDDEN_HEIGHT: Final = 5.0
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _HALF: Final = 0.5
+_WIDEST_STEP: Final = 0.15
 _ROOM_FOR_WORDS: Final = 80.0
 
 
@@ -89,18 +91,13 @@ def histogram(bins: Sequence[Bin], *, cut: float | None, caption: Caption) -> Ma
 
 
 def curves(lines: Sequence[Line], *, within: tuple[float, float], cut: float | None, caption: Caption) -> Markup:
-    """Shares by score on the axis of the histogram; each curve carries its name."""
+    """Shares by score on the axis of the histogram, each point marked.
+
+    Points far apart are not joined: a straight line would say something about scores of which nothing is known.
+    """
     x = Scale(low=within[0], high=within[1], start=_LEFT, end=WIDTH - _RIGHT)
     y = Scale(low=0, high=1.0, start=HEIGHT - _BOTTOM, end=_TOP)
-    drawn = [
-        element(
-            "path",
-            class_=f"line {line.kind}",
-            d="M" + " L".join(f"{x(one):.1f} {y(other):.1f}" for one, other in line.points),
-        )
-        for line in lines
-        if line.points
-    ]
+    drawn = [_curve(line, x=x, y=y) for line in lines if line.points]
     return _plot(
         caption,
         _axes(
@@ -165,6 +162,16 @@ def _figure(caption: Caption, content: Markup, *, width: float, height: float, k
         role="img",
         aria_labelledby=f"{title} {description}",
     )
+
+
+def _curve(line: Line, *, x: Scale, y: Scale) -> Markup:
+    places = [(x(one), y(other)) for one, other in line.points]
+    steps = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"]
+    for (before, _), (across, down) in pairwise(places):
+        joins = across - before <= _WIDEST_STEP * (x.end - x.start)
+        steps.append(f"{'L' if joins else 'M'}{across:.1f} {down:.1f}")
+    marks = [element("circle", class_=f"mark {line.kind}", cx=across, cy=down, r=2.2) for across, down in places]
+    return joined(element("path", class_=f"line {line.kind}", d=" ".join(steps)), *marks)
 
 
 def _axes(x: Scale, y: Scale, *, x_label: str, y_label: str, y_text: Callable[[float], str]) -> Markup:
