@@ -83,9 +83,12 @@ def link_everything(service: RunningService, inputs: Inputs) -> dict[str, bytes]
         for provider, source in zip(providers, inputs.sources, strict=True):
             manifest = flow.encode(provider, project_id=project.id, extract=source.path)
             flow.upload(provider, project_id=project.id, manifest=manifest)
-        run = flow.match(recipient, project_id=project.id)
+        # A few dozen people whose every name begins alike stand out from nobody: they are linked from a similarity on.
+        started = recipient.client.runs.start(project_id=project.id, threshold=0.7)
+        run = recipient.client.runs.wait(run_id=started.id)
         shared = [pattern.groups for pattern in recipient.client.runs.summary(run_id=run.id).patterns]
         assert max(count or 0 for count in shared) >= ROWS // 2 - 5
+        recipient.client.runs.report(run_id=run.id)
         flow.ask_for_more(recipient, run_id=run.id)
         granted = flow.release(recipient, run_id=run.id)
         for provider in providers:
