@@ -227,7 +227,7 @@ class Worker:
             cancelled=cancelled,
         )
         lease.report("store")
-        for position, membership in enumerate(matched.membership):
+        for position, membership in enumerate(service.told_apart(matched.membership, groups=matched.groups)):
             results.write_groups(
                 self._runtime.blobs,
                 membership,

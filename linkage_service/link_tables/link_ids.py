@@ -4,8 +4,9 @@ import base64
 import hmac
 from collections.abc import Iterator, Sequence
 
-_GROUP, _ROW = b"linkage/group/v1\0", b"linkage/unmatched-row/v1\0"
+_GROUP, _ROW, _OWN = b"linkage/group/v1\0", b"linkage/unmatched-row/v1\0", b"linkage/own-group/v1\0"
 _ID_BYTES = 16
+_BY_ITSELF = -1
 
 
 def link_ids(
@@ -15,23 +16,27 @@ def link_ids(
 
     The inner step makes the group's internal id, which never leaves: a keyed function of the run's own random key, as
     good as a random id for anyone without it. The outer step moves it into the recipient's domain. An unmatched row
-    gets an id in the same two steps, so nothing in its form tells it from a matched one.
+    gets an id in the same two steps, so nothing in its form tells it from a matched one. Rows of one person share an
+    id, matched or not.
 
     Args:
-        groups: group of each row, -1 for a row without a match.
+        groups: group of each row, below 0 for a row without a match: -1, or below that a number that rows of one
+            person share.
         run_key: 32 random bytes of the run.
         recipient_key: 32 bytes of (agreement, recipient, epoch).
         upload: id of the upload that the rows are of.
         blind: whether unmatched rows are listed too.
     """
-    prefix = _ROW + upload.encode() + b"\0"
+    place = upload.encode() + b"\0"
     for row, group in enumerate(groups):
         if group >= 0:
             inner = _GROUP + group.to_bytes(8, "big")
-        elif blind:
-            inner = prefix + row.to_bytes(8, "big")
-        else:
+        elif not blind:
             continue
+        elif group == _BY_ITSELF:
+            inner = _ROW + place + row.to_bytes(8, "big")
+        else:
+            inner = _OWN + place + (-group).to_bytes(8, "big")
         internal = hmac.digest(run_key, inner, "sha256")[:_ID_BYTES]
         yield row, _base32(hmac.digest(recipient_key, internal, "sha256")[:_ID_BYTES])
 

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 def write_groups(
     blobs: BlobStore, groups: NDArray[np.int64], *, run_id: str, attempt: int, position: int, data_key: WrappedKey
 ) -> None:
-    """Stores the group of each row of one upload, -1 for a row without a match."""
+    """Stores the group of each row of one upload, below 0 for a row without a match (see `service.told_apart`)."""
     blobs.put(_key(run_id, attempt, position), groups.astype(_WIRE).tobytes(), data_key=data_key)
 
 

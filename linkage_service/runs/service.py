@@ -228,6 +228,25 @@ def overlap(membership: Sequence[NDArray[np.int64]], *, groups: int) -> dict[tup
     return patterns
 
 
+def told_apart(membership: Sequence[NDArray[np.int64]], *, groups: int) -> list[NDArray[np.int64]]:
+    """The same groups, those that lie in one data set told from those that several share.
+
+    Args:
+        membership: for each data set the group of each row, -1 for a row without one.
+        groups: how many groups there are.
+
+    Returns:
+        For each data set: 0 and up, the group of a row that another data set shares; -1, a row by itself; below, the
+        same number for rows that are one person's and in no other data set.
+    """
+    holders = np.zeros(groups, dtype=np.int64)
+    for rows in membership:
+        holders[np.unique(rows[rows >= 0])] += 1
+    # The last one is for -1, which stays what it is.
+    alone = np.append(holders < 2, False)  # noqa: PLR2004 - sharing takes two
+    return [np.where(alone[rows], -2 - rows, rows) for rows in membership]
+
+
 def aim_of(row: tables.Run) -> Aim:
     """What a run aims at."""
     return Aim(row.aim, row.aim_value)  # type: ignore[arg-type]  # only this module writes it

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from support.service_app import Linked, Organisation, ServiceApp, data_sets, ok
+from linkage_service import engine
+from linkage_service.runs import service as runs
+from support.service_app import BITS, Linked, Organisation, ServiceApp, data_sets, ok
 
 SIZES, SHARED = (14, 11), 6
 
@@ -81,3 +84,73 @@ def test_summary_suppresses_small_counts_and_rounds_the_rest(service: ServiceApp
     counts = sorted(str(pattern["groups"]) for pattern in summary["patterns"])
     assert counts == ["20", "20", "30"]
     assert (summary["rounded_to"], summary["suppressed_below"]) == (5, 13)
+
+
+def test_told_apart_marks_groups_that_lie_in_one_data_set() -> None:
+    membership = [np.array([0, 1, 1, -1, 0]), np.array([-1, 0]), np.array([2, 2, -1])]
+    told = runs.told_apart(membership, groups=3)
+    assert [rows.tolist() for rows in told] == [[0, -3, -3, -1, 0], [-1, 0], [-4, -4, -1]]
+
+
+def test_told_apart_without_a_group_leaves_every_row_by_itself() -> None:
+    assert [rows.tolist() for rows in runs.told_apart([np.array([-1, -1]), np.array([-1])], groups=0)] == [
+        [-1, -1],
+        [-1],
+    ]
+
+
+def _with_duplicates(service: ServiceApp, monkeypatch: pytest.MonkeyPatch) -> tuple[Linked, dict[str, object]]:
+    """A run in which rows 0 and 1 are one person whom both know, and rows 2 and 3 one whom only the first knows."""
+    linked = service.project(may_hold_duplicates=True)
+    linked.uploads = [
+        provider.upload(linked.project, rows)
+        for provider, rows in zip(linked.providers, data_sets(5, 3, shared=1), strict=True)
+    ]
+    real = engine.match
+
+    def match(work: engine.Work, **options: object) -> engine.Matched:
+        made = real(work, **options)  # type: ignore[arg-type]  # handed on as they come
+        membership = [np.array([0, 0, 1, 1, -1]), np.array([0, -1, -1])]
+        return engine.Matched(membership=membership, groups=2, report=made.report)
+
+    monkeypatch.setattr(engine, "match", match)
+    return linked, service.run(linked)
+
+
+def test_rows_of_one_person_share_an_id_in_a_blind_table(service: ServiceApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    linked, run = _with_duplicates(service, monkeypatch)
+    release = service.release(linked, run)["id"]
+    first, second = (_table(provider, release) for provider in linked.providers)
+    assert first[0] == first[1] == second[0]
+    assert first[2] == first[3]
+    assert len(set(first.values())) == 3
+    assert set(first.values()) & set(second.values()) == {first[0]}
+
+
+def test_rows_whose_only_match_is_their_own_duplicate_are_not_in_a_matched_table(
+    service: ServiceApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked, run = _with_duplicates(service, monkeypatch)
+    release = service.release(linked, run, mode="matched")["id"]
+    assert [sorted(_table(provider, release)) for provider in linked.providers] == [[0, 1], [0]]
+
+
+def test_run_under_an_agreement_with_duplicates_groups_the_same_person_s_rows(service: ServiceApp) -> None:
+    """A whole run: every person of the first provider has two rows that differ in a few bits, and half are shared."""
+    rng = np.random.default_rng(3)
+    people = (rng.random((400, BITS)) < 0.45).astype(np.uint8)
+    again = people ^ (rng.random(people.shape) < 0.01)
+    first, second = (np.packbits(rows, axis=1).tobytes() for rows in (np.concatenate([people, again]), people[:200]))
+    linked = service.project(may_hold_duplicates=True)
+    linked.uploads = [
+        provider.upload(linked.project, rows) for provider, rows in zip(linked.providers, (first, second), strict=True)
+    ]
+    run = service.run(linked)
+    assert run["state"] == "succeeded", run["error"]
+    release = service.release(linked, run)["id"]
+    table, other = (_table(provider, release) for provider in linked.providers)
+    together = sum(table[row] == table[row + 400] for row in range(400))
+    assert together > 390
+    assert sum(table[row] == other[row] for row in range(200)) > 190
+    summary = ok(linked.recipients[0].get(f"/v1/runs/{run['id']}/summary"), 200)
+    assert [pattern["groups"] for pattern in summary["patterns"]] == [None, None, None]
