@@ -223,3 +223,12 @@ def test_run_show_html_without_a_report_fails_and_writes_nothing(  # noqa: PLR09
     out = tmp_path / "report.html"
     assert linkage("run", "show", "run_1", "--html", out).code == code
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("registered")
+def test_run_list_says_each_aim_in_words(service: FakeService, linkage: Linkage) -> None:
+    runs = [run("succeeded", aim={"kind": "target_precision", "value": 0.99}), run("queued")]
+    service.on("GET", "/v1/projects/prj_1/runs", {"items": runs, "next_cursor": None})
+    lines = linkage("run", "list", "prj_1").out.splitlines()
+    assert lines[0].split("\t")[2] == "at least 99 % of the links right"
+    assert linkage("run", "list", "prj_1", "--json").json()["items"][0]["aim"]["value"] == 0.99

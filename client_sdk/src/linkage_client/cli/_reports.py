@@ -122,6 +122,13 @@ def run_lines(run: "Run", names: "Names") -> list[str]:
     return lines
 
 
+def worded(run: "Run") -> dict[str, str]:
+    """The columns of a list of runs that need words."""
+    from linkage_client.reporting import words  # noqa: PLC0415 - keeps `--help` quick
+
+    return {"aim": words.aim_in_words(run.aim, threshold=run.threshold)}
+
+
 def show(read_run: Read, names: "Names") -> None:
     """A run for people: what it is, what to be careful about, and what it found."""
     from linkage_client.reporting import terminal, words  # noqa: PLC0415 - keeps `--help` quick

@@ -57,14 +57,23 @@ class Session:
         for line in lines if lines is not None else _named_values(document):
             click.echo(printable(line))
 
-    def show_list(self, items: Iterable["BaseModel"], *, columns: Sequence[str]) -> None:
-        """A list on stdout: `{"items": [...]}`, or one line an item with the named columns, separated by tabs."""
+    def show_list(
+        self,
+        items: Iterable["BaseModel"],
+        *,
+        columns: Sequence[str],
+        worded: Callable[[Any], Mapping[str, str]] | None = None,
+    ) -> None:
+        """A list on stdout: `{"items": [...]}`, or one line an item with the named columns, separated by tabs.
+
+        `worded` gives the columns of an item that have words of their own for people.
+        """
         if self.as_json:
             click.echo(json.dumps({"items": [as_document(item) for item in items]}, indent=2))
             return
         self.say("\t".join(columns))
         for item in items:
-            document = as_document(item)
+            document = {**as_document(item), **(worded(item) if worded else {})}
             click.echo("\t".join(printable(cell(document.get(column))) for column in columns))
 
     def say(self, text: str) -> None:

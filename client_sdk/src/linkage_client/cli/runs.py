@@ -115,7 +115,8 @@ def list_(session: Session, *, project_id: str) -> None:
     """List the runs of a project."""
     with session.client() as client:
         found = client.runs.list(project_id=project_id)
-        session.show_list(found, columns=("id", "state", "aim", "created_at", "finished_at"))
+        columns = ("id", "state", "aim", "created_at", "finished_at")
+        session.show_list(found, columns=columns, worded=reports.worded)
 
 
 @run.command("cancel")

@@ -517,7 +517,7 @@ def _meaning(reading: Reading) -> Markup:
 
 def _for_the_analyst(reading: Reading) -> dict[str, str]:
     return {
-        "Link": "Two records of different organisations that the run takes for the same person or thing.",
+        "Link": "Two records that the run takes for the same person or thing.",
         "Right (precision)": "The expected share of links that are matches. The others join strangers.",
         "Found (recall)": (
             "The expected share of matches that became links. It counts matches that the encodings can show. Two "
@@ -603,7 +603,9 @@ def _table(head: Markup, rows: Sequence[Markup], *, caption: str | None = None) 
 
 
 def _details(summary: str, head: Markup, rows: Sequence[Markup]) -> Markup:
-    return element("details", element("summary", summary), _table(head, rows))
+    # It scrolls, so the keyboard has to reach it.
+    table = element("div", element("table", head, element("tbody", *rows)), class_="scroll", tabindex="0")
+    return element("details", element("summary", summary), table)
 
 
 def _key(sample: Markup, text: str) -> Markup:
