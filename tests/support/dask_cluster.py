@@ -1,6 +1,7 @@
 """A real Dask cluster: scheduler and workers as processes of their own on the loopback interface."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -50,9 +51,13 @@ class DaskCluster:
                 )
             )
 
+    def wait_for_workers(self, count: int) -> None:
+        """Return once the scheduler has seen so many workers."""
+        wait_until(lambda: self.logs().count("Register worker addr") >= count, what="the workers came")
+
     def kill_worker(self) -> None:
-        """End the worker that was started first, without a word of farewell."""
-        _kill(self.workers.pop(0))
+        """End the worker that was started last, without a word of farewell."""
+        _kill(self.workers.pop())
 
     def kill_scheduler(self) -> None:
         """End the scheduler likewise; its workers give up by themselves."""
@@ -98,6 +103,7 @@ class DaskCluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
+                env=os.environ | {"DASK_TEMPORARY_DIRECTORY": str(self._folder)},
             )
 
 

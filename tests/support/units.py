@@ -28,6 +28,12 @@ def random_encodings(rows: int, *, bits: int = 256, seed: int = 0, fill: float =
     return packed.view(np.uint64)
 
 
+def half_filled(rows: int, *, bits: int, seed: int = 0) -> Encodings:
+    """Rows with about half of their bits set; drawn fast, for many rows."""
+    drawn: Encodings = np.random.default_rng(seed).integers(0, 2**64, (rows, bits // 64), dtype=np.uint64)
+    return drawn
+
+
 _Anything = TypeVar("_Anything")
 
 
@@ -40,6 +46,12 @@ def sent(anything: _Anything) -> _Anything:
     """As it arrives at a worker."""
     again: _Anything = pickle.loads(pickle.dumps(anything))  # noqa: S301 - bytes made here
     return again
+
+
+def taken_over(job: Path) -> tuple[list[Dataset], list[Unit], BlobUnitStore]:
+    """What `Place.hand_over` wrote down."""
+    handed: tuple[list[Dataset], list[Unit], BlobUnitStore] = pickle.loads(job.read_bytes())  # noqa: S301 - see sent
+    return handed
 
 
 def as_list(pairs: Pairs) -> list[tuple[int, int, int]]:
@@ -84,21 +96,28 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = folder.as_uri()
-        self.run_key = secrets.token_bytes(KEY_BYTES)
+        self.keys = [secrets.token_bytes(KEY_BYTES)]
 
     def dataset(self, encodings: Encodings, *, name: str, part_bytes: int = 1 << 20) -> BlobDataset:
         """Store encodings in parts that need not hold whole rows."""
         raw = encodings.tobytes()
         pieces = [raw[start : start + part_bytes] for start in range(0, len(raw), part_bytes)]
         paths = [f"uploads/{name}/part-{number:06d}" for number in range(len(pieces))]
-        sealed = SealedBlobs(self.url, secrets.token_bytes(KEY_BYTES))
+        self.keys.append(secrets.token_bytes(KEY_BYTES))
+        sealed = SealedBlobs(self.url, self.keys[-1])
         for path, piece in zip(paths, pieces, strict=True):
             sealed.put(path, piece)
         bits = encodings.shape[1] * 64
         return BlobDataset(sealed, paths=paths, part_bytes=[len(piece) for piece in pieces], bits=bits)
 
     def store(self) -> BlobUnitStore:
-        return BlobUnitStore(SealedBlobs(self.url, self.run_key), "runs/run_1/units")
+        return BlobUnitStore(SealedBlobs(self.url, self.keys[0]), "runs/run_1/units")
+
+    def hand_over(self, datasets: Sequence[Dataset], units: Sequence[Unit]) -> Path:
+        """Write down what another process needs to do the units."""
+        job = self.folder / "job"
+        job.write_bytes(pickled((list(datasets), list(units), self.store())))
+        return job
 
     def kept(self) -> dict[str, tuple[int, int]]:
         """Which results are stored, and what tells a file that was written again from one that was not."""

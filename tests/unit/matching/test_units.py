@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage_matching import MatchingCancelled, MatchingError
+from linkage_matching.blocking import Blocking
 from linkage_matching.datasets import ArrayDataset
 from linkage_matching.encodings import Encodings, popcounts
 from linkage_matching.executors import LocalExecutor
@@ -196,10 +197,52 @@ def test_plan_is_the_same_every_time_and_names_are_unique_and_safe() -> None:
     assert all(re.fullmatch(r"[a-z][a-z0-9-]{0,100}", unit.name) for unit in units)
 
 
+def test_units_with_blocking_find_pairs_that_share_a_block_and_compare_fewer() -> None:
+    copies = random_encodings(3000, seed=3)
+    sets = [ArrayDataset(copies), ArrayDataset(copies)]
+    blocking = Blocking(tables=4, bits=12)
+
+    def results(second: int | None, tile_pairs: int) -> list[UnitResult]:
+        units = plan_units(
+            sets,
+            first=0,
+            second=second,
+            threshold=Fraction(9, 10),
+            budget=EVERYTHING,
+            best_per_row=5,
+            blocking=blocking,
+            tile_pairs=tile_pairs,
+        )
+        return [run_unit(unit, sets) for unit in units]
+
+    for tile_pairs in (10**7, 10**6):
+        across = results(1, tile_pairs)
+        found, _ = gathered(across, copies, copies)
+        assert found.row_a.tolist() == found.row_b.tolist() == list(range(3000))
+        assert 0 < sum(result.compared for result in across) < 3000**2 // 100
+        assert sum(len(result.pairs) for result in results(None, tile_pairs)) == 0
+
+
+def test_plan_with_blocking_cuts_larger_tiles() -> None:
+    large = ArrayDataset(np.broadcast_to(np.uint64(1), (1_000_000, 4)))
+    units = plan_units(
+        [large, large], first=0, second=1, threshold=THRESHOLD, budget=1, best_per_row=1, blocking=Blocking()
+    )
+    assert len(units) == 1
+
+
+@pytest.mark.parametrize("blocking", [None, Blocking(tables=3, bits=8, distance=0.2)])
 @pytest.mark.parametrize("sample", [None, RowSample(7, seed=3)])
-def test_unit_as_json_and_back_is_the_same(sample: RowSample | None) -> None:
+def test_unit_as_json_and_back_is_the_same(sample: RowSample | None, blocking: Blocking | None) -> None:
     for unit in plan_units(
-        SETS, first=0, sample=sample, threshold=Fraction(553, 1000), budget=5, best_per_row=2, tile_pairs=300
+        SETS,
+        first=0,
+        sample=sample,
+        blocking=blocking,
+        threshold=Fraction(553, 1000),
+        budget=5,
+        best_per_row=2,
+        tile_pairs=300,
     ):
         assert Unit.from_document(json.loads(json.dumps(unit.document()))) == unit
 
@@ -217,6 +260,7 @@ def _fingerprints(unit: Unit) -> set[str]:
             {"measure": Measure.SIMPLE_MATCHING.value},
             {"rows_second": [0, 69]},
             {"sample": {"count": 3, "seed": 0}},
+            {"blocking": {"tables": 3, "bits": 8, "distance": 0.1}},
         )
     ]
     changed = {Unit.from_document(document).fingerprint(SETS) for document in documents}
@@ -226,7 +270,7 @@ def _fingerprints(unit: Unit) -> set[str]:
 def test_fingerprint_follows_everything_that_determines_the_result() -> None:
     (unit,) = plan_units(SETS, first=0, second=1, threshold=THRESHOLD, budget=5, best_per_row=2)
     assert unit.fingerprint([ArrayDataset(A.copy()), SETS[1]]) == unit.fingerprint(SETS)
-    assert len(_fingerprints(unit)) == 9
+    assert len(_fingerprints(unit)) == 10
 
 
 @pytest.mark.parametrize(("first", "second"), [(2, None), (0, 2), (-1, None), (0, 0)])

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from linkage_matching.datasets import BlobDataset, Dataset
 from linkage_matching.errors import ClusterFailed, MatchingCancelled, MatchingError
@@ -33,19 +35,36 @@ _CLOSE_S = 10.0
 _TRIES = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What both ends of a TLS connection inside the cluster prove themselves with.
+
+    Attributes:
+        authority: PEM file of the authority that signed everybody's certificate.
+        certificate: PEM file of this process's certificate.
+        key: PEM file of its private key.
+    """
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
 class DaskExecutor:
     """Does units on the workers of a Dask cluster, one at a time on each worker process, with all its threads."""
 
-    def __init__(self, scheduler: str, *, security: Security | None = None, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, scheduler: str, *, certificates: Certificates | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
         """Use the cluster of a scheduler.
 
         Arguments:
-            scheduler: its address, `tls://host:port`, or `tcp://host:port` where nobody else is on the network.
-            security: certificates, for `tls://`.
+            scheduler: its address, `tls://host:port`, or `tcp://host:port` where nobody can listen.
+            certificates: for `tls://`. With them, unencrypted connections are refused.
             patience_s: how long to wait for a scheduler that is away, and for a first worker. Seconds.
         """
         self._scheduler = scheduler
-        self._security = security
+        self._security = _security(certificates)
         self._patience_s = patience_s
 
     def run(
@@ -158,9 +177,8 @@ class _Run:
     def _ended(self, name: str, work_in_hand: "_WorkInHand") -> Iterator[tuple[Unit, UnitResult]]:
         """What became of a unit that is no longer being done: its result, a refusal, or another try."""
         yield from self._finished(name)
-        if name not in self.missing:
-            return
-        answer = work_in_hand.answer(name)
+        answer = None if name not in self.missing else work_in_hand.answer(name)
+        work_in_hand.forget(name)
         if answer is None:
             return
         if answer.refusal is not None and not isinstance(answer.refusal, MatchingCancelled):
@@ -201,6 +219,10 @@ class _WorkInHand:
         self._futures[name] = future
         future.add_done_callback(lambda _: self._ended.put(name))  # type: ignore[no-untyped-call]  # distributed
 
+    def forget(self, name: str) -> None:
+        """Let Dask forget the answer too: it would do the unit again if the worker that has the answer died."""
+        self._futures.pop(name, None)
+
     def next_ended(self) -> str | None:
         """The name of a unit that is no longer being done, or None when there is none for a moment."""
         try:
@@ -216,10 +238,14 @@ class _WorkInHand:
         )
 
     def has_workers(self) -> bool:
+        scheduler = self._client.scheduler
         try:
-            return bool(self._client.scheduler_info(n_workers=1)["workers"])
+            # Not Client.scheduler_info(), which says that there are no workers when it does not reach the scheduler.
+            identity = self._client.sync(scheduler.identity, n_workers=1) if scheduler else {"workers": True}  # type: ignore[no-untyped-call]  # distributed
         except OSError:
+            # whether the connection is lost is asked elsewhere
             return True
+        return bool(identity["workers"])
 
     def answer(self, name: str) -> Answer | None:
         """What a worker said of a unit; None when the connection was lost.
@@ -243,6 +269,17 @@ class _WorkInHand:
                 "and scheduler need the same linkage-matching[cluster] as this process; their logs say more."
             ) from error
         return answer
+
+
+def _security(certificates: Certificates | None) -> Security | None:
+    if certificates is None:
+        return None
+    return Security(  # type: ignore[no-untyped-call]  # distributed
+        tls_ca_file=str(certificates.authority),
+        tls_client_cert=str(certificates.certificate),
+        tls_client_key=str(certificates.key),
+        require_encryption=True,
+    )
 
 
 def _shared_store(store: UnitStore | None) -> BlobUnitStore:

@@ -9,13 +9,14 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from linkage_matching.blocking import Blocking, blocked_pairs
 from linkage_matching.datasets import Dataset
 from linkage_matching.encodings import WORD_BITS, Encodings, popcounts
 from linkage_matching.errors import MatchingError
@@ -24,6 +25,8 @@ from linkage_matching.pairs import Cancelled, Pairs, Progress, best_pairs
 
 TILE_PAIRS = 10**10
 """About how many pairs of rows a unit compares: some seconds of one processor, little enough to lose."""
+BLOCKED_TILE_PAIRS = 10**12
+"""The same with blocking, which compares less than a hundredth of them, but sorts all rows of the tile."""
 
 # Part of every fingerprint: raised when the same unit of the same data sets gives another result than before.
 _RESULT_VERSION = 1
@@ -71,6 +74,7 @@ class Unit:
         budget: how many pairs may be kept before only the best of each row are.
         best_per_row: then a pair is kept if it is among this many best of either of its rows.
         sample: rows of `first` to compare with all of `first`; None for all rows.
+        blocking: compare only pairs that share a block of the tile; None for all pairs.
     """
 
     first: int
@@ -83,6 +87,7 @@ class Unit:
     budget: int
     best_per_row: int
     sample: RowSample | None = None
+    blocking: Blocking | None = None
 
     @property
     def name(self) -> str:
@@ -105,13 +110,14 @@ class Unit:
             "measure": self.measure.value,
             "budget": self.budget,
             "best_per_row": self.best_per_row,
-            "sample": None if self.sample is None else {"count": self.sample.count, "seed": self.sample.seed},
+            "sample": None if self.sample is None else asdict(self.sample),
+            "blocking": None if self.blocking is None else asdict(self.blocking),
         }
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
         """The unit of a document that `document` made."""
-        sample = document["sample"]
+        sample, blocking = document["sample"], document["blocking"]
         return cls(
             first=document["first"],
             second=document["second"],
@@ -123,6 +129,7 @@ class Unit:
             budget=document["budget"],
             best_per_row=document["best_per_row"],
             sample=None if sample is None else RowSample(**sample),
+            blocking=None if blocking is None else Blocking(**blocking),
         )
 
     def fingerprint(self, datasets: Sequence[Dataset]) -> str:
@@ -162,7 +169,8 @@ def plan_units(
     best_per_row: int,
     measure: Measure = Measure.DICE,
     sample: RowSample | None = None,
-    tile_pairs: int = TILE_PAIRS,
+    blocking: Blocking | None = None,
+    tile_pairs: int | None = None,
 ) -> list[Unit]:
     """The units that compare two data sets, or one with itself.
 
@@ -179,7 +187,9 @@ def plan_units(
         measure: which similarity.
         sample: compare only these rows of `first` with all of `first`. Every pair with at least one of them is
             compared once.
-        tile_pairs: about how many pairs a unit compares.
+        blocking: compare only pairs that share a block. Blocks are made in each tile, so that, unlike all else, the
+            tile size has a part in which of the pairs are found that may be lost.
+        tile_pairs: about how many pairs a unit compares; by default `TILE_PAIRS`, or `BLOCKED_TILE_PAIRS`.
 
     Raises:
         MatchingError: there is no such data set, or a sample was asked for across two.
@@ -190,6 +200,8 @@ def plan_units(
         raise MatchingError("A data set is compared with itself by leaving out the second.")
     if sample is not None and second is not None:
         raise MatchingError("Sampled rows are compared within one data set; leave out the second.")
+    if tile_pairs is None:
+        tile_pairs = TILE_PAIRS if blocking is None else BLOCKED_TILE_PAIRS
     rows = datasets[first].rows
     if sample is not None and sample.count >= rows:
         sample = None
@@ -211,6 +223,7 @@ def plan_units(
             budget=budget,
             best_per_row=best_per_row,
             sample=sample,
+            blocking=blocking,
         )
         for rows_first, rows_second, pairs in tiles
         if pairs
@@ -243,11 +256,11 @@ def run_unit(
     done = 0
     for part in parts:
         found.append(_compare(unit, part, threads=threads, progress=_onward(progress, done, unit), cancelled=cancelled))
-        done += part.compared
+        done += part.pairs
     if unit.sample is not None:
         return _joined(unit, parts, found)
-    (pairs, bounded), (part,) = found[0], parts
-    return UnitResult(_placed(pairs, part), done, bounded)
+    (part,), (result,) = parts, found
+    return replace(result, pairs=_placed(result.pairs, part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +273,7 @@ class _Part:
     numbers_b: NDArray[np.int64] | int
 
     @property
-    def compared(self) -> int:
+    def pairs(self) -> int:
         return math.comb(len(self.a), 2) if self.b is None else len(self.a) * len(self.b)
 
 
@@ -344,8 +357,23 @@ def _gathered(dataset: Dataset, rows: NDArray[np.int64]) -> Encodings:
 
 def _compare(
     unit: Unit, part: _Part, *, threads: int | None, progress: Progress | None, cancelled: Cancelled | None
-) -> tuple[Pairs, bool]:
-    return best_pairs(
+) -> UnitResult:
+    """The pairs of a part, by their places in it."""
+    if unit.blocking is not None:
+        blocked = blocked_pairs(
+            part.a,
+            part.b,
+            threshold=unit.threshold,
+            blocking=unit.blocking,
+            measure=unit.measure,
+            budget=unit.budget,
+            best_per_row=unit.best_per_row,
+            threads=threads,
+            progress=progress,
+            cancelled=cancelled,
+        )
+        return UnitResult(blocked.pairs, blocked.compared, blocked.bounded)
+    pairs, bounded = best_pairs(
         part.a,
         part.b,
         threshold=unit.threshold,
@@ -356,6 +384,7 @@ def _compare(
         progress=progress,
         cancelled=cancelled,
     )
+    return UnitResult(pairs, part.pairs, bounded)
 
 
 def _onward(progress: Progress | None, done: int, unit: Unit) -> Progress | None:
@@ -375,11 +404,12 @@ def _numbers(numbers: NDArray[np.int64] | int, places: NDArray[np.int32]) -> NDA
     return numbers[places].astype(np.int32)
 
 
-def _joined(unit: Unit, parts: Sequence[_Part], found: Sequence[tuple[Pairs, bool]]) -> UnitResult:
+def _joined(unit: Unit, parts: Sequence[_Part], found: Sequence[UnitResult]) -> UnitResult:
     """What the parts of a sample's tile found, as one result."""
     placed = []
     similarity = []
-    for part, (pairs, _) in zip(parts, found, strict=True):
+    for part, result in zip(parts, found, strict=True):
+        pairs = result.pairs
         counts_a = popcounts(part.a)
         counts_b = counts_a if part.b is None else popcounts(part.b)
         bits = part.a.shape[1] * WORD_BITS
@@ -388,10 +418,10 @@ def _joined(unit: Unit, parts: Sequence[_Part], found: Sequence[tuple[Pairs, boo
         lower, upper = np.minimum(numbers.row_a, numbers.row_b), np.maximum(numbers.row_a, numbers.row_b)
         placed.append(Pairs(lower, upper, pairs.common))
     together = _taken(_concatenated(placed), _in_order(_concatenated(placed), np.concatenate(similarity)))
-    bounded = any(bounded for _, bounded in found) or len(together) > unit.budget
+    bounded = any(result.bounded for result in found) or len(together) > unit.budget
     if bounded:
         together = _taken(together, _among_best(together, offset=0, best=unit.best_per_row))
-    return UnitResult(together, sum(part.compared for part in parts), bounded)
+    return UnitResult(together, sum(result.compared for result in found), bounded)
 
 
 class Gathering:
