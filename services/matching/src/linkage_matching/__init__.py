@@ -25,7 +25,7 @@ from linkage_matching.pairs import Cancelled, CandidatePairs, Pairs, Progress, b
 from linkage_matching.report import Report
 from linkage_matching.sampling import Floor, choose_floor
 from linkage_matching.similarity import similarity_function
-from linkage_matching.solving import Groups, solve
+from linkage_matching.solving import Groups, ScoredPairs, solve_groups
 from linkage_matching.spill import SpilledPairs, spill_candidate_pairs
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Pairs",
     "Progress",
     "Report",
+    "ScoredPairs",
     "SpillFailed",
     "SpilledPairs",
     "TargetPrecision",
@@ -65,6 +66,6 @@ __all__ = [
     "link",
     "prepare",
     "similarity_function",
-    "solve",
+    "solve_groups",
     "spill_candidate_pairs",
 ]

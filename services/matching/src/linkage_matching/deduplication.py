@@ -101,7 +101,7 @@ def cluster(
         place[row_a[inside]],
         place[row_b[inside]],
         np.maximum(evidence[inside] - absent, 0.0),
-        _held(None if apart is None else apart[nodes], len(nodes)),
+        one_bit_each(np.full(len(nodes), -1) if apart is None else apart[nodes]),
         cut - absent,
     )
     result[nodes] = nodes[first]
@@ -125,11 +125,9 @@ def _components(
     return inside, np.flatnonzero(sizes[component] > 1)
 
 
-def _held(apart: NDArray[np.int64] | None, nodes: int) -> NDArray[np.uint64]:
-    """One bit for each number of rows that must stay apart."""
-    if apart is None:
-        return np.zeros((nodes, 1), np.uint64)
-    held = np.zeros((nodes, 1 + int(apart.max(initial=0)) // _WORD_BITS), np.uint64)
+def one_bit_each(apart: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Rows of equal numbers, 0 or higher, have a bit of their own set, in `(rows, words)`; those of -1 have none."""
+    held = np.zeros((len(apart), 1 + int(apart.max(initial=0)) // _WORD_BITS), np.uint64)
     marked = np.flatnonzero(apart >= 0)
     word, bit = np.divmod(apart[marked], _WORD_BITS)
     held[marked, word] = np.uint64(1) << bit.astype(np.uint64)

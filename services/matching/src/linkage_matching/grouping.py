@@ -229,3 +229,48 @@ def average_linkage(node_a: Integers, node_b: Integers, excess: Floats, held: Wo
     for node in range(nodes):
         result[node] = first[_root(parent, node)]
     return result
+
+
+@_compiled
+def probabilistic_greedy(node_a: Integers, node_b: Integers, held: Words, share: float) -> Integers:
+    """What anonlink's `probabilistic_greedy_solve` does, pair for pair; answer the first node of each group.
+
+    Pairs are taken in order. Two groups become one as soon as the part `share` of all pairs between them has been
+    met, and none of their nodes have a bit of `held` in common; `held` is changed.
+    """
+    nodes = held.shape[0]
+    pairs = node_a.shape[0]
+    parent = np.arange(nodes)
+    first = np.arange(nodes)
+    size = np.ones(nodes, np.int64)
+    head = np.full(nodes, _NONE, np.int64)
+    tail = np.full(nodes, _NONE, np.int64)
+    length = np.zeros(nodes, np.int64)
+    neighbour = np.empty(2 * pairs, np.int64)
+    following = np.empty(2 * pairs, np.int64)
+    capacity = 16
+    while capacity * 2 < pairs * 3:
+        capacity *= 2
+    keys = np.full(capacity, _EMPTY, np.int64)
+    met = np.zeros(capacity, np.float64)
+    places = 0
+    for pair in range(pairs):
+        i = _root(parent, node_a[pair])
+        j = _root(parent, node_b[pair])
+        if i == j:
+            continue
+        slot = _slot(keys, _key(i, j, nodes))
+        before = met[slot] if keys[slot] != _EMPTY else 0.0
+        if before + 1 >= share * (size[i] * size[j]) and _compatible(held, i, j):
+            _merge(i, j, parent, size, first, held, head, tail, length, neighbour, following, keys, met)
+            continue
+        if keys[slot] == _EMPTY:
+            keys[slot] = _key(i, j, nodes)
+            _new_neighbour(head, tail, length, neighbour, following, i, j, places)
+            _new_neighbour(head, tail, length, neighbour, following, j, i, places + 1)
+            places += 2
+        met[slot] = before + 1
+    result = np.empty(nodes, np.int64)
+    for node in range(nodes):
+        result[node] = first[_root(parent, node)]
+    return result

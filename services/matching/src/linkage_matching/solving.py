@@ -1,25 +1,22 @@
-"""From scored pairs to groups: which rows are one entity. The one module that knows anonlink.
+"""From scored pairs to groups: which rows are one entity.
 
 Where no data set holds duplicates, solving is greedy, best pair first. Two data sets need no more than one pass that
-takes a pair while both its rows are free, which gives what anonlink's `greedy_solve` gives and is compiled here; three
-and more go through anonlink's `probabilistic_greedy_solve`. Where a data set may hold several rows of one entity,
-groups come from average linkage (`deduplication`).
+takes a pair while both its rows are free; three and more go by the rule of anonlink's `probabilistic_greedy_solve`,
+compiled here and held to anonlink's by the tests. Where a data set may hold several rows of one entity, groups come
+from average linkage (`deduplication`).
 """
 
-import warnings
-from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage_matching.deduplication import ABSENT_LOG_ODDS, cluster, log_odds
+from linkage_matching.deduplication import ABSENT_LOG_ODDS, cluster, log_odds, one_bit_each
 from linkage_matching.errors import MatchingError
-from linkage_matching.pairs import CandidatePairs
 
-# Two groups become one when at least this part of the pairs between them are candidates; the best of those tried.
+# Two groups become one when at least this part of the pairs between them may link; the best of those tried.
 MERGE_THRESHOLD = 0.5
 
 Method: TypeAlias = Literal["greedy", "mutual_best"]
@@ -60,29 +57,16 @@ class Groups:
     Attributes:
         membership: for each data set an int64 array, the group of each row or -1.
         count: how many groups there are.
-        similarity: float64, for each group the lowest similarity of a pair in it; from `solve` only.
-        pairs: how many candidate pairs the decision rests on.
+        pairs: how many scored pairs the decision rests on.
         lowest, mean: float64, for each group the lowest and the mean match probability of all its pairs of rows; nan
             without probabilities. A pair that is no candidate counts as `deduplication.ABSENT_LOG_ODDS`.
     """
 
     membership: list[NDArray[np.int64]]
     count: int
-    similarity: NDArray[np.float64]
     pairs: int
-    lowest: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    mean: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-
-
-@dataclass(frozen=True, slots=True)
-class _AllPairs:
-    """Candidate pairs of all pairs of data sets, best first."""
-
-    similarity: NDArray[np.float64]
-    set_a: NDArray[np.int64]
-    set_b: NDArray[np.int64]
-    row_a: NDArray[np.int64]
-    row_b: NDArray[np.int64]
+    lowest: NDArray[np.float64]
+    mean: NDArray[np.float64]
 
 
 def best_first(
@@ -170,9 +154,8 @@ def solve_groups(
     """Decide groups from the scored pairs of every two data sets.
 
     - Two data sets without duplicates: one to one, greedily by descending score, or mutual best.
-    - More without duplicates: anonlink's `probabilistic_greedy_solve` by descending score, at most one row of each
-      data set in a group; two groups become one when at least half of the pairs between them may link. It takes some
-      4 s and 200 MB for a million pairs that may link.
+    - More without duplicates: the rule of anonlink's `probabilistic_greedy_solve` by descending score, at most one row
+      of each data set in a group; two groups become one when at least half of the pairs between them may link.
     - As soon as one data set may hold duplicates: average linkage on the log-odds of the probabilities, with the pairs
       inside such data sets; rows of a data set without duplicates still never share a group. Without probabilities,
       two groups become one when at least half of the pairs between them are given.
@@ -199,14 +182,14 @@ def solve_groups(
     if any(holds):
         members = _average(pairs, sizes, holds=holds, cut=cut)
     else:
-        linking = {key: _linking(part, sizes=sizes, key=key, method=method, cut=cut) for key, part in scored.items()}
-        members = _two_scored(linking, sizes) if len(sizes) <= _TWO else _many(_in_order(linking), sizes)
+        members = _greedy(
+            {key: _linking(part, sizes=sizes, key=key, method=method, cut=cut) for key, part in scored.items()}, sizes
+        )
     membership, count = _numbered(members)
     lowest, mean = _group_probabilities(pairs, membership, count)
     return Groups(
         membership=membership,
         count=count,
-        similarity=np.full(count, np.nan),
         pairs=len(pairs.first),
         lowest=lowest,
         mean=mean,
@@ -265,21 +248,27 @@ def _check(
 
 def _linking(
     part: ScoredPairs, *, sizes: Sequence[int], key: tuple[int, int], method: Method, cut: float | None
-) -> CandidatePairs:
+) -> ScoredPairs:
     """The pairs that may link, best first."""
     if cut is not None and part.probability is not None:
-        enough = part.probability >= cut
-        part = ScoredPairs(part.row_a[enough], part.row_b[enough], part.score[enough])
+        part = _chosen(part, part.probability >= cut)
     if method == "mutual_best":
-        best = mutual_best(part.row_a, part.row_b, part.score, rows_a=sizes[key[0]], rows_b=sizes[key[1]])
-        part = ScoredPairs(part.row_a[best], part.row_b[best], part.score[best])
-    order = best_first(part.row_a, part.row_b, part.score)
-    return CandidatePairs(
-        part.row_a[order].astype(np.int64), part.row_b[order].astype(np.int64), part.score[order].astype(np.float64)
-    )
+        part = _chosen(
+            part, mutual_best(part.row_a, part.row_b, part.score, rows_a=sizes[key[0]], rows_b=sizes[key[1]])
+        )
+    return _chosen(part, best_first(part.row_a, part.row_b, part.score))
 
 
-def _two_scored(linking: Mapping[tuple[int, int], CandidatePairs], sizes: Sequence[int]) -> list[NDArray[np.int64]]:
+def _chosen(part: ScoredPairs, places: NDArray[Any]) -> ScoredPairs:
+    return ScoredPairs(part.row_a[places], part.row_b[places], part.score[places])
+
+
+def _greedy(linking: Mapping[tuple[int, int], ScoredPairs], sizes: Sequence[int]) -> list[NDArray[np.int64]]:
+    """For each row the number of any group, or -1."""
+    return _one_to_one(linking, sizes) if len(sizes) <= _TWO else _probabilistic_greedy(linking, sizes)
+
+
+def _one_to_one(linking: Mapping[tuple[int, int], ScoredPairs], sizes: Sequence[int]) -> list[NDArray[np.int64]]:
     members = [np.full(size, -1, np.int64) for size in sizes]
     for (x, y), pairs in linking.items():
         taken = one_to_one(pairs.row_a, pairs.row_b, rows_a=sizes[x], rows_b=sizes[y])
@@ -287,6 +276,25 @@ def _two_scored(linking: Mapping[tuple[int, int], CandidatePairs], sizes: Sequen
         members[x][pairs.row_a[taken]] = pairs.row_a[taken]
         members[y][pairs.row_b[taken]] = pairs.row_a[taken]
     return members
+
+
+def _probabilistic_greedy(
+    linking: Mapping[tuple[int, int], ScoredPairs], sizes: Sequence[int]
+) -> list[NDArray[np.int64]]:
+    from linkage_matching import grouping  # noqa: PLC0415 - numba is loaded when it is needed, not by import
+
+    pairs = _Scored.of(linking, sizes)
+    # stable: within equal scores the order of data sets, and within those that of `best_first`, stays
+    order = np.argsort(-pairs.score, kind="stable")
+    held = one_bit_each(np.repeat(np.arange(len(sizes)), sizes))
+    first = grouping.probabilistic_greedy(pairs.first[order], pairs.second[order], held, MERGE_THRESHOLD)
+    return _members(first, sizes)
+
+
+def _members(first: NDArray[np.int64], sizes: Sequence[int]) -> list[NDArray[np.int64]]:
+    """For each row the first row of its group as its number, -1 for those alone."""
+    grouped = np.bincount(first, minlength=len(first))[first] > 1
+    return np.split(np.where(grouped, first, -1), np.cumsum(sizes)[:-1])
 
 
 def _average(
@@ -304,12 +312,12 @@ def _average(
         pairs.second,
         evidence,
         rows=rows,
+        # groups without a pair between them must stay apart, however low the cut
         cut=max(least, absent / 2),
         absent=absent,
         apart=np.repeat(np.array(clean, np.int64), sizes),
     )
-    grouped = np.bincount(first, minlength=rows)[first] > 1
-    return np.split(np.where(grouped, first, -1), np.cumsum(sizes)[:-1])
+    return _members(first, sizes)
 
 
 def _unsigned_evidence(score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -340,89 +348,8 @@ def _group_probabilities(
     return lowest, total / every
 
 
-def solve(candidates: Mapping[tuple[int, int], CandidatePairs], *, sizes: Sequence[int]) -> Groups:
-    """Decide groups from the candidate pairs of every pair of data sets.
-
-    Equal similarities are taken in the order of data sets and rows, so that equal input gives equal groups.
-
-    Arguments:
-        candidates: for data sets (i, j), i < j, their candidate pairs in order; a missing pair has none.
-        sizes: how many rows each data set has.
-
-    Raises:
-        MatchingError: fewer than two data sets, or candidate pairs of a data set that is not there.
-    """
-    if len(sizes) < _TWO:
-        raise MatchingError(f"Linking needs at least two data sets; {len(sizes)} were given.")
-    if any(not 0 <= first < second < len(sizes) for first, second in candidates):
-        raise MatchingError("Candidate pairs must name two of the data sets, the one with the lower number first.")
-    ordered = _in_order(candidates)
-    members = _two(ordered, sizes) if len(sizes) == _TWO else _many(ordered, sizes)
-    membership, count = _numbered(members)
-    return Groups(
-        membership=membership,
-        count=count,
-        similarity=_lowest_candidate(ordered, membership, count),
-        pairs=len(ordered.similarity),
-    )
-
-
-def _in_order(candidates: Mapping[tuple[int, int], CandidatePairs]) -> _AllPairs:
-    keys = sorted(candidates)
-    found = [candidates[key] for key in keys]
-    if len(found) == 1:
-        ((set_a, set_b),) = keys
-        (pairs,) = found
-        # one column of equal numbers costs no memory
-        first, second = (np.broadcast_to(np.int64(number), len(pairs)) for number in (set_a, set_b))
-        return _AllPairs(pairs.similarity, first, second, pairs.row_a, pairs.row_b)
-    lengths = [len(pairs) for pairs in found]
-    similarity = _joined([pairs.similarity for pairs in found], np.float64)
-    # stable: within equal similarities the order of data sets, and within those that of rows, stays
-    order = np.argsort(-similarity, kind="stable")
-    return _AllPairs(
-        similarity[order],
-        np.repeat(np.array([key[0] for key in keys], np.int64), lengths)[order],
-        np.repeat(np.array([key[1] for key in keys], np.int64), lengths)[order],
-        _joined([pairs.row_a for pairs in found], np.int64)[order],
-        _joined([pairs.row_b for pairs in found], np.int64)[order],
-    )
-
-
 def _joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, dtype)
-
-
-def _two(pairs: _AllPairs, sizes: Sequence[int]) -> list[NDArray[np.int64]]:
-    """For each row the number of any group, or -1."""
-    from linkage_matching import kernel  # noqa: PLC0415 - numba is loaded when it is needed, not by import
-
-    partners = [np.full(size, -1, np.int64) for size in sizes]
-    kernel.one_to_one(pairs.row_a, pairs.row_b, *partners)
-    # the row of the first data set names the group
-    return [np.where(partners[0] >= 0, np.arange(sizes[0]), -1), partners[1]]
-
-
-def _many(pairs: _AllPairs, sizes: Sequence[int]) -> list[NDArray[np.int64]]:
-    with warnings.catch_warnings():
-        # anonlink 0.15.3 asks pkg_resources for its version, which warns that it is deprecated
-        warnings.simplefilter("ignore")
-        from anonlink.solving import probabilistic_greedy_solve  # noqa: PLC0415 - importing it takes half a second
-
-    groups = probabilistic_greedy_solve(
-        (
-            _as_array("d", pairs.similarity),
-            (_as_array("I", pairs.set_a), _as_array("I", pairs.set_b)),
-            (_as_array("I", pairs.row_a), _as_array("I", pairs.row_b)),
-        ),
-        merge_threshold=MERGE_THRESHOLD,
-        deduplicated=True,
-    )
-    members = [np.full(size, -1, np.int64) for size in sizes]
-    for number, group in enumerate(groups):
-        for data_set, row in group:
-            members[data_set][row] = number
-    return members
 
 
 def _numbered(members: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], int]:
@@ -433,19 +360,3 @@ def _numbered(members: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]]
     number[in_group] = np.argsort(np.argsort(first[in_group]))
     ends = np.cumsum([len(part) for part in members])[:-1]
     return np.split(number[group], ends), int(in_group.sum())
-
-
-def _lowest_candidate(pairs: _AllPairs, membership: list[NDArray[np.int64]], count: int) -> NDArray[np.float64]:
-    offsets = np.cumsum([0, *(len(part) for part in membership)])
-    group_of = np.concatenate(membership)
-    group_a = group_of[offsets[pairs.set_a] + pairs.row_a]
-    inside = (group_a >= 0) & (group_a == group_of[offsets[pairs.set_b] + pairs.row_b])
-    lowest = np.full(count, np.inf)
-    np.minimum.at(lowest, group_a[inside], pairs.similarity[inside])
-    return lowest
-
-
-def _as_array(typecode: str, values: NDArray[Any]) -> "array[Any]":
-    result: array[Any] = array(typecode)
-    result.frombytes(np.ascontiguousarray(values, np.dtype(typecode)).view(np.uint8).data)
-    return result
