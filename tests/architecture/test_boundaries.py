@@ -93,6 +93,12 @@ def test_anonlink_is_imported_by_one_module_of_the_engine() -> None:
     assert module.startswith("services/matching/")
 
 
+def test_dask_is_imported_by_two_modules_of_the_engine_only() -> None:
+    engine = "services/matching/src/linkage_matching"
+    found = _modules_importing("distributed", below=SOURCES) | _modules_importing("dask", below=SOURCES)
+    assert found == {f"{engine}/dask_executor.py", f"{engine}/dask_worker.py"}
+
+
 @pytest.mark.parametrize("package", ["pickle", "pandas", "jose", "passlib", "celery", "arq", "pymerkle"])
 def test_banned_package_is_imported_nowhere(package: str) -> None:
     assert _modules_importing(package, below=SOURCES) == set()
