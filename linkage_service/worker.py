@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -26,7 +27,7 @@ from linkage_service import engine
 from linkage_service.audit.log import Entry
 from linkage_service.errors import LinkageError
 from linkage_service.projects.service import governed
-from linkage_service.runs import results, service, tables
+from linkage_service.runs import reporting, results, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
 from linkage_service.storage import StorageUnavailable, WrappedKey
@@ -223,7 +224,7 @@ class Worker:
         matched = engine.match(
             work,
             executor=self._executor,
-            progress=lambda done, total: lease.report("match", done, total),
+            progress=_told_coarsely(lease) if taken.blocking else partial(lease.report, "match"),
             cancelled=cancelled,
         )
         lease.report("store")
@@ -337,6 +338,11 @@ class Worker:
         if event is not None:
             session.flush()
             self._runtime.log.append(session, [event])
+
+
+def _told_coarsely(lease: _Lease) -> Callable[[int, int], None]:
+    """With blocking, how many pairs are compared depends on how many match: see `reporting.pairs_compared`."""
+    return lambda done, total: lease.report("match", reporting.coarse(done), reporting.coarse(total))
 
 
 def _one_similarity(profiles: set[str | None]) -> engine.Similarity:

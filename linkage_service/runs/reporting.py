@@ -198,10 +198,13 @@ def pairs_compared(document: Document) -> int:
     more of them could be noticed: two digits are told.
     """
     exact = int(document["work"]["pairs_compared"])
-    if not document["blocking"] or exact == 0:
-        return exact
-    unit: int = 10 ** max(len(str(exact)) - _COARSE_DIGITS, 0)
-    return round(exact / unit) * unit
+    return coarse(exact) if document["blocking"] else exact
+
+
+def coarse(count: int) -> int:
+    """A count to two digits."""
+    unit: int = 10 ** max(len(str(count)) - _COARSE_DIGITS, 0)
+    return round(count / unit) * unit
 
 
 def _histogram(document: Document, terms: Terms, marks: Marks | None) -> schemas.Histogram:

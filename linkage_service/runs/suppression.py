@@ -21,6 +21,8 @@ import numpy as np
 Positions = tuple[int, ...]
 ROUNDED_TO = 5
 _DETERMINED = 1 - 1e-6
+# Equations that depend on each other leave eigenvalues of about 1e-15 of the largest in place of zero.
+_NO_DIRECTION = 1e-10
 
 
 def every_combination(providers: int) -> list[Positions]:
@@ -111,12 +113,15 @@ def _determined(left_out: set[Positions], providers: int, *, pairs: Iterable[Pos
     unknowns = sorted(left_out)
     if not unknowns:
         return set()
-    summed = [*({provider} for provider in range(providers)), *map(set, pairs)]
-    equations = np.array([[holders <= set(positions) for positions in unknowns] for holders in summed], float)
-    projection = np.linalg.pinv(equations) @ equations
+    holders = np.array([[provider in positions for provider in range(providers)] for positions in unknowns])
+    summed = [*((provider,) for provider in range(providers)), *pairs]
+    equations = np.array([holders[:, held].all(axis=1) for held in summed], float)
+    # The diagonal of the projection, by way of the few equations in place of the many unknowns.
+    inverse = np.linalg.pinv(equations @ equations.T, rcond=_NO_DIRECTION, hermitian=True)
+    within = (equations * (inverse @ equations)).sum(axis=0)
     return {
         provider
         for place, positions in enumerate(unknowns)
-        if projection[place, place] > _DETERMINED
+        if within[place] > _DETERMINED
         for provider in positions
     }

@@ -14,7 +14,7 @@ from linkage_service.runs import tables
 from linkage_service.runs.results import units_prefix
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_key, blob_keys
-from linkage_service.worker import Worker
+from linkage_service.worker import Worker, _Lease
 from support.service_app import Linked, ServiceApp, data_sets, in_threads, ok
 
 
@@ -362,3 +362,21 @@ def test_result_key_is_made_for_each_run(service: ServiceApp, linked: Linked, ru
     assert service.work()
     other = service.run(linked)["id"]
     assert _data_key(service, run) != _data_key(service, other)
+
+
+@pytest.mark.parametrize(("blocking", "told"), [(False, (123_456, 234_567)), (True, (120_000, 230_000))])
+def test_progress_of_a_run_with_blocking_is_told_roughly(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch, *, blocking: bool, told: tuple[int, int]
+) -> None:
+    """How many pairs are compared then depends on how many match."""
+    reported: list[tuple[int, int | None]] = []
+
+    def one_look(_work: engine.Work, *, progress: Any, **_: object) -> None:
+        progress(123_456, 234_567)
+        raise MatchingCancelled
+
+    monkeypatch.setattr(engine, "match", one_look)
+    monkeypatch.setattr(_Lease, "report", lambda _, _phase, done=0, total=None: reported.append((done, total)))
+    ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {"blocking": blocking}), 202)
+    assert service.work()
+    assert reported == [told]
