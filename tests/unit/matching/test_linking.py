@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from linkage_matching import (
     Aim,
     BestF1,
+    Blocking,
     FindingCode,
     FixedThreshold,
     InvalidEncodings,
@@ -226,3 +227,14 @@ def test_link_of_different_lengths_is_refused() -> None:
 def test_link_told_of_duplicates_of_too_few_data_sets_is_refused() -> None:
     with pytest.raises(MatchingError, match="was for 1"):
         link([unrelated(3, seed=1), unrelated(3, seed=2)], may_hold_duplicates=[True])
+
+
+def test_link_with_blocking_finds_the_copies_and_says_what_may_be_lost() -> None:
+    linkage = link(people_in_sets(2, flips=20), blocking=Blocking())
+
+    found = sum(group >= 0 for group in linkage.groups.membership[0].tolist()[:300])
+    assert found >= 290
+    assert FindingCode.BLOCKING in codes(linkage)
+    assert linkage.report.document()["blocking"]["kept_at_least"] == round(Blocking().kept_at_least, 4)
+    # all pairs inside either data set are the null, and few across are compared
+    assert linkage.report.compared < 400 * 399 + 400 * 400 / 2

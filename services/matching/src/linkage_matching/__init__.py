@@ -6,6 +6,7 @@ Importing the package is cheap; numba and anonlink are loaded by the first call 
 from fractions import Fraction
 
 from linkage_matching.aims import Aim, BestF1, FixedThreshold, TargetPrecision
+from linkage_matching.blocking import Blocking
 from linkage_matching.calibration import Finding, FindingCode
 from linkage_matching.compiling import prepare
 from linkage_matching.datasets import ArrayDataset, Dataset
@@ -32,6 +33,7 @@ __all__ = [
     "Aim",
     "ArrayDataset",
     "BestF1",
+    "Blocking",
     "Cancelled",
     "CandidatePairs",
     "Dataset",

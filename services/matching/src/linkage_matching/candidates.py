@@ -5,14 +5,15 @@ Which pairs are found follows from the data sets alone, never from who did the u
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage_matching.calibration import null_rows
+from linkage_matching.blocking import Blocking
+from linkage_matching.calibration import LARGEST_WHOLE_NULL, LEAST_NULL_ROWS, null_rows
 from linkage_matching.datasets import Dataset
 from linkage_matching.encodings import Encodings, popcounts
 from linkage_matching.errors import InvalidEncodings
@@ -63,6 +64,7 @@ class Comparison:
         budget: how many pairs it may give before only the best of each row are kept.
         best_per_row: how many of each row then.
         sample: for the pairs inside a data set, the rows compared with all; None for all.
+        blocking: compare only pairs that share a block.
     """
 
     key: Key
@@ -71,6 +73,7 @@ class Comparison:
     budget: int
     best_per_row: int
     sample: RowSample | None = None
+    blocking: Blocking | None = None
 
     @property
     def within(self) -> bool:
@@ -89,6 +92,7 @@ class Comparison:
             best_per_row=self.best_per_row,
             measure=measure,
             sample=self.sample,
+            blocking=self.blocking,
         )
 
 
@@ -132,6 +136,7 @@ class Scope:
         measure: which similarity.
         holds: for each data set whether it may hold several rows of one person.
         at_most: no floor lies above this similarity, if it is given.
+        blocking: compare only pairs that share a block; None for all pairs.
         executor: who does the units.
         store: where results of units are kept.
         progress: called with the pairs of rows compared and to compare, over all comparisons.
@@ -142,6 +147,7 @@ class Scope:
     measure: Measure
     holds: tuple[bool, ...]
     at_most: Fraction | None
+    blocking: Blocking | None
     executor: Executor
     store: UnitStore | None
     progress: Progress | None
@@ -215,9 +221,13 @@ def _inside(
     """The pairs inside a data set: all of them where duplicates are looked for, else what the null needs."""
     if scope.holds[number]:
         own = _comparison((number, number), datasets, surveys, scope, ranks=FAR)
-        return Comparison(own.key, min([own.floor, *floors]), FAR, own.budget, own.best_per_row)
+        return replace(own, floor=min([own.floor, *floors]))
     largest = max(other.rows for place, other in enumerate(datasets) if place != number)
-    drawn = null_rows(dataset.rows, cross_pairs=dataset.rows * largest)
+    if scope.blocking is None:
+        drawn = null_rows(dataset.rows, cross_pairs=dataset.rows * largest)
+    else:
+        # the null needs every pair of the rows it looks at, and a fifth of all pairs is what blocking is to spare
+        drawn = LEAST_NULL_ROWS if dataset.rows > LARGEST_WHOLE_NULL else None
     return Comparison(
         key=(number, number),
         floor=min(floors),
@@ -252,6 +262,7 @@ def _comparison(
         ranks=ranks,
         budget=_budget(wanted * larger),
         best_per_row=_BEST_PER_ROW if near else _BEST_PER_ROW_FAR,
+        blocking=scope.blocking,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linkage_matching.aims import Aim, BestF1, FixedThreshold
+from linkage_matching.blocking import Blocking
 from linkage_matching.calibration import (
     Calibration,
     Cut,
@@ -77,6 +78,7 @@ def link(
     may_hold_duplicates: Sequence[bool] | None = None,
     fallback_threshold: Fraction = FALLBACK_THRESHOLD,
     method: Method = "greedy",
+    blocking: Blocking | None = None,
     executor: Executor | None = None,
     store: UnitStore | None = None,
     progress: Progress | None = None,
@@ -98,6 +100,8 @@ def link(
         fallback_threshold: where two data sets are too small for probabilities and the aim is `BestF1`, pairs of at
             least this similarity may link, and the report says so.
         method: how two data sets without duplicates are solved.
+        blocking: compare only rows that share sampled bits, for data sets above some ten million rows. What is lost
+            is lost silently; the report names the bound. None compares all.
         executor: who does the work; by default this process.
         store: where finished units of work are kept, so that an interrupted run goes on.
         progress: called with the pairs of rows compared so far and to compare, those inside data sets included.
@@ -120,6 +124,7 @@ def link(
         measure=measure,
         holds=holds,
         at_most=aim.value if isinstance(aim, FixedThreshold) else None,
+        blocking=blocking,
         executor=executor or LocalExecutor(threads),
         store=store,
         progress=progress,
@@ -135,6 +140,7 @@ def deduplicate(
     aim: Aim = BestF1(),  # noqa: B008 - frozen and without a field
     measure: Measure = Measure.DICE,
     fallback_threshold: Fraction = FALLBACK_THRESHOLD,
+    blocking: Blocking | None = None,
     executor: Executor | None = None,
     store: UnitStore | None = None,
     progress: Progress | None = None,
@@ -151,6 +157,7 @@ def deduplicate(
         measure=measure,
         holds=(True,),
         at_most=aim.value if isinstance(aim, FixedThreshold) else None,
+        blocking=blocking,
         executor=executor or LocalExecutor(threads),
         store=store,
         progress=progress,
@@ -338,13 +345,14 @@ class _Run:
             aim=self._aim,
             measure=self._scope.measure,
             calibrated=with_probabilities,
-            findings=list(_findings(candidates, judged)),
+            findings=list(_findings(candidates, judged, self._scope.blocking)),
             comparisons=[self._comparison_report(item, links[item.key], cut) for item in judged],
             groups=groups.count,
             links=sum(links.values()),
             expected=_expectation(groups, cut) if with_probabilities else None,
             probabilities=(groups.lowest, groups.mean) if with_probabilities and groups.count else None,
             patterns=patterns_of(groups),
+            blocking=self._scope.blocking,
             compared=candidates.compared,
             units=candidates.units,
         )
@@ -402,8 +410,10 @@ def _expectation(groups: Groups, cut: Cut) -> Expectation:
     )
 
 
-def _findings(candidates: Candidates, judged: Sequence[_Judged]) -> Iterator[PlacedFinding]:
+def _findings(candidates: Candidates, judged: Sequence[_Judged], blocking: Blocking | None) -> Iterator[PlacedFinding]:
     """Every finding once: what is said of one data set may come from each comparison of it."""
+    if blocking is not None:
+        yield PlacedFinding(_blocked(blocking), tuple(range(len(candidates.surveys))))
     seen = set()
     for item in judged:
         for finding in item.calibration.findings:
@@ -414,6 +424,15 @@ def _findings(candidates: Candidates, judged: Sequence[_Judged]) -> Iterator[Pla
     for key, found in sorted(candidates.found.items()):
         if found.bounded:
             yield PlacedFinding(_BOUNDED, tuple(sorted(set(key))))
+
+
+def _blocked(blocking: Blocking) -> Finding:
+    return Finding(
+        FindingCode.BLOCKING,
+        f"Only records that share sampled bits were compared. Of the matches whose encodings differ in at most "
+        f"{blocking.distance:.0%} of their bits at least {blocking.kept_at_least:.1%} were found; the estimated number "
+        "of matches knows nothing of those that were lost. Run without blocking where time allows.",
+    )
 
 
 _BOUNDED = Finding(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linkage_matching.aims import Aim, aim_document
+from linkage_matching.blocking import Blocking
 from linkage_matching.calibration import CurvePoint, Finding, Interval
 from linkage_matching.measure import Measure
 from linkage_matching.scoring import Ranks
@@ -143,6 +144,7 @@ class Report:
         expected: what to expect of the links; None without probabilities.
         probabilities: of groups, the lowest and the mean of their pairs; None without probabilities.
         patterns: how many groups have rows of exactly these data sets.
+        blocking: how pairs were left out beforehand; None if all were compared.
         compared: how many pairs of rows were compared.
         units: in how many units of work.
     """
@@ -157,6 +159,7 @@ class Report:
     expected: Expectation | None
     probabilities: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     patterns: dict[Positions, int]
+    blocking: Blocking | None
     compared: int
     units: int
 
@@ -181,7 +184,7 @@ class Report:
             "patterns": [
                 {"positions": list(positions), "groups": count} for positions, count in sorted(self.patterns.items())
             ],
-            "blocking": None,
+            "blocking": None if self.blocking is None else _blocking_document(self.blocking),
             "work": {"pairs_compared": self.compared, "units": self.units},
         }
 
@@ -222,6 +225,15 @@ def pairs_of_groups(groups: Groups) -> NDArray[np.int64]:
 def _members(groups: Groups) -> Iterator[NDArray[np.int64]]:
     for membership in groups.membership:
         yield np.bincount(membership[membership >= 0], minlength=groups.count)
+
+
+def _blocking_document(blocking: Blocking) -> dict[str, Any]:
+    return {
+        "tables": blocking.tables,
+        "bits": blocking.bits,
+        "distance": blocking.distance,
+        "kept_at_least": round(blocking.kept_at_least, 4),
+    }
 
 
 def _share(value: float | None) -> float | None:
