@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Answer(BaseModel):
     """Root of the answers: immutable, tolerant of members it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Organisation(Answer):

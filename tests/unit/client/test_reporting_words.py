@@ -168,7 +168,7 @@ def test_interval_without_width_is_no_interval(matches: MatchEstimate | None, te
         ({"cut": {"score": 0.12, "probability": 0.41}}, "cut at score 0.12; the weakest links made are matches with"),
         ({"cut": {"score": 0.12}}, "cut at score 0.12"),
         ({"links": 0}, "no links were made"),
-        ({"links": 25}, "linked from a fixed threshold up, without probabilities"),
+        ({"links": 25}, "linked from a fixed similarity up, not from a score"),
         ({}, "the counts are too small to show"),
     ],
 )

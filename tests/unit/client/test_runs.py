@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from linkage_client.client import LinkageClient
-from linkage_client.errors import ConfigurationError, RunEndedError, RunStillGoingError
+from linkage_client.errors import ConfigurationError, RunEndedError, RunStillGoingError, UnexpectedAnswerError
 from linkage_client.models import Aim, Finding
 from support.fake_service import Asked, FakeService, Reply, run
 from support.reports import report
@@ -129,3 +129,11 @@ def test_report_with_everything_left_out_is_read(client: LinkageClient, service:
     )
     service.on("GET", "/v1/runs/run_1/report", document)
     assert client.runs.report(run_id="run_1").result.links is None
+
+
+def test_report_with_numbers_that_are_none_is_no_report(client: LinkageClient, service: FakeService) -> None:
+    document = report()
+    document["comparisons"][0]["histogram"]["edges"][0] = float("nan")
+    service.on("GET", "/v1/runs/run_1/report", document)
+    with pytest.raises(UnexpectedAnswerError):
+        client.runs.report(run_id="run_1")

@@ -36,7 +36,7 @@ class Bin:
 def bins_of(histogram: ScoreHistogram) -> list[Bin]:
     """The bins of a histogram, ascending; an inconsistent histogram has none, for it cannot be drawn."""
     edges, pairs, expected = histogram.edges, histogram.pairs, histogram.expected_non_matches
-    if len(edges) != len(pairs) + 1 or not all(map(math.isfinite, edges)):
+    if len(edges) != len(pairs) + 1:
         return []
     if len(expected) != len(pairs):
         expected = [None] * len(pairs)
@@ -70,7 +70,7 @@ def rebinned(bins: Sequence[Bin], *, most: int, boundary: float | None) -> list[
 
 
 def _start(low: float, *, width: float, boundary: float | None) -> float:
-    anchor = 0.0 if boundary is None or not math.isfinite(boundary) else boundary
+    anchor = 0.0 if boundary is None else boundary
     return anchor + math.floor((low - anchor) / width + 1e-9) * width
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from linkage_client.models import CurvePoint, OverlapPattern, Project, ReportComparison, Run, RunReport
+from linkage_client.models import CurvePoint, OverlapPattern, Project, ReportComparison, ReportResult, Run, RunReport
 from linkage_client.reporting import svg, words
 from linkage_client.reporting.bins import Bin, bins_of
 from linkage_client.reporting.markup import Markup, element, joined
@@ -359,17 +359,14 @@ def _choices(reading: Reading, comparison: ReportComparison) -> Markup | None:
 
     With several pairs of organisations a target holds for all of them together, of which there is no curve.
     """
-    score = _cut_score(comparison)
-    if score is None or not comparison.curve or len(reading.report.comparisons) > 1:
+    if not comparison.curve or len(reading.report.comparisons) > 1:
         return None
     rows = [(f"at least {words.exact_share(target)} right", point) for target, point in choices(comparison.curve)]
     if not rows:
         return None
-    result = reading.report.result
-    chosen = CurvePoint(score=score, precision=result.precision, recall=result.recall)
     head = _head(("If you ask for", ""), ("Links", "number"), ("Right", "number"), ("Found", "number"))
-    lines = [_choice("this run", chosen, links=comparison.links, kind="chosen")]
-    lines += [_choice(label, point, links=point.links) for label, point in rows]
+    lines = [_choice("this run", reading.report.result, kind="chosen")]
+    lines += [_choice(label, point) for label, point in rows]
     caption = "What another target precision would give, estimated"
     return element("div", element("h3", "Other choices"), _table(head, lines, caption=caption), class_="block")
 
@@ -388,11 +385,11 @@ def choices(curve: Sequence[CurvePoint]) -> list[tuple[float, CurvePoint]]:
     return found[::-1]
 
 
-def _choice(label: str, point: CurvePoint, *, links: int | None, kind: str | None = None) -> Markup:
+def _choice(label: str, point: CurvePoint | ReportResult, *, kind: str | None = None) -> Markup:
     return element(
         "tr",
         element("th", _unbroken(label), scope="row"),
-        element("td", words.count(links), class_="number"),
+        element("td", words.count(point.links), class_="number"),
         element("td", _unbroken(words.share(point.precision)), class_="number"),
         element("td", _unbroken(words.share(point.recall)), class_="number"),
         class_=kind,

@@ -133,7 +133,9 @@ html{font-size:9.5pt}body{line-height:1.42}
 main,footer,header{max-width:none;padding:0}
 section{margin-top:7mm}
 h2,h3{break-after:avoid}
-figure,.finding,.figures div,tr,.block,#asked,#patterns,#groups,.meaning dd{break-inside:avoid}
+figure,.finding,.figures div,tr,.block,#asked,#patterns,#groups,.meaning dd,section[id^=pair]{break-inside:avoid}
+section>p{break-after:avoid}
+.figures div{flex-basis:8rem}
 .meaning{grid-template-columns:1fr 1fr}
 .plots{grid-template-columns:1fr 1fr;gap:6mm}
 svg text{font-size:15px}

@@ -146,6 +146,8 @@ def histogram_lines(comparison: ReportComparison, *, report: RunReport, screen: 
         lines.append(_bin_line(one, per_cell=most / room, screen=screen))
     if score is not None and not cut_drawn:
         lines.append(_cut_line(comparison, screen))
+    elif score is None:
+        lines += screen.paragraph(f"No cut is drawn: {words.cut_in_words(comparison)}.", indent=" " * (_LABEL + 2))
     return [*lines, *_legend(bins, most=most, report=report, screen=screen)]
 
 
@@ -154,7 +156,8 @@ def _heading(label: str, text: str, screen: Screen) -> str:
 
 
 def _bin_line(one: Bin, *, per_cell: float, screen: Screen) -> str:
-    label = f"{one.low:>{_LABEL}.2f} {screen.glyphs.axis}"
+    # Adding zero turns -0.0 into 0.0.
+    label = f"{round(one.low, 2) + 0:>{_LABEL}.2f} {screen.glyphs.axis}"
     if one.pairs is None:
         return label + screen.glyphs.hidden
     cells = round(one.pairs / per_cell)

@@ -311,7 +311,7 @@ def cut_in_words(comparison: ReportComparison) -> str:
 def _without_cut(links: int | None) -> str:
     if links is None:
         return "the counts are too small to show"
-    return "linked from a fixed threshold up, without probabilities" if links else "no links were made"
+    return "linked from a fixed similarity up, not from a score" if links else "no links were made"
 
 
 def pattern_in_words(organisations: Sequence[str], names: Names) -> str:
