@@ -197,7 +197,7 @@ def _overview(reading: Reading) -> Markup | None:
             "tr",
             element("th", _link_to(one, number=number, names=reading.names), scope="row"),
             element("td", words.count(one.links), class_="number"),
-            element("td", words.matches_of(one)),
+            element("td", words.matches_of(one), class_="whole"),
             element("td", _spark(one, number=number, names=reading.names)),
         )
         for number, one in enumerate(comparisons, start=1)
