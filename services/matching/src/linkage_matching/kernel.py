@@ -177,8 +177,19 @@ def _tile_intrinsic(  # noqa: PLR0917 - numba passes arguments by position
     return signature, codegen
 
 
+@intrinsic
+def _first_bit_intrinsic(_typing: Any, mask: Any) -> Any:
+    """The place of the lowest bit of a number that is not 0."""
+
+    def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(mask), codegen
+
+
 # numba passes the first argument itself, which its types do not say
 _tile: Any = _tile_intrinsic
+_first_bit: Any = _first_bit_intrinsic
 
 
 @_compiled
@@ -229,20 +240,19 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
                 unit[5] = block
                 return found
             mask = _tile(a, b, limit_a, limit_b, rest_a, rest_b, sums, row, block, words, cut, scale)
-            if mask != 0:
-                for place in range(TILE_ROWS * LANES):
-                    if (mask >> uint64(place)) & uint64(1) == 0:
-                        continue
-                    i = offset_a + row + place // LANES
-                    j = offset_b + block * LANES + place % LANES
-                    if triangle and j <= i:
-                        continue
-                    bit_sum = counts_a[i] + counts_b[j]
-                    rank = sums[place] * square // bit_sum if square else bits + uint64(2) * sums[place] - bit_sum
-                    if rank < floor_a[i] and rank < floor_b[j]:
-                        continue
-                    keys[found] = ((top - rank) * rows_a + uint64(i)) * rows_b + uint64(j)
-                    found += 1
+            while mask != 0:
+                place = int64(_first_bit(mask))
+                mask &= mask - uint64(1)
+                i = offset_a + row + place // LANES
+                j = offset_b + block * LANES + place % LANES
+                if triangle and j <= i:
+                    continue
+                bit_sum = counts_a[i] + counts_b[j]
+                rank = sums[place] * square // bit_sum if square else bits + uint64(2) * sums[place] - bit_sum
+                if rank < floor_a[i] and rank < floor_b[j]:
+                    continue
+                keys[found] = ((top - rank) * rows_a + uint64(i)) * rows_b + uint64(j)
+                found += 1
             block += 1
         row += TILE_ROWS
     unit[4] = row

@@ -13,10 +13,8 @@ from linkage_matching.results import Cancelled, CandidatePairs, Pairs, Progress
 from linkage_matching.sampling import estimate_pairs
 
 __all__ = [
-    "BestOfRows",
     "Cancelled",
     "CandidatePairs",
-    "Comparison",
     "Measure",
     "Pairs",
     "Progress",
