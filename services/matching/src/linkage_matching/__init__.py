@@ -1,6 +1,6 @@
 """Exact thresholded Dice matching of Bloom-filter encodings, and multi-party solving.
 
-Importing the package is cheap; numba and anonlink are loaded by the first call that needs them.
+Importing the package is cheap; numba is loaded by the first call that needs it.
 """
 
 from fractions import Fraction
