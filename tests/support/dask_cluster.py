@@ -7,8 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from linkage_matching.dask_executor import Certificates
 
 _PATIENCE_S = 60.0
 
@@ -24,8 +32,9 @@ def wait_until(condition: Callable[[], bool], *, what: str) -> None:
 class DaskCluster:
     """Starts the commands that an operator starts; ends them all on exit."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, certificates: Certificates | None = None) -> None:
         self._folder = folder
+        self._certificates = certificates
         self._started = 0
         self.port = 0
         self.scheduler = self._start_scheduler()
@@ -33,7 +42,7 @@ class DaskCluster:
 
     @property
     def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"{'tls' if self._certificates else 'tcp'}://127.0.0.1:{self.port}"
 
     def start_workers(self, count: int, *, threads: int = 1) -> None:
         """Start workers without waiting for them: units wait by themselves."""
@@ -42,7 +51,7 @@ class DaskCluster:
                 self._start(
                     "worker",
                     self.address,
-                    "--host=127.0.0.1",
+                    f"--host={self.address.split(':')[0]}://127.0.0.1",
                     "--no-nanny",
                     "--dashboard-address=127.0.0.1:0",
                     f"--nthreads={threads}",
@@ -60,10 +69,9 @@ class DaskCluster:
         _kill(self.workers.pop())
 
     def kill_scheduler(self) -> None:
-        """End the scheduler likewise; its workers give up by themselves."""
-        _kill(self.scheduler)
-        for worker in self.workers:
-            worker.wait(_PATIENCE_S)
+        """End the scheduler likewise, and its workers, which give up without one."""
+        for process in [self.scheduler, *self.workers]:
+            _kill(process)
         self.workers.clear()
 
     def restart_scheduler(self) -> None:
@@ -94,17 +102,50 @@ class DaskCluster:
         self.port = int(json.loads(described.read_text())["address"].rsplit(":", 1)[1])
         return process
 
+    def _tls(self) -> list[str]:
+        if self._certificates is None:
+            return []
+        return [
+            f"--tls-ca-file={self._certificates.authority}",
+            f"--tls-cert={self._certificates.certificate}",
+            f"--tls-key={self._certificates.key}",
+        ]
+
     def _start(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         self._started += 1
         log = self._folder / f"{self._started}-{command}.log"
         with log.open("wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", command, *arguments],
+                [sys.executable, "-m", "dask", command, *arguments, *self._tls()],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
                 env=os.environ | {"DASK_TEMPORARY_DIRECTORY": str(self._folder)},
             )
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """A certificate that is its own authority, and stands for scheduler, workers and client alike."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cluster")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    made = Certificates(folder / "cluster.pem", folder / "cluster.pem", folder / "cluster.key")
+    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return made
 
 
 def _is_whole(path: Path) -> bool:

@@ -60,9 +60,17 @@ class DaskExecutor:
 
         Arguments:
             scheduler: its address, `tls://host:port`, or `tcp://host:port` where nobody can listen.
-            certificates: for `tls://`. With them, unencrypted connections are refused.
+            certificates: for `tls://`, and only for it.
             patience_s: how long to wait for a scheduler that is away, and for a first worker. Seconds.
+
+        Raises:
+            MatchingError: certificates without `tls://`, or the other way round.
         """
+        if scheduler.startswith("tls://") is not (certificates is not None):
+            raise MatchingError(
+                "A scheduler at tls:// is reached with certificates, and certificates are of use at tls:// only. "
+                "Give both, or, where nobody can listen, neither."
+            )
         self._scheduler = scheduler
         self._security = _security(certificates)
         self._patience_s = patience_s
