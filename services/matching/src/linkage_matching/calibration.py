@@ -323,6 +323,7 @@ _MOST_BINS = 300
 _WIDTHS = 100
 _FIRST_BIN = 10
 _TAIL_PAIRS = 20
+_LEAST_WEIGHT = 0.1
 _PAIRS_AT_ONCE = 1 << 20
 
 
@@ -435,8 +436,8 @@ class _Counts:
 
     @property
     def weight(self) -> float:
-        """How many pairs of the list one pair of the null stands for, on average."""
-        return float(self.expected.sum() / max(self.examined.sum(), 1.0))
+        """How many pairs of the list one pair of the null stands for, on average; never nothing."""
+        return max(float(self.expected.sum() / max(self.examined.sum(), 1.0)), _LEAST_WEIGHT)
 
 
 def _tail(highest: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.float64]:
