@@ -120,8 +120,5 @@ def _determined(left_out: set[Positions], providers: int, *, pairs: Iterable[Pos
     inverse = np.linalg.pinv(equations @ equations.T, rcond=_NO_DIRECTION, hermitian=True)
     within = (equations * (inverse @ equations)).sum(axis=0)
     return {
-        provider
-        for place, positions in enumerate(unknowns)
-        if within[place] > _DETERMINED
-        for provider in positions
+        provider for place, positions in enumerate(unknowns) if within[place] > _DETERMINED for provider in positions
     }
