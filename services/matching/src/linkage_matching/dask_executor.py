@@ -60,16 +60,16 @@ class DaskExecutor:
 
         Arguments:
             scheduler: its address, `tls://host:port`, or `tcp://host:port` where nobody can listen.
-            certificates: for `tls://`, and only for it.
+            certificates: for `tls://`; by default those of Dask's own configuration (`DASK_DISTRIBUTED__COMM__TLS__…`).
             patience_s: how long to wait for a scheduler that is away, and for a first worker. Seconds.
 
         Raises:
-            MatchingError: certificates without `tls://`, or the other way round.
+            MatchingError: certificates for an address that would not use them.
         """
-        if scheduler.startswith("tls://") is not (certificates is not None):
+        if certificates is not None and not scheduler.startswith("tls://"):
             raise MatchingError(
-                "A scheduler at tls:// is reached with certificates, and certificates are of use at tls:// only. "
-                "Give both, or, where nobody can listen, neither."
+                "Certificates were given for a scheduler whose address does not begin with tls://, so that nothing "
+                "would be encrypted. Give the address as tls://host:port."
             )
         self._scheduler = scheduler
         self._security = _security(certificates)
