@@ -24,6 +24,7 @@ from linkage_matching import (
     TargetPrecision,
     link,
 )
+from linkage_matching.blocking import Blocking
 from linkage_matching.errors import ExtraMissing
 from linkage_matching.unit_store import UnitStore
 from linkage_service.errors import LinkageError
@@ -92,7 +93,7 @@ def executor_of(settings: Settings) -> Executor:
         case "local":
             return LocalExecutor()
         case "dask":
-            return _cluster(settings.scheduler or "")
+            return _cluster(settings)
         case other:
             assert_never(other)
 
@@ -119,6 +120,7 @@ def match(
             measure=Measure(work.similarity),
             may_hold_duplicates=work.may_hold_duplicates,
             fallback_threshold=_fraction(work.fallback_threshold),
+            blocking=Blocking() if work.blocking else None,
             executor=executor,
             store=work.store,
             progress=progress,
@@ -133,15 +135,17 @@ def similarity_of(profile: str | None) -> Similarity:
     return "simple_matching" if (profile or "").startswith(_SIMPLE_MATCHING_PROFILES) else "dice"
 
 
-def _cluster(scheduler: str) -> Executor:
+def _cluster(settings: Settings) -> Executor:
     try:
-        from linkage_matching.dask_executor import DaskExecutor  # noqa: PLC0415 - an extra, and half a second to load
+        from linkage_matching.dask_executor import Certificates, DaskExecutor  # noqa: PLC0415 - an extra, slow to load
     except ExtraMissing as error:
         raise EngineNotReady(
             "The settings ask for a Dask cluster, and its package is not installed here. Install "
             "linkage-service[dask], or set LINKAGE_EXECUTOR to local."
         ) from error
-    return DaskExecutor(scheduler)
+    authority, certificate, key = settings.scheduler_ca, settings.scheduler_certificate, settings.scheduler_key
+    certificates = Certificates(authority, certificate, key) if authority and certificate and key else None
+    return DaskExecutor(settings.scheduler or "", certificates=certificates)
 
 
 def _aim(aim: aims.Aim) -> Aim:

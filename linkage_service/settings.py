@@ -44,6 +44,13 @@ class Settings(BaseSettings):
         pattern=r"^(tls|tcp)://[^\s/@]+:[0-9]{1,5}$",
         description="Address of the Dask scheduler, tls://host:port; tcp:// where nobody else is on the network.",
     )
+    scheduler_ca: Path | None = Field(
+        default=None, description="PEM file of the authority that signed the certificates inside the cluster."
+    )
+    scheduler_certificate: Path | None = Field(
+        default=None, description="PEM file of this service's certificate for the cluster."
+    )
+    scheduler_key: Path | None = Field(default=None, description="PEM file of that certificate's private key.")
     access_token_s: int = Field(default=300, ge=30, le=3600, description="Life of an access token, seconds.")
     assertion_s: int = Field(default=300, ge=30, le=300, description="Longest life of a client assertion, seconds.")
     invitation_days: int = Field(default=14, ge=1, le=90, description="Life of an organisation's invitation.")
@@ -64,6 +71,11 @@ class Settings(BaseSettings):
     def _cluster_has_an_address(self) -> Self:
         if self.executor == "dask" and self.scheduler is None:
             raise ValueError("executor dask needs the address of its scheduler, tls://host:port")
+        given = [self.scheduler_ca, self.scheduler_certificate, self.scheduler_key]
+        if self.executor == "dask" and any(given) is not all(given):
+            raise ValueError("certificates for a scheduler are three files: scheduler_ca, _certificate and _key")
+        if self.executor == "dask" and (self.scheduler or "").startswith("tls://") is not all(given):
+            raise ValueError("a scheduler at tls:// needs certificates, and one at tcp:// takes none")
         if self.executor == "dask" and self.resolved_blob_url.startswith("memory:"):
             raise ValueError("executor dask needs a blob store that its workers can reach too")
         return self

@@ -14,9 +14,12 @@ from linkage_matching.errors import BlobsUnavailable, ExtraMissing
 from linkage_matching.unit_store import MemoryUnitStore
 from linkage_service import engine
 from linkage_service.runs.aims import Aim
+from linkage_service.runs.schemas import BlockingReport
 from linkage_service.settings import Settings
 from linkage_service.storage import StorageUnavailable
 from support.service_app import BITS
+
+CERTIFICATES = {"scheduler_ca": "ca.pem", "scheduler_certificate": "service.pem", "scheduler_key": "service-key.pem"}
 
 
 def work(aim: Aim, **changes: Any) -> engine.Work:
@@ -69,7 +72,21 @@ def test_match_asks_the_engine_for_what_the_run_says(aim: Aim, asked: object, mo
             cancelled=lambda: False,
         )
     assert (asked_for["aim"], asked_for["fallback_threshold"]) == (asked, Fraction(7, 10))
+    assert asked_for["blocking"] is None
     assert (asked_for["measure"], asked_for["may_hold_duplicates"]) == (Measure.SIMPLE_MATCHING, [False, True])
+
+
+def test_match_with_blocking_reports_what_was_lost() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 2**63, (300, BITS // 64), dtype=np.uint64)
+    matched = engine.match(
+        work(Aim("threshold", 0.9), datasets=[rows, rows], may_hold_duplicates=[False, False], blocking=True),
+        executor=LocalExecutor(),
+        progress=lambda _done, _total: None,
+        cancelled=lambda: False,
+    )
+    assert BlockingReport(**matched.report["blocking"]).kept_at_least > 0.5
+    assert "blocking" in {found["code"] for found in matched.report["findings"]}
 
 
 def test_match_says_of_a_store_that_is_away_what_the_service_says_of_it() -> None:
@@ -96,7 +113,7 @@ def test_executor_is_local_unless_the_settings_say_otherwise(tmp_path: Path) -> 
 
 
 def test_executor_of_a_cluster_is_made_without_connecting(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tls://scheduler.internal:8786")
+    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://scheduler.internal:8786")
     assert type(engine.executor_of(settings)).__name__ == "DaskExecutor"
 
 
@@ -108,7 +125,7 @@ def test_executor_whose_package_is_missing_says_what_to_install(
             raise ExtraMissing
 
     monkeypatch.setitem(__import__("sys").modules, "linkage_matching.dask_executor", Missing())
-    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tls://scheduler.internal:8786")
+    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://scheduler.internal:8786")
     with pytest.raises(engine.EngineNotReady, match=r"linkage-service\[dask\]"):
         engine.executor_of(settings)
 
@@ -122,7 +139,10 @@ def test_executor_whose_package_is_missing_says_what_to_install(
         {"executor": "dask", "scheduler": "http://scheduler.internal:8786"},
         {"executor": "dask", "scheduler": "tls://user:secret@scheduler.internal:8786"},
         {"executor": "dask", "scheduler": "tls://scheduler.internal"},
-        {"executor": "dask", "scheduler": "tls://scheduler.internal:8786", "blob_url": "memory:///"},
+        {"executor": "dask", "scheduler": "tls://scheduler.internal:8786"},
+        {"executor": "dask", "scheduler": "tls://scheduler.internal:8786", "scheduler_ca": "ca.pem"},
+        {"executor": "dask", "scheduler": "tcp://scheduler.internal:8786", **CERTIFICATES},
+        {"executor": "dask", "scheduler": "tcp://scheduler.internal:8786", "blob_url": "memory:///"},
         {"fallback_threshold": 0.05},
     ],
 )
