@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from linkage_matching import scoring_kernel
 from linkage_matching.encodings import popcounts
 from linkage_matching.errors import MatchingError
 from linkage_matching.measure import Measure
@@ -177,3 +180,20 @@ def test_score_null_subtracts_the_density_given() -> None:
 def test_ranks_that_are_none_are_refused(first: int, last: int) -> None:
     with pytest.raises(MatchingError, match="Count from 1"):
         Ranks(first, last)
+
+
+def test_compile_all_covers_what_scoring_calls() -> None:
+    scoring_kernel.compile_all()
+    functions: list[Any] = [
+        scoring_kernel.correlations,
+        scoring_kernel.agreements,
+        scoring_kernel.keep_best,
+        scoring_kernel.subtract_means,
+    ]
+    before = [len(function.signatures) for function in functions]
+    a = filters(10, seed=16)
+
+    for measure in Measure:
+        score_across(every_pair(a, a), counts_a=popcounts(a), counts_b=popcounts(a), bits=BITS, measure=measure)
+
+    assert [len(function.signatures) for function in functions] == before

@@ -4,7 +4,10 @@ One pass over the pairs for the evidence, one for the neighbourhoods, one for th
 four bytes a pair only the best few values of each row are held.
 """
 
+from typing import Any
+
 import numpy as np
+from numba import float32, float64, int32, uint16
 from numpy.typing import NDArray
 
 from linkage_matching.kernel import _compiled
@@ -58,3 +61,17 @@ def subtract_means(row_a: Rows, row_b: Rows, density_a: Scores, density_b: Score
     """Take from each value, in place, the mean of both rows' densities."""
     for pair in range(row_a.shape[0]):
         values[pair] -= (density_a[row_a[pair]] + density_b[row_b[pair]]) / np.float32(2.0)
+
+
+def compile_all() -> None:
+    """Compile every function here for the arguments it is called with, or load it from numba's cache on disk."""
+    rows, common, floats, scores = int32[::1], uint16[::1], float64[::1], float32[::1]
+    evidence = (rows, rows, common, floats, floats, float64, scores)
+    signatures: list[tuple[Any, tuple[Any, ...]]] = [
+        (correlations, evidence),
+        (agreements, evidence),
+        (keep_best, (rows, scores, float32[:, ::1])),
+        (subtract_means, (rows, rows, scores, scores, scores)),
+    ]
+    for function, arguments in signatures:
+        function.compile(arguments)
