@@ -308,11 +308,12 @@ class _Prefixes:
 
 
 def _total(parts: Sequence[Interval]) -> Interval:
-    """The sum; errors of different comparisons are taken to be independent."""
-    estimate = sum(part.estimate for part in parts)
-    below = math.sqrt(sum((part.estimate - part.low) ** 2 for part in parts))
-    above = math.sqrt(sum((part.high - part.estimate) ** 2 for part in parts))
-    return Interval(estimate, max(estimate - below, 0.0), estimate + above)
+    """The sum, bounds too: what is not known of the null and of hidden matches errs one way in every comparison."""
+    return Interval(
+        estimate=sum(part.estimate for part in parts),
+        low=sum(part.low for part in parts),
+        high=sum(part.high for part in parts),
+    )
 
 
 # --- counting --------------------------------------------------------------------------------------------------------
