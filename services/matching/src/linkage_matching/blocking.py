@@ -54,8 +54,8 @@ class Blocking:
             to hold. Encodings of which a share f of bits is set and whose Dice similarity is d differ in 2f(1 - d).
     """
 
-    tables: int = 20
-    bits: int = 16
+    tables: int = 40
+    bits: int = 20
     distance: float = 0.1
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from linkage_matching.executors import Executor
 from linkage_matching.measure import Measure
 from linkage_matching.results import Cancelled, Pairs, Progress
 from linkage_matching.sampling import choose_floor
-from linkage_matching.scoring import CANDIDATES_PER_ROW, CANDIDATES_PER_ROW_FAR, FAR, NEAR, Ranks
+from linkage_matching.scoring import CANDIDATES_PER_ROW, CANDIDATES_PER_ROW_FAR, CROWDED, FAR, NEAR, Ranks
 from linkage_matching.unit_store import UnitStore
 from linkage_matching.units import Gathering, RowSample, Unit, plan_units
 
@@ -220,7 +220,7 @@ def _inside(
 ) -> Comparison:
     """The pairs inside a data set: all of them where duplicates are looked for, else what the null needs."""
     if scope.holds[number]:
-        own = _comparison((number, number), datasets, surveys, scope, ranks=FAR)
+        own = _comparison((number, number), datasets, surveys, scope, ranks=CROWDED)
         return replace(own, floor=min([own.floor, *floors]))
     largest = max(other.rows for place, other in enumerate(datasets) if place != number)
     if scope.blocking is None:

@@ -43,7 +43,7 @@ from linkage_matching.report import (
     patterns_of,
 )
 from linkage_matching.results import Cancelled, Pairs, Progress
-from linkage_matching.scoring import score_across, score_null, score_within
+from linkage_matching.scoring import FAR, score_across, score_null, score_within
 from linkage_matching.solving import Groups, Method, ScoredPairs, best_first, one_to_one, solve_groups
 from linkage_matching.unit_store import UnitStore
 
@@ -213,7 +213,7 @@ class _Run:
             sizes=[dataset.rows for dataset in self._datasets],
             may_hold_duplicates=self._scope.holds,
             method=self._method,
-            cut=None if not calibrated or isinstance(self._aim, FixedThreshold) else cut.probability,
+            cut=self._least(cut) if calibrated else None,
         )
         return Linkage(groups, self._report(candidates, judged, groups, cut, calibrated=calibrated))
 
@@ -231,17 +231,23 @@ class _Run:
             yield _Judged(found, scores, scores, calibration, self._falls_back(calibration))
 
     def _duplicates(self, candidates: Candidates, number: int) -> tuple[NDArray[np.float32], Calibration]:
-
+        """Scores and probabilities inside a data set; either ranks fail on some files that the others do not."""
         found = candidates.found[number, number]
         rows = self._datasets[number].rows
-        scores = score_within(
-            found.pairs,
-            counts=candidates.surveys[number].counts,
-            bits=self._bits,
-            measure=self._scope.measure,
-            ranks=found.comparison.ranks,
-        ).scores
-        return scores, calibrate_within(scores, rows=rows, pairs_examined=rows * (rows - 1) // 2)
+        judged = []
+        for ranks in (found.comparison.ranks, FAR):
+            scores = score_within(
+                found.pairs,
+                counts=candidates.surveys[number].counts,
+                bits=self._bits,
+                measure=self._scope.measure,
+                ranks=ranks,
+            ).scores
+            calibration = calibrate_within(scores, rows=rows, pairs_examined=rows * (rows - 1) // 2)
+            if calibration.usable:
+                return scores, calibration
+            judged.append((scores, calibration))
+        return judged[0]
 
     def _judge_across(
         self, candidates: Candidates, key: Key, inside: dict[int, tuple[NDArray[np.float32], Calibration]]
@@ -300,6 +306,10 @@ class _Run:
         return too_small and isinstance(self._aim, BestF1)
 
     # --- linking ---
+
+    def _least(self, cut: Cut) -> float:
+        """The least probability of a link: none where a similarity decides."""
+        return 0.0 if isinstance(self._aim, FixedThreshold) else cut.probability
 
     def _may_link(self, item: _Judged) -> bool:
         return item.fallen_back or item.calibration.usable or isinstance(self._aim, FixedThreshold)

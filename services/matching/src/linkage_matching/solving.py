@@ -25,6 +25,7 @@ Method: TypeAlias = Literal["greedy", "mutual_best"]
 _TWO = 2
 _CERTAIN = 1.0
 _EVEN = 0.5
+_ROUNDING = 1e-9
 # Without probabilities the score decides in which order groups are merged, but not whether.
 _SCORE_WEIGHT = 1e-3
 
@@ -306,7 +307,8 @@ def _average(
         evidence, absent, least = _unsigned_evidence(pairs.score), -1.0, 0.0
     else:
         evidence, absent = log_odds(pairs.probability), ABSENT_LOG_ODDS
-        least = float(log_odds(np.array([_EVEN if cut is None else cut]))[0])
+        # sums and means are rounded, and a pair exactly on the cut links
+        least = float(log_odds(np.array([_EVEN if cut is None else cut]))[0]) - _ROUNDING
     first = cluster(
         pairs.first,
         pairs.second,
