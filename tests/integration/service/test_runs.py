@@ -92,3 +92,12 @@ def test_findings_of_a_run_under_an_agreement_without_summary_tell_nothing_of_ma
 def test_whole_run_is_in_a_list_as_by_itself(service: ServiceApp, linked: Linked) -> None:
     run = service.run(linked)
     assert ok(linked.providers[0].get(f"/v1/projects/{linked.project}/runs"), 200)["items"] == [run]
+
+
+def test_report_of_a_run_with_blocking_says_what_it_may_have_lost(service: ServiceApp, linked: Linked) -> None:
+    run = service.run(linked, threshold=0.9, blocking=True)
+    report = ok(linked.recipients[0].get(f"/v1/runs/{run['id']}/report"), 200)
+    assert 0.5 < report["blocking"]["kept_at_least"] < 1
+    assert "blocking" in {finding["code"] for finding in run["findings"]}
+    assert report["result"]["groups"] == 30
+    assert report["pairs_compared"] == run["metrics"]["pairs_compared"] == run["progress"]["total"]
