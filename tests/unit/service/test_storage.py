@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
+from linkage_matching.blobs import KEY_BYTES
 from linkage_service.errors import LinkageError
 from linkage_service.storage import (
-    KEY_BYTES,
     BlobMissing,
     BlobStore,
     BlobTampered,
