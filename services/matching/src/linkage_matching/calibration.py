@@ -125,10 +125,15 @@ class Calibration:
     findings: tuple[Finding, ...]
 
     def probability(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Match probabilities of pairs with these scores: float64 in 0..1, 1 excluded, never falling with the score."""
+        """Match probabilities of pairs with these scores: float64 in 0..1, 1 excluded, never falling with the score.
+
+        Below all scores that were calibrated it is 0. Where everybody has a match, the list holds matches only, and
+        says nothing of the pairs that it passed over.
+        """
         if not self.usable:
             return np.zeros(len(scores))
         found: NDArray[np.float64] = np.interp(scores, self.knots, self.levels)
+        found[np.asarray(scores, np.float64) < self.edges[0]] = 0.0
         return found
 
 
