@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the hashed pins of the service, the client, development and the build, without hosts, into this folder or the
-# one named.
+# Writes the hashed pins of the service, the matching engine on a cluster, the client, development and the build,
+# without hosts, into this folder or the one named.
 # Always resolves afresh in a copy, so that neither a lock file from yesterday nor the environment in use takes part.
 set -euo pipefail
 
@@ -22,10 +22,11 @@ export_pins() {
     shift
     uv export --quiet --locked --no-header --no-emit-workspace "$@" >"$copy/$name.txt"
 }
-export_pins service --package linkage-service --extra postgresql --no-default-groups
+export_pins service --package linkage-service --extra dask --extra postgresql --no-default-groups
+export_pins matcher --package linkage-matching --extra cluster --no-default-groups
 export_pins client --package linkage-client --no-default-groups
 export_pins dev --all-packages --all-extras --all-groups
 # Every member asks for the same build back end.
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml |
     uv pip compile --quiet --no-header --universal --generate-hashes --output-file build.txt - >/dev/null
-mv service.txt client.txt dev.txt build.txt "$target/"
+mv service.txt matcher.txt client.txt dev.txt build.txt "$target/"

@@ -27,9 +27,10 @@ from linkage_client.encoding.normalise import DEFAULT_NORMALISATION, normalisati
 from linkage_client.encoding.propose import propose_schema
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_matching import BestF1, Linkage, Pairs, TargetPrecision, from_bytes, link
+from linkage_matching.calibration import Null, OneToOne, calibrate
 from linkage_matching.encodings import popcounts
 from linkage_matching.pairs import best_pairs
-from linkage_matching.scoring import score_across
+from linkage_matching.scoring import score_across, score_null
 from linkage_matching.solving import Groups, best_first, one_to_one
 from linkage_matching.unit_store import MemoryUnitStore
 
@@ -69,6 +70,11 @@ class Task:
             for place, first in enumerate(self.entities)
             for second in self.entities[place + 1 :]
         )
+
+    def right(self, taken: OneToOne) -> NDArray[np.bool_]:
+        """Which pairs of a list are of one entity."""
+        right: NDArray[np.bool_] = self.entities[0][taken.row_a] == self.entities[1][taken.row_b]
+        return right
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -237,20 +243,23 @@ def measure(task: Task) -> Record:
         return record
     interval = expected.matches
     at_target = {target: measured.links(TargetPrecision(target)).quality(task) for target in TARGETS}
-    lowest = measured.links(TargetPrecision(GRID[0]))
-    best = best_f1_of_scores(task, default) if len(task.encodings) == 2 else best_f1_of_grid(measured, quality)
+    if len(task.encodings) == 2:
+        best, calibration_error = of_whole_list(task, default)
+    else:
+        best = best_f1_of_grid(measured, quality)
+        calibration_error = measured.links(TargetPrecision(GRID[0])).calibration_error()
     record |= {
         "expected_f1": expected.f1,
         "best_f1": best,
         "estimated_matches": interval.estimate,
         "interval": [interval.low, interval.high],
-        "calibration_error": lowest.calibration_error(),
+        "calibration_error": calibration_error,
         "calibration_error_of_links": links.calibration_error(),
         "at_target": {str(target): [found.precision, found.recall] for target, found in at_target.items()},
         "kept": {
             "targets": all(found.precision >= target - PRECISION_SLACK for target, found in at_target.items()),
             "matches": abs(interval.estimate - task.matches) <= MATCHES_SLACK * task.matches,
-            "calibration": lowest.calibration_error() <= MOST_ECE,
+            "calibration": calibration_error <= MOST_ECE,
             "default": best - quality.f1 <= MOST_F1_LOSS,
         },
     }
@@ -262,32 +271,50 @@ def best_f1_of_grid(measured: Measured, default: Quality) -> float:
     return max(default.f1, *(measured.links(TargetPrecision(value)).quality(measured.task).f1 for value in GRID))
 
 
-def best_f1_of_scores(task: Task, linkage: Linkage) -> float:
+def of_whole_list(task: Task, linkage: Linkage) -> tuple[float, float]:
+    """Best F1 of any cut through the one-to-one list, and the calibration error of all of it, linked or not.
+
+    `link()` gives probabilities of links only, so the list is calibrated here as it does, against all pairs inside.
+    """
     a, b = task.encodings
-    pairs = candidates(a, b, linkage.report.comparisons[0].floor)
-    scored = score_across(pairs, counts_a=popcounts(a), counts_b=popcounts(b), bits=a.shape[1] * 64)
-    return best_f1_of_list(task, pairs, scored.scores)
+    floor = linkage.report.comparisons[0].floor
+    counts_a, counts_b, bits = popcounts(a), popcounts(b), a.shape[1] * 64
+    pairs = candidates(a, b, floor)
+    scored = score_across(pairs, counts_a=counts_a, counts_b=counts_b, bits=bits)
+    taken = one_to_one_list(task, pairs, scored.scores)
+    nulls = []
+    for rows, counts, density in ((a, counts_a, scored.density_a), (b, counts_b, scored.density_b)):
+        inside = candidates(rows, None, floor)
+        scores = score_null(inside, density=density, counts=counts, bits=bits)
+        nulls.append(Null(inside.row_a, inside.row_b, scores, len(rows)))
+    probability = calibrate(taken, null_a=nulls[0], null_b=nulls[1]).probability(taken.scores)
+    return best_f1_of_list(task, taken), Links(task.right(taken), probability).calibration_error()
 
 
 def best_f1_of_dice(task: Task, *, floor: float) -> float:
     a, b = task.encodings
     pairs = candidates(a, b, floor)
     sums = (popcounts(a)[pairs.row_a] + popcounts(b)[pairs.row_b]).astype(np.float64)
-    return best_f1_of_list(task, pairs, 2 * pairs.common / sums)
+    return best_f1_of_list(task, one_to_one_list(task, pairs, (2 * pairs.common / sums).astype(np.float32)))
 
 
-def candidates(a: Encodings, b: Encodings, floor: float) -> Pairs:
+def candidates(a: Encodings, b: Encodings | None, floor: float) -> Pairs:
     pairs, _ = best_pairs(a, b, threshold=Fraction(round(floor * 1000), 1000), budget=FILL_BUDGET, best_per_row=64)
     return pairs
 
 
-def best_f1_of_list(task: Task, pairs: Pairs, score: NDArray[np.floating[Any]]) -> float:
-    """Best F1 of any cut through the greedy one-to-one list."""
+def one_to_one_list(task: Task, pairs: Pairs, score: NDArray[np.float32]) -> OneToOne:
+    """The greedy one-to-one list, best first."""
     order = best_first(pairs.row_a, pairs.row_b, score)
     row_a, row_b = pairs.row_a[order], pairs.row_b[order]
     taken = one_to_one(row_a, row_b, rows_a=len(task.encodings[0]), rows_b=len(task.encodings[1]))
-    right = task.entities[0][row_a[taken]] == task.entities[1][row_b[taken]]
-    places = np.flatnonzero(np.append(np.diff(score[order[taken]]) != 0, np.ones(min(len(right), 1), np.bool_)))
+    return OneToOne(row_a[taken], row_b[taken], score[order[taken]])
+
+
+def best_f1_of_list(task: Task, taken: OneToOne) -> float:
+    """Best F1 of any cut that parts no equal scores."""
+    right = task.right(taken)
+    places = np.flatnonzero(np.append(np.diff(taken.scores) != 0, np.ones(min(len(right), 1), np.bool_)))
     f1 = 2 * np.cumsum(right) / (np.arange(1, len(right) + 1) + task.matches)
     return float(f1[places].max(initial=0.0))
 

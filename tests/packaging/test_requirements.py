@@ -11,7 +11,7 @@ import pytest
 from support.uv import require_uv
 
 ROOT = Path(__file__).parents[2]
-FILES = ("service.txt", "client.txt", "dev.txt", "build.txt")
+FILES = ("service.txt", "matcher.txt", "client.txt", "dev.txt", "build.txt")
 
 
 def _pins(text: str) -> Mapping[str, frozenset[str]]:
@@ -66,10 +66,17 @@ def test_client_needs_no_server_package_even_indirectly(package: str) -> None:
     assert package not in names
 
 
-def test_image_installs_with_hashes_and_names_no_host() -> None:
+def test_cluster_worker_needs_no_package_of_the_service() -> None:
+    names = {pin.split("==")[0] for pin in _pins((ROOT / "requirements" / "matcher.txt").read_text(encoding="utf-8"))}
+    assert {"distributed", "numba", "obstore"} <= names
+    assert not names & {"fastapi", "starlette", "uvicorn", "sqlmodel", "sqlalchemy", "alembic", "cedarpy", "anonlink"}
+
+
+def test_images_install_with_hashes_and_name_no_host() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     instructions = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-    assert "--require-hashes --only-binary :all: -r requirements/service.txt" in instructions
+    for name in ("service.txt", "matcher.txt", "build.txt"):
+        assert f"--require-hashes --only-binary :all: -r requirements/{name}" in instructions
     assert set(re.findall(r"https?://[^/'\"\s]+", instructions)) == {"http://127.0.0.1:8080"}
     assert re.search(r"(gcc|g\+\+|build-essential|--index-url|apt-get)", instructions) is None
     assert instructions.rindex("USER 10001") > instructions.rindex("FROM ")

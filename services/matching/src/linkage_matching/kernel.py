@@ -285,29 +285,12 @@ def best_per_row(  # noqa: PLR0917 - numba passes arguments by position
     return keep
 
 
-@_compiled
-def one_to_one(
-    rows_a: NDArray[np.int64], rows_b: NDArray[np.int64], partner_a: NDArray[np.int64], partner_b: NDArray[np.int64]
-) -> int:
-    """Take pairs in order while both rows are free (partner -1); answer how many were taken."""
-    taken = 0
-    for pair in range(rows_a.shape[0]):
-        i = rows_a[pair]
-        j = rows_b[pair]
-        if partner_a[i] < 0 and partner_b[j] < 0:
-            partner_a[i] = j
-            partner_b[j] = i
-            taken += 1
-    return taken
-
-
 def compile_all() -> None:
     """Compile every function here for the arguments it is called with, or load it from numba's cache on disk."""
     words, numbers = uint64[::1], int64[::1]
     signatures: list[tuple[Any, tuple[Any, ...]]] = [
         (scan, (words,) * 10 + (numbers, numbers, words)),
         (best_per_row, (words, numbers, numbers, int64, words, words)),
-        (one_to_one, (numbers,) * 4),
     ]
     for function, arguments in signatures:
         function.compile(arguments)
