@@ -32,15 +32,16 @@ RUN groupadd --system --gid 10001 linkage \
     && install -d -o linkage -g linkage -m 0700 /var/lib/linkage /var/cache/linkage
 # The matching kernel is compiled on first use and kept in the cache.
 ENV PATH=/opt/linkage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/var/cache/linkage
-USER 10001:10001
 
 FROM base AS matcher
 COPY --from=build-matcher /opt/linkage /opt/linkage
+USER 10001:10001
 ENTRYPOINT ["dask"]
 CMD ["worker", "--help"]
 
 FROM base AS service
 COPY --from=build-service /opt/linkage /opt/linkage
+USER 10001:10001
 VOLUME /var/lib/linkage
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \

@@ -79,4 +79,7 @@ def test_images_install_with_hashes_and_name_no_host() -> None:
         assert f"--require-hashes --only-binary :all: -r requirements/{name}" in instructions
     assert set(re.findall(r"https?://[^/'\"\s]+", instructions)) == {"http://127.0.0.1:8080"}
     assert re.search(r"(gcc|g\+\+|build-essential|--index-url|apt-get)", instructions) is None
-    assert instructions.rindex("USER 10001") > instructions.rindex("FROM ")
+    stages = instructions.split("FROM ")[1:]
+    for stage in stages:
+        assert ("ENTRYPOINT" in stage) == ("USER 10001:10001" in stage)
+    assert sum("ENTRYPOINT" in stage for stage in stages) == 2
