@@ -254,3 +254,15 @@ def test_mutual_best_beats_every_other_pair_of_either_row(listed: Listed) -> Non
     for (i, j, score), is_best in zip(listed, found.tolist(), strict=True):
         rivals = [other for x, y, other in listed if (x == i) != (y == j)]
         assert is_best == all(other < score for other in rivals)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("divisor", [1, 3, 50_000])
+def test_best_first_goes_by_score_then_sum_then_lower_row_then_first_row(dtype: type, divisor: int) -> None:
+    rng = np.random.default_rng(divisor)
+    row_a, row_b = np.divmod(rng.permutation(60 * 60)[:2500], 60)
+    # negative ones, zeros of both signs and, for the larger divisors, values that float32 cannot hold
+    score = (rng.integers(-20, 21, len(row_a)) / divisor).astype(dtype)
+    score[:3] = -0.0
+    order = best_first(row_a.astype(np.int32), row_b.astype(np.int32), score)
+    assert order.tolist() == np.lexsort((row_a, np.minimum(row_a, row_b), row_a + row_b, -score)).tolist()

@@ -26,6 +26,7 @@ _TWO = 2
 _CERTAIN = 1.0
 _EVEN = 0.5
 _ROUNDING = 1e-9
+_HALF_WORD = 1 << 32
 # Without probabilities the score decides in which order groups are merged, but not whether.
 _SCORE_WEIGHT = 1e-3
 
@@ -80,16 +81,33 @@ def best_first(
     Returns:
         int64, the places of the pairs, best first.
     """
-    order = np.argsort(-score, kind="stable")
-    ranked = score[order]
+    if not len(score):
+        return np.empty(0, np.int64)
+    rows = row_a.astype(np.uint64) + row_b.astype(np.uint64)
+    narrow = score.astype(np.float32)
+    if rows.max() < _HALF_WORD and np.array_equal(narrow, score):
+        # one whole number that sorts as score and sum do: a tenth of the time of sorting by several columns
+        keys = (_descending(narrow).astype(np.uint64) << np.uint64(32)) | rows
+        order = np.argsort(keys)
+        equal = keys[order][1:] == keys[order][:-1]
+    else:
+        order = np.lexsort((rows, -score))
+        equal = (score[order][1:] == score[order][:-1]) & (rows[order][1:] == rows[order][:-1])
     tied = np.zeros(len(order), np.bool_)
-    tied[1:] = ranked[1:] == ranked[:-1]
-    tied[:-1] |= tied[1:]
+    tied[1:] = equal
+    tied[:-1] |= equal
     places = np.flatnonzero(tied)
     among = order[places]
     first, second = row_a[among].astype(np.int64), row_b[among].astype(np.int64)
     order[places] = among[np.lexsort((first, np.minimum(first, second), first + second, -score[among]))]
     return order
+
+
+def _descending(score: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Whole numbers that ascend as the scores descend: the bits of a float sort as itself, negative ones reversed."""
+    bits = (score + np.float32(0)).view(np.uint32)  # -0 and 0 are one score
+    sign = np.uint32(0x80000000)
+    return np.where(bits & sign, bits, ~(bits | sign))
 
 
 def one_to_one(
