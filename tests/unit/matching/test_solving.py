@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from linkage_matching import Groups, MatchingError, ScoredPairs, solve_groups
 from linkage_matching.deduplication import ABSENT_LOG_ODDS
@@ -262,7 +263,7 @@ def test_best_first_goes_by_score_then_sum_then_lower_row_then_first_row(dtype: 
     rng = np.random.default_rng(divisor)
     row_a, row_b = np.divmod(rng.permutation(60 * 60)[:2500], 60)
     # negative ones, zeros of both signs and, for the larger divisors, values that float32 cannot hold
-    score = (rng.integers(-20, 21, len(row_a)) / divisor).astype(dtype)
+    score: NDArray[np.floating] = (rng.integers(-20, 21, len(row_a)) / divisor).astype(dtype)
     score[:3] = -0.0
     order = best_first(row_a.astype(np.int32), row_b.astype(np.int32), score)
     assert order.tolist() == np.lexsort((row_a, np.minimum(row_a, row_b), row_a + row_b, -score)).tolist()
