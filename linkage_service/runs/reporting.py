@@ -16,13 +16,16 @@ Document = Mapping[str, Any]
 _SHARE_DECIMALS = 3
 _SCORE_DECIMALS = 4
 _COARSE_DIGITS = 2
+_COARSEST_UNIT = 10_000
 # They follow from how many records matched, and so are told where counts are.
 _ABOUT_MATCHES = ("no_separation", "few_matches")
+# With blocking, pairs that match are most of those compared, so that too few of them says that few match.
+_ABOUT_MATCHES_IF_BLOCKED = (*_ABOUT_MATCHES, "too_small")
 # The engine's own words may hold exact counts.
 _MEANINGS: Mapping[str, str] = {
     "no_separation": (
         "Pairs between these organisations score no higher than pairs of different people do, so no probability can be "
-        "given and nothing was linked. Either next to nobody is known to both, or the encodings do not fit each other: "
+        "given. {unjudged} Either next to nobody is known to both, or the encodings do not fit each other: "
         "check that all used one secret, one linkage schema, and columns that hold what the schema says."
     ),
     "few_matches": (
@@ -30,8 +33,8 @@ _MEANINGS: Mapping[str, str] = {
         "lie far from them. Check a sample of links before you rely on them."
     ),
     "too_small": (
-        "These uploads hold too few records to estimate how high chance pairs score. Pairs were linked from a fixed "
-        "similarity on instead, and there are no probabilities. Use larger extracts, or judge the links by a sample."
+        "These uploads hold too few records to estimate how high chance pairs score, so no probability can be given. "
+        "{too_few} Use larger extracts, or judge links by a sample."
     ),
     "unequal_populations": (
         "Inside one of these uploads chance pairs score much higher than inside the other: the populations differ, or "
@@ -52,10 +55,38 @@ _MEANINGS: Mapping[str, str] = {
         "the report says how many are expected to be kept."
     ),
     "counts_suppressed": (
-        "A count of these organisations is below the agreement's minimum, so their figures are left out: few or none "
-        "of their records match, or nearly all do. If you expected otherwise, check that all used one secret, one "
-        "linkage schema, and columns that hold what the schema says."
+        "The figures of these organisations are left out, for a count below the agreement's minimum could be worked "
+        "out from them. Few or none of their records match, or nearly all do, or, where there are more than two "
+        "providers, one combination of them shares only a few. If you expected otherwise, check that all used one "
+        "secret, one linkage schema, and columns that hold what the schema says."
     ),
+}
+# The same codes where an upload that may hold duplicates is compared with itself.
+_MEANINGS_WITHIN: Mapping[str, str] = {
+    "no_separation": (
+        "No pair of records inside this upload stands out from pairs of different people, so no probability can be "
+        "given. {unjudged} Most likely it holds next to nobody twice. If you know that it does, check that its columns "
+        "hold what the linkage schema says, and that they tell people apart."
+    ),
+    "few_matches": (
+        "Few records inside this upload look like one person's, so the probabilities of such pairs are rough. Check a "
+        "sample of them before you rely on them."
+    ),
+    "too_small": (
+        "This upload holds too few records to tell one person's from different people's, so no probability can be "
+        "given. {too_few} Remove duplicates before encoding, or judge links by a sample."
+    ),
+}
+_NOT_LINKED = "Nothing was linked between them."
+_BY_SIMILARITY = "Links rest on the similarity that the run asked for alone, and many of them may be wrong."
+# What became of pairs without probabilities, by the aim of the run.
+_OUTCOMES: Mapping[str, Mapping[str, str]] = {
+    "best_f1": {
+        "unjudged": _NOT_LINKED,
+        "too_few": "Pairs were linked from a fixed similarity on instead.",
+    },
+    "target_precision": {"unjudged": _NOT_LINKED, "too_few": _NOT_LINKED},
+    "threshold": {"unjudged": _BY_SIMILARITY, "too_few": _BY_SIMILARITY},
 }
 
 
@@ -106,10 +137,11 @@ class Terms:
 
 def findings(document: Document, terms: Terms) -> list[schemas.Finding]:
     """What readers of a run must know. What follows from how many records matched is told only where counts are."""
+    about_matches = _ABOUT_MATCHES_IF_BLOCKED if document["blocking"] else _ABOUT_MATCHES
     kept: list[tuple[str, Sequence[int]]] = []
     for found in document["findings"]:
         code, positions = str(found["code"]), found["positions"]
-        if code in _ABOUT_MATCHES and not (terms.summary_listed and terms.tells(positions)):
+        if code in about_matches and not (terms.summary_listed and terms.tells(positions)):
             continue
         kept.append((code, positions))
     if terms.summary_listed:
@@ -120,9 +152,18 @@ def findings(document: Document, terms: Terms) -> list[schemas.Finding]:
             if not terms.tells(comparison["positions"])
         ]
     return [
-        schemas.Finding(code=code, organisations=terms.named(positions), message=_MEANINGS[code])
+        schemas.Finding(
+            code=code,
+            organisations=terms.named(positions),
+            message=_meaning(code, positions).format_map(_OUTCOMES[document["aim"]["kind"]]),
+        )
         for code, positions in kept
     ]
+
+
+def _meaning(code: str, positions: Sequence[int]) -> str:
+    within = _MEANINGS_WITHIN.get(code) if len(set(positions)) == 1 else None
+    return within or _MEANINGS[code]
 
 
 def comparison(document: Document, terms: Terms) -> tuple[schemas.Comparison, Marks | None]:
@@ -132,7 +173,8 @@ def comparison(document: Document, terms: Terms) -> tuple[schemas.Comparison, Ma
     marks = terms.marks(document["links"], min(terms.rows[position] for position in positions)) if told else None
     found = schemas.Comparison(
         organisations=terms.named(positions),
-        floor=_score(document["floor"]),
+        # It is picked by how alike pairs are, matching ones among them.
+        floor=_score(document["floor"]) if told else None,
         density_ranks=list(document["density_ranks"]),
         histogram=_histogram(document["histogram"], terms, marks),
         curve=_curve(document["curve"], terms, marks) if marks else [],
@@ -153,7 +195,8 @@ def run_report(document: Document, terms: Terms, *, run: str, aim: schemas.Aim) 
         aim: what the run was asked to aim at.
     """
     compared = [comparison(item, terms) for item in document["comparisons"]]
-    told = all(marks is not None for _, marks in compared)
+    # Duplicates inside an upload leave nothing out: how many there are follows from its size and the summary anyway.
+    told = all(marks is not None for item, marks in compared if len(set(item.organisations)) > 1)
     groups_told = told and terms.tells_groups
     result = document["result"]
     # Two uploads: groups and pairs are one list, and its places are shared.
@@ -194,17 +237,17 @@ def patterns(terms: Terms) -> list[schemas.Pattern]:
 def pairs_compared(document: Document) -> int:
     """How many pairs of records were compared.
 
-    Without blocking this follows from the uploads' sizes. With it, matching pairs are among those counted, so that one
-    more of them could be noticed: two digits are told.
+    Without blocking this follows from the uploads' sizes. With it, matching pairs are among those counted, some tens of
+    times each, so that few of them could be noticed: two digits are told, and tens of thousands at the finest.
     """
     exact = int(document["work"]["pairs_compared"])
     return coarse(exact) if document["blocking"] else exact
 
 
 def coarse(count: int) -> int:
-    """A count to two digits."""
-    unit: int = 10 ** max(len(str(count)) - _COARSE_DIGITS, 0)
-    return round(count / unit) * unit
+    """A count to two digits or to tens of thousands, upwards: no comparison is said to have compared nothing."""
+    unit: int = max(10 ** (len(str(count)) - _COARSE_DIGITS), _COARSEST_UNIT)
+    return -(-count // unit) * unit
 
 
 def _histogram(document: Document, terms: Terms, marks: Marks | None) -> schemas.Histogram:

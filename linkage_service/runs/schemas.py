@@ -185,7 +185,10 @@ class Comparison(Output):
     """Two uploads compared. Where their counts are left out, nothing that was computed from them is here."""
 
     organisations: list[str]
-    floor: Annotated[float, Field(description="Least similarity of the pairs that were scored.")]
+    floor: Annotated[
+        float | None,
+        Field(description="Least similarity of the pairs that were scored; null where counts are left out."),
+    ]
     density_ranks: Annotated[
         list[int], Field(description="First and last rank of the candidates that a score is compared with.")
     ]

@@ -87,7 +87,7 @@ def every_kind() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "suppressed five", suppressed(FIVE)
     yield "blocking", report(blocking={"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97})
     yield "empty", {"run": "run_1"}
-    findings = [{"code": "few_matches", "organisations": ["org_own"], "message": "Few."}]
+    findings = [{"code": "few_matches", "organisations": ["org_own", "org_other"], "message": "Few."}]
     yield "findings", report(findings=findings)
 
 

@@ -159,11 +159,11 @@ def test_screen_replaces_what_the_stream_cannot_carry() -> None:
 
 
 def test_findings_stand_out_and_are_wrapped() -> None:
-    finding = Finding(code="no_separation", organisations=["org_a"], message="Words. " * 40)
+    finding = Finding(code="no_separation", organisations=["org_a", "org_b"], message="Words. " * 40)
     lines = terminal.finding_lines(findings_in_words([finding]), names=Names(), screen=Screen())
 
     assert lines[1] == "▲ Matches cannot be told from chance"
-    assert lines[2] == "  org_a"
+    assert lines[2] == "  org_a and org_b"
     assert len(lines) > 5
     assert max(map(len, lines)) <= 80
 

@@ -149,6 +149,13 @@ def test_finding_of_an_unknown_code_is_read_as_words() -> None:
     assert words.finding_title(Finding(code="moon_phase", message="x")) == "Moon phase"
 
 
+def test_finding_title_of_one_file_without_duplicates_does_not_speak_of_matches() -> None:
+    within = Finding(code="no_separation", organisations=["org_own"], message="x")
+    assert words.finding_title(within) == "No duplicates stand out"
+    across = Finding(code="no_separation", organisations=["org_own", "org_other"], message="x")
+    assert words.finding_title(across) == "Matches cannot be told from chance"
+
+
 @pytest.mark.parametrize(
     ("matches", "text"),
     [

@@ -98,6 +98,7 @@ def test_run_report_of_a_small_overlap_is_the_same_for_all(shared: int, code: st
     told = report(document(comparison(0, 1, links=shared), findings=[finding(code, 0, 1)]), known)
     assert told == report(document(comparison(0, 1, links=0, cut=None, matches=None), calibrated=False), reference)
     assert [item.code for item in told.findings] == ["counts_suppressed"]
+    assert told.comparisons[0].floor is None
 
 
 def test_run_report_where_nearly_all_match_is_left_out_as_well() -> None:
@@ -142,6 +143,14 @@ def test_run_report_of_duplicates_in_one_upload_tells_enough_of_them() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("duplicates", [0, 4])
+def test_run_report_tells_its_result_where_an_upload_holds_few_duplicates(duplicates: int) -> None:
+    known = terms(OPEN, rows=[400 + duplicates, 500])
+    told = report(document(comparison(0, 1, links=300), comparison(0, 0, links=duplicates)), known)
+    assert [item.links for item in told.comparisons] == [300, None]
+    assert (told.result.precision, told.result.links, told.calibrated) == (0.988, 300 + (duplicates and 5), True)
+
+
 def test_findings_have_the_services_words_and_no_count() -> None:
     told = reporting.findings(document(comparison(0, 1, links=300), findings=[finding("few_matches", 0, 1)]), KNOWN)
     assert [(item.code, item.organisations) for item in told] == [("few_matches", ["org_0", "org_1"])]
@@ -153,6 +162,47 @@ def test_finding_of_every_code_of_the_engine_has_a_meaning(code: FindingCode) ->
     (told,) = reporting.findings(document(comparison(0, 1, links=300), findings=[finding(code.value, 0)]), KNOWN)
     assert (told.code, told.organisations) == (code.value, ["org_0"])
     assert told.message
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("no_separation", "best_f1", "Nothing was linked"),
+        ("no_separation", "target_precision", "Nothing was linked"),
+        ("no_separation", "threshold", "the similarity that the run asked for"),
+        ("too_small", "best_f1", "from a fixed similarity on instead"),
+        ("too_small", "target_precision", "Nothing was linked"),
+        ("too_small", "threshold", "the similarity that the run asked for"),
+    ],
+)
+@pytest.mark.parametrize("positions", [(0, 1), (0,)])
+def test_findings_without_probabilities_say_what_became_of_the_pairs_by_the_aim(
+    code: str, kind: str, words: str, positions: Positions
+) -> None:
+    engine = document(
+        comparison(0, 1, links=300), findings=[finding(code, *positions)], aim={"kind": kind, "value": None}
+    )
+    (told,) = reporting.findings(engine, KNOWN)
+    assert words in told.message
+
+
+@pytest.mark.parametrize("code", ["no_separation", "few_matches", "too_small"])
+def test_findings_of_one_upload_speak_of_that_upload(code: str) -> None:
+    engine = document(comparison(0, 1, links=300), findings=[finding(code, 0), finding(code, 0, 1)])
+    within, across = reporting.findings(engine, KNOWN)
+    assert "this upload" in within.message.lower()
+    assert "this upload" not in across.message.lower()
+
+
+@pytest.mark.parametrize("blocking", [None, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}])
+def test_findings_of_too_few_pairs_are_told_of_left_out_counts_only_where_all_were_compared(
+    blocking: dict[str, Any] | None,
+) -> None:
+    """Blocked pairs mostly match: fewer than thirty of them would tell a small overlap from a whole one."""
+    known = terms({(0,): 397, (1,): 497, (0, 1): 3}, rows=[400, 500])
+    engine = document(comparison(0, 1, links=3), findings=[finding("too_small", 0, 1)], blocking=blocking)
+    codes = [item.code for item in reporting.findings(engine, known)]
+    assert codes == (["counts_suppressed"] if blocking else ["too_small", "counts_suppressed"])
 
 
 @pytest.mark.parametrize("shared", [3, 300])
@@ -167,8 +217,9 @@ def test_findings_without_a_summary_in_the_agreement_say_nothing_of_what_matched
     ("exact", "blocking", "shown"),
     [
         (123_456_789, None, 123_456_789),
-        (123_456_789, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}, 120_000_000),
-        (7, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}, 7),
+        (123_456_789, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}, 130_000_000),
+        (2_995, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}, 10_000),
+        (3_195, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}, 10_000),
         (0, {"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}, 0),
     ],
 )

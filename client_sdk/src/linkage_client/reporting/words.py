@@ -30,6 +30,11 @@ _FINDING_TITLES: Final[Mapping[str, str]] = {
     "blocking": "Not every pair was compared",
     "counts_suppressed": "Counts too small to show",
 }
+# The same codes where an upload that may hold duplicates is compared with itself.
+_TITLES_WITHIN: Final[Mapping[str, str]] = {
+    "no_separation": "No duplicates stand out",
+    "few_matches": "Few duplicates: wide margins",
+}
 _SIMILARITIES: Final[Mapping[str, str]] = {
     "dice": "Dice coefficient of the encodings",
     "simple_matching": "share of agreeing bits of the encodings",
@@ -178,7 +183,8 @@ def upload_in_words(*, organisation: str, rows: int) -> str:
 
 def finding_title(finding: Finding) -> str:
     """A finding in a few words; a code that this version does not know is read as words."""
-    known = _FINDING_TITLES.get(finding.code)
+    within = _TITLES_WITHIN.get(finding.code) if len(finding.organisations) == 1 else None
+    known = within or _FINDING_TITLES.get(finding.code)
     return known or plain(finding.code.replace("_", " ")).capitalize() or "Finding"
 
 
