@@ -1,10 +1,21 @@
 """The only reader of the environment: every setting of the service, with its default and its meaning."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address lies on this machine, as far as can be told without asking the network."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Settings(BaseSettings):
@@ -42,7 +53,7 @@ class Settings(BaseSettings):
     scheduler: str | None = Field(
         default=None,
         pattern=r"^(tls|tcp)://[^\s/@]+:[0-9]{1,5}$",
-        description="Address of the Dask scheduler, tls://host:port; tcp:// where nobody else is on the network.",
+        description="Address of the Dask scheduler, tls://host:port; tcp:// on this machine only.",
     )
     scheduler_ca: Path | None = Field(
         default=None, description="PEM file of the authority that signed the certificates inside the cluster."
@@ -76,6 +87,11 @@ class Settings(BaseSettings):
             raise ValueError("certificates for a scheduler are three files: scheduler_ca, _certificate and _key")
         if self.executor == "dask" and (self.scheduler or "").startswith("tls://") is not all(given):
             raise ValueError("a scheduler at tls:// needs certificates, and one at tcp:// takes none")
+        if self.executor == "dask" and not all(given) and not _is_here(self.scheduler or ""):
+            raise ValueError(
+                "the scheduler is given data keys, and whoever reaches it can run code: tcp:// is for this machine "
+                "only. Elsewhere use tls:// with certificates"
+            )
         if self.executor == "dask" and self.resolved_blob_url.startswith("memory:"):
             raise ValueError("executor dask needs a blob store that its workers can reach too")
         return self

@@ -113,7 +113,7 @@ def test_executor_is_local_unless_the_settings_say_otherwise(tmp_path: Path) -> 
 
 
 def test_executor_of_a_cluster_is_made_without_connecting(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://scheduler.internal:8786")
+    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://127.0.0.1:8786")
     assert type(engine.executor_of(settings)).__name__ == "DaskExecutor"
 
 
@@ -125,9 +125,14 @@ def test_executor_whose_package_is_missing_says_what_to_install(
             raise ExtraMissing
 
     monkeypatch.setitem(__import__("sys").modules, "linkage_matching.dask_executor", Missing())
-    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://scheduler.internal:8786")
+    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://127.0.0.1:8786")
     with pytest.raises(engine.EngineNotReady, match=r"linkage-service\[dask\]"):
         engine.executor_of(settings)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://localhost:8786", "tcp://[::1]:8786"])
+def test_settings_take_a_scheduler_of_this_machine_without_certificates(tmp_path: Path, address: str) -> None:
+    assert Settings(data_dir=tmp_path, executor="dask", scheduler=address).scheduler == address
 
 
 @pytest.mark.parametrize(
@@ -141,8 +146,12 @@ def test_executor_whose_package_is_missing_says_what_to_install(
         {"executor": "dask", "scheduler": "tls://scheduler.internal"},
         {"executor": "dask", "scheduler": "tls://scheduler.internal:8786"},
         {"executor": "dask", "scheduler": "tls://scheduler.internal:8786", "scheduler_ca": "ca.pem"},
-        {"executor": "dask", "scheduler": "tcp://scheduler.internal:8786", **CERTIFICATES},
-        {"executor": "dask", "scheduler": "tcp://scheduler.internal:8786", "blob_url": "memory:///"},
+        {"executor": "dask", "scheduler": "tcp://127.0.0.1:8786", **CERTIFICATES},
+        {"executor": "dask", "scheduler": "tcp://127.0.0.1:8786", "blob_url": "memory:///"},
+        {"executor": "dask", "scheduler": "tcp://scheduler.internal:8786"},
+        {"executor": "dask", "scheduler": "tcp://10.0.0.5:8786"},
+        {"executor": "dask", "scheduler": "tcp://0.0.0.0:8786"},
+        {"executor": "dask", "scheduler": "tcp://127.0.0.1.example.org:8786"},
         {"fallback_threshold": 0.05},
     ],
 )

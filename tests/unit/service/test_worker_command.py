@@ -14,6 +14,7 @@ from linkage_service.cli import main
         (["--executor", "dask"], "needs the address of its scheduler"),
         (["--executor", "dask", "--scheduler", "http://x:1"], "LINKAGE_SCHEDULER"),
         (["--executor", "dask", "--scheduler", "tls://x:1"], "needs certificates"),
+        (["--executor", "dask", "--scheduler", "tcp://x:1"], "for this machine only"),
     ],
 )
 def test_worker_command_with_a_cluster_that_cannot_be_reached_says_what_is_missing(
