@@ -12,7 +12,9 @@ from linkage_matching import (
     Blocking,
     FindingCode,
     FixedThreshold,
+    Groups,
     InvalidEncodings,
+    InvalidThreshold,
     Linkage,
     MatchingCancelled,
     MatchingError,
@@ -21,6 +23,7 @@ from linkage_matching import (
     deduplicate,
     link,
 )
+from linkage_matching.report import patterns_of
 from support.dice import dice, encodings, noisy_copies, random_rows
 
 BITS = 512
@@ -122,6 +125,31 @@ def test_link_at_a_fixed_threshold_links_no_pair_below_it() -> None:
     assert [group >= 0 for group in linkage.groups.membership[0].tolist()] == reaches
 
 
+@pytest.mark.parametrize("measure", Measure)
+@pytest.mark.parametrize("holds", [False, True])
+def test_link_at_a_threshold_of_a_huge_denominator_decides_exactly(measure: Measure, holds: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    row, other = (encodings([bits], bits=BITS) for bits in ((1 << 200) - 1, (1 << 150) - 1))
+    exact = Fraction(300, 350) if measure is Measure.DICE else Fraction(BITS - 50, BITS)
+    for threshold, count in ((exact, 1), (exact - Fraction(1, 10**25), 1), (exact + Fraction(1, 10**25), 0)):
+        aim = FixedThreshold(threshold)
+        linkage = link([row, other], aim=aim, measure=measure, may_hold_duplicates=[holds, False])
+        assert linkage.groups.count == count
+
+
+def test_deduplicate_at_a_fixed_threshold_links_pairs_however_unlikely() -> None:
+    people = random_rows(500, bits=BITS, seed=11)
+    rows = [*people, *noisy_copies(people[:120], bits=BITS, seed=12, flips=30)]
+    pair = random_rows(1, bits=BITS, seed=13)
+    rows += [*pair, *noisy_copies(pair, bits=BITS, seed=14, flips=120)]
+    likeness = dice(*rows[-2:]) or Fraction(0)
+    linkage = deduplicate(encodings(rows, bits=BITS), aim=FixedThreshold(likeness))
+
+    assert linkage.report.calibrated
+    unlikely = linkage.groups.membership[0].tolist()[-2:]
+    assert unlikely[0] == unlikely[1] >= 0
+    assert linkage.groups.lowest[unlikely[0]] < 0.01
+
+
 def test_link_by_simple_matching_finds_the_copies() -> None:
     linkage = link(people_in_sets(2), measure=Measure.SIMPLE_MATCHING)
     assert linkage.groups.membership[0].tolist() == [*range(300), *[-1] * 100]
@@ -142,7 +170,9 @@ def test_link_of_tiny_data_sets_falls_back_to_a_fixed_similarity_and_says_so() -
     linkage = link(people_in_sets(2, shared=5, alone=2))
 
     assert linkage.groups.membership[0].tolist() == [*range(5), -1, -1]
-    assert FindingCode.TOO_SMALL in codes(linkage)
+    (placed,) = linkage.report.findings
+    assert placed.finding.code is FindingCode.TOO_SMALL
+    assert "at least 0.70 could link" in placed.finding.message
     assert not linkage.report.calibrated
     assert np.isnan(linkage.groups.lowest).all()
 
@@ -150,7 +180,9 @@ def test_link_of_tiny_data_sets_falls_back_to_a_fixed_similarity_and_says_so() -
 def test_link_of_tiny_data_sets_promises_no_precision() -> None:
     linkage = link(people_in_sets(2, shared=5, alone=2), aim=TargetPrecision(0.9))
     assert linkage.groups.count == 0
-    assert FindingCode.TOO_SMALL in codes(linkage)
+    (placed,) = linkage.report.findings
+    assert placed.finding.code is FindingCode.TOO_SMALL
+    assert "could link" not in placed.finding.message
 
 
 def test_link_of_copies_of_one_row_stays_bounded_and_says_so() -> None:
@@ -173,6 +205,30 @@ def test_link_with_duplicates_declared_puts_all_rows_of_a_person_into_one_group(
     assert group_of_first[400:] == group_of_first[:60] == group_of_second[:60]
     assert len(set(group_of_second)) == 300
     assert linkage.report.links == 60 * 3 + 240
+    # more than one-to-one lists hold: a person with two rows in the first data set is linked twice across
+    expected = linkage.report.expected
+    assert expected is not None
+    assert expected.precision is not None
+    assert expected.matches.low <= expected.matches.estimate <= expected.matches.high
+    assert expected.matches.estimate >= expected.precision * linkage.report.links - 1e-6
+
+
+def test_link_of_a_small_and_a_large_data_set_says_nothing_of_copies() -> None:
+    people = random_rows(2500, bits=BITS, seed=21)
+    linkage = link(
+        [encodings(noisy_copies(people[:60], bits=BITS, seed=22, flips=30), bits=BITS), encodings(people, bits=BITS)]
+    )
+
+    assert linkage.groups.membership[0].tolist() == list(range(60))
+    assert FindingCode.BOUNDED_CANDIDATES not in codes(linkage)
+    assert linkage.report.compared < 60 * 59 / 2 + 60 * 2500 * 7.5
+
+
+def test_patterns_of_groups_of_seventy_data_sets_names_those_that_share_each() -> None:
+    shared, alone = np.array([0, 1]), np.array([-1, 1])
+    nothing = np.empty(0)
+    groups = Groups([shared, *[alone] * 68, shared], count=2, pairs=0, lowest=nothing, mean=nothing)
+    assert patterns_of(groups) == {(0, 69): 1, tuple(range(70)): 1}
 
 
 def test_deduplicate_finds_the_rows_of_each_person() -> None:
@@ -227,6 +283,27 @@ def test_link_of_different_lengths_is_refused() -> None:
 def test_link_told_of_duplicates_of_too_few_data_sets_is_refused() -> None:
     with pytest.raises(MatchingError, match="was for 1"):
         link([unrelated(3, seed=1), unrelated(3, seed=2)], may_hold_duplicates=[True])
+
+
+@pytest.mark.parametrize("fallback", [Fraction(3, 2), Fraction(-1, 2)])
+def test_link_falling_back_to_no_similarity_is_refused(fallback: Fraction) -> None:
+    with pytest.raises(InvalidThreshold):
+        link([unrelated(3, seed=1), unrelated(3, seed=2)], fallback_threshold=fallback)
+    with pytest.raises(InvalidThreshold):
+        deduplicate(unrelated(3, seed=1), fallback_threshold=fallback)
+
+
+@pytest.mark.parametrize(("method", "message"), [("mutual_best", "may hold duplicates"), ("best", "called 'best'")])
+def test_link_by_a_method_that_does_not_suit_is_refused_before_anything_is_compared(method: str, message: str) -> None:
+    steps: list[tuple[int, int]] = []
+    with pytest.raises(MatchingError, match=message):
+        link(
+            [unrelated(3, seed=1), unrelated(3, seed=2)],
+            method=method,  # type: ignore[arg-type]  # wrong on purpose
+            may_hold_duplicates=[True, False],
+            progress=lambda *step: steps.append(step),
+        )
+    assert steps == []
 
 
 def test_link_with_blocking_finds_the_copies_and_says_what_may_be_lost() -> None:

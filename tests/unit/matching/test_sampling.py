@@ -101,3 +101,10 @@ def test_estimate_pairs_of_rare_pairs_looks_at_more_rows() -> None:
     threshold = Fraction(85, 100)
     estimate = estimate_pairs(a, b, threshold=threshold, threads=1)
     assert estimate.pairs(0) == pytest.approx(pairs_at(a, b, threshold, Measure.DICE), rel=0.3)
+
+
+def test_estimate_pairs_of_data_sets_turned_round_is_the_same() -> None:
+    a, b = crowded(4_000, seed=1), crowded(5_000, seed=2)
+    first, second = (estimate_pairs(*sets, threshold=Fraction(1, 2), threads=1) for sets in ((a, b), (b, a)))
+    assert first.part < 1
+    assert first.reaching.tolist() == second.reaching.tolist()

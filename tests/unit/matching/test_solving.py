@@ -172,6 +172,18 @@ def test_solve_groups_with_duplicates_joins_where_the_mean_reaches_the_cut() -> 
     assert members(lenient) == [{(0, 0), (0, 1)}, {(0, 2), (0, 3)}]
 
 
+@pytest.mark.parametrize("cut", [0.999, 1.0])
+def test_solve_groups_with_duplicates_keeps_pairs_below_a_very_high_cut_apart(cut: float) -> None:
+    pairs = {(0, 0): scored([(0, 1, 0.998)], probable=True)}
+    assert solve_groups(pairs, sizes=[2], may_hold_duplicates=[True], cut=cut).count == 0
+
+
+def test_solve_groups_with_duplicates_and_no_cut_joins_pairs_however_unlikely() -> None:
+    pairs = {(0, 0): scored([(0, 1, 0.0), (2, 3, 0.001), (4, 5, 0.9), (5, 6, 0.9)], probable=True)}
+    groups = solve_groups(pairs, sizes=[7], may_hold_duplicates=[True], cut=0.0)
+    assert members(groups) == [{(0, 0), (0, 1)}, {(0, 2), (0, 3)}, {(0, 4), (0, 5), (0, 6)}]
+
+
 def test_solve_groups_with_duplicates_but_no_probabilities_joins_where_half_of_the_pairs_are_there() -> None:
     chain = {(0, 0): scored([(0, 1, 0.9), (1, 2, 0.8), (2, 3, 0.85)])}
     assert members(solve_groups(chain, sizes=[4], may_hold_duplicates=[True])) == [
@@ -198,6 +210,7 @@ def test_solve_groups_of_no_pairs_gives_no_groups(holds: list[bool]) -> None:
         ({(0, 2): scored([])}, [1, 1], {}, "lower number first"),
         ({(0, 0): scored([])}, [1, 1], {}, "said to hold no duplicates"),
         ({}, [1, 1], {"may_hold_duplicates": [True, False], "method": "mutual_best"}, "Mutual best"),
+        ({}, [1, 1], {"method": "best_mutual"}, "no way of solving called 'best_mutual'"),
         ({(0, 1): scored([(0, 0, 0.9)])}, [1, 1], {"cut": 0.5}, "the scored pairs have none"),
         (
             {(0, 1): scored([(0, 0, 0.9)]), (0, 2): scored([(0, 0, 0.9)], probable=True)},

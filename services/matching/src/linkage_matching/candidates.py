@@ -35,6 +35,8 @@ _ROWS_AT_ONCE = 1 << 16
 # full of copies.
 _BUDGET_FACTOR = 4
 _LEAST_BUDGET = 1_000_000
+# How many times as many pairs of the null as pairs across are enough.
+_NULL_TIMES = 6
 # Beyond the budget each row keeps what the ranks and its likely matches need.
 _BEST_PER_ROW = 32
 _BEST_PER_ROW_FAR = 64
@@ -42,7 +44,7 @@ _BEST_PER_ROW_FAR = 64
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is known of a data set after reading it once.
+    """What is known of a data set before it is compared.
 
     Attributes:
         counts: uint64[rows], popcounts.
@@ -184,7 +186,7 @@ def find_candidates(datasets: Sequence[Dataset], *, scope: Scope) -> Candidates:
 
 
 def _survey(dataset: Dataset) -> Survey:
-    """Popcounts of all rows and a sample of them, reading each row once."""
+    """Popcounts of all rows, and a sample of them; a small data set is its own sample."""
     drawn = RowSample(_FLOOR_ROWS).rows(dataset.rows)
     counts, pieces = [np.empty(0, np.uint64)], [dataset.read(0, 0)]
     for start in range(0, dataset.rows, _ROWS_AT_ONCE):
@@ -222,12 +224,17 @@ def _inside(
     if scope.holds[number]:
         own = _comparison((number, number), datasets, surveys, scope, ranks=CROWDED)
         return replace(own, floor=min([own.floor, *floors]))
-    largest = max(other.rows for place, other in enumerate(datasets) if place != number)
+    others = [other.rows for place, other in enumerate(datasets) if place != number]
     if scope.blocking is None:
-        drawn = null_rows(dataset.rows, cross_pairs=dataset.rows * largest)
+        drawn = null_rows(dataset.rows, cross_pairs=dataset.rows * max(others))
     else:
         # the null needs every pair of the rows it looks at, and a fifth of all pairs is what blocking is to spare
         drawn = LEAST_NULL_ROWS if dataset.rows > LARGEST_WHOLE_NULL else None
+    # The floor of a comparison with a far smaller data set is low, and so many pairs inside reach it: as many times
+    # the pairs across as there are rows drawn for each row of the small one.
+    most = _NULL_TIMES * max(min(others), 1)
+    if most < (dataset.rows // 2 if drawn is None else drawn):
+        drawn = most
     return Comparison(
         key=(number, number),
         floor=min(floors),

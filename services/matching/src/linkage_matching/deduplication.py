@@ -45,16 +45,19 @@ _RESAMPLES = 40
 _TAIL = 0.05
 
 
-def log_odds(probability: NDArray[np.float64], *, least: float = ABSENT_LOG_ODDS) -> NDArray[np.float64]:
-    """Natural logarithm of p / (1 - p), within `least` and `-least`, so that no single pair decides over a group.
+def log_odds(
+    probability: NDArray[np.float64], *, least: float = ABSENT_LOG_ODDS, most: float = -ABSENT_LOG_ODDS
+) -> NDArray[np.float64]:
+    """Natural logarithm of p / (1 - p), within `least` and `most`, so that no single pair decides over a group.
 
     Arguments:
         probability: each in 0..1.
         least: log-odds below 0.
+        most: log-odds above 0.
     """
     with np.errstate(divide="ignore"):
         odds: NDArray[np.float64] = np.log(probability) - np.log1p(-probability)
-    return np.clip(odds, least, -least)
+    return np.clip(odds, least, most)
 
 
 def cluster(

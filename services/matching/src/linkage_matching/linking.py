@@ -5,7 +5,7 @@ the data sets say of non-matches; one cut by the aim of the run decides which pa
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 
@@ -19,6 +19,7 @@ from linkage_matching.calibration import (
     Cut,
     Finding,
     FindingCode,
+    Interval,
     Null,
     OneToOne,
     calibrate,
@@ -44,7 +45,16 @@ from linkage_matching.report import (
 )
 from linkage_matching.results import Cancelled, Pairs, Progress
 from linkage_matching.scoring import FAR, score_across, score_null, score_within
-from linkage_matching.solving import Groups, Method, ScoredPairs, best_first, one_to_one, solve_groups
+from linkage_matching.solving import (
+    Groups,
+    Method,
+    ScoredPairs,
+    best_first,
+    check_method,
+    one_to_one,
+    solve_groups,
+)
+from linkage_matching.threshold import check_threshold, kernel_fraction
 from linkage_matching.unit_store import UnitStore
 
 FALLBACK_THRESHOLD = Fraction(7, 10)
@@ -109,8 +119,9 @@ def link(
         threads: how many threads compare in this process; by default one for each processor it may use.
 
     Raises:
-        MatchingError: fewer than two data sets, or data sets that cannot be compared. The number of pairs is no
-            reason.
+        MatchingError: fewer than two data sets, data sets that cannot be compared, or a method that does not suit
+            them. The number of pairs is no reason.
+        InvalidThreshold: the fallback threshold is no similarity.
         MatchingCancelled: `cancelled` answered True.
     """
     if len(datasets) < _TWO:
@@ -120,6 +131,8 @@ def link(
         raise MatchingError(
             f"For {len(datasets)} data sets it must be said whether each may hold duplicates, and was for {len(holds)}."
         )
+    check_threshold(fallback_threshold)
+    check_method(method, holds)
     scope = Scope(
         measure=measure,
         holds=holds,
@@ -153,6 +166,7 @@ def deduplicate(
         MatchingError: the data set cannot be compared.
         MatchingCancelled: `cancelled` answered True.
     """
+    check_threshold(fallback_threshold)
     scope = Scope(
         measure=measure,
         holds=(True,),
@@ -340,9 +354,9 @@ class _Run:
         x, y = item.key
         pairs = item.found.pairs
         bit_sums = surveys[x].counts[pairs.row_a] + surveys[y].counts[pairs.row_b]
-        return self._scope.measure.reaches(
-            pairs.common.astype(np.uint64), bit_sums, threshold=threshold, bits=self._bits
-        )
+        measure = self._scope.measure
+        exact = kernel_fraction(threshold, bits=self._bits, measure=measure)
+        return measure.reaches(pairs.common.astype(np.uint64), bit_sums, threshold=exact, bits=self._bits)
 
     # --- reporting ---
 
@@ -355,7 +369,7 @@ class _Run:
             aim=self._aim,
             measure=self._scope.measure,
             calibrated=with_probabilities,
-            findings=list(_findings(candidates, judged, self._scope.blocking)),
+            findings=list(self._findings(candidates, judged)),
             comparisons=[self._comparison_report(item, links[item.key], cut) for item in judged],
             groups=groups.count,
             links=sum(links.values()),
@@ -366,6 +380,28 @@ class _Run:
             compared=candidates.compared,
             units=candidates.units,
         )
+
+    def _findings(self, candidates: Candidates, judged: Sequence[_Judged]) -> Iterator[PlacedFinding]:
+        """Every finding once: what is said of one data set may come from each comparison of it."""
+        blocking = self._scope.blocking
+        if blocking is not None:
+            yield PlacedFinding(_blocked(blocking), tuple(range(len(candidates.surveys))))
+        seen = set()
+        for item in judged:
+            for finding in item.calibration.findings:
+                positions = tuple(sorted({item.key[side] for side in finding.sides}))
+                if (finding.code, positions) not in seen:
+                    seen.add((finding.code, positions))
+                    yield PlacedFinding(self._with_fallback(finding, item), positions)
+        for key, found in sorted(candidates.found.items()):
+            if found.bounded:
+                yield PlacedFinding(_BOUNDED, tuple(sorted(set(key))))
+
+    def _with_fallback(self, finding: Finding, item: _Judged) -> Finding:
+        if not item.fallen_back or finding.code is not FindingCode.TOO_SMALL:
+            return finding
+        decided = f"In this run pairs of a similarity of at least {float(self._fallback):.2f} could link."
+        return replace(finding, message=f"{finding.message} {decided}")
 
     def _comparison_report(self, item: _Judged, links: int, cut: Cut) -> ComparisonReport:
         calibration = item.calibration
@@ -386,15 +422,11 @@ class _Run:
 
 def _histogram(calibration: Calibration, listed: NDArray[np.float32]) -> Histogram:
     """The calibrated list in bins of equal width, for the eye; calibration itself has bins of about equal counts."""
-    if not len(calibration.observed):
+    if not calibration.usable:
         return Histogram(np.empty(0), np.empty(0, np.int64), np.empty(0))
     edges = np.linspace(calibration.edges[0], calibration.edges[-1], _BINS + 1)
     scores = np.clip(listed.astype(np.float64), edges[0], edges[-1])
-    if calibration.usable:
-        weights = 1 - calibration.probability(listed)
-    else:
-        place = np.searchsorted(calibration.edges[1:-1], scores, side="right")
-        weights = (calibration.expected / np.maximum(calibration.observed, 1))[place]
+    weights = 1 - calibration.probability(listed)
     return Histogram(edges, np.histogram(scores, edges)[0], np.histogram(scores, edges, weights=weights)[0])
 
 
@@ -412,28 +444,16 @@ def _expectation(groups: Groups, cut: Cut) -> Expectation:
         return Expectation(None, None, None, cut.matches)
     right = float((groups.mean * pairs).sum())
     # links beyond the one-to-one lists, of duplicates, are matches that the lists do not count
-    matches = max(cut.matches.estimate, right)
-    if not matches:
-        return Expectation(0.0, None, None, cut.matches)
+    more = max(right - cut.matches.estimate, 0.0)
+    matches = Interval(cut.matches.estimate + more, cut.matches.low + more, cut.matches.high + more)
+    if not matches.estimate:
+        return Expectation(0.0, None, None, matches)
     return Expectation(
-        precision=right / links, recall=right / matches, f1=2 * right / (links + matches), matches=cut.matches
+        precision=right / links,
+        recall=right / matches.estimate,
+        f1=2 * right / (links + matches.estimate),
+        matches=matches,
     )
-
-
-def _findings(candidates: Candidates, judged: Sequence[_Judged], blocking: Blocking | None) -> Iterator[PlacedFinding]:
-    """Every finding once: what is said of one data set may come from each comparison of it."""
-    if blocking is not None:
-        yield PlacedFinding(_blocked(blocking), tuple(range(len(candidates.surveys))))
-    seen = set()
-    for item in judged:
-        for finding in item.calibration.findings:
-            positions = tuple(sorted({item.key[side] for side in finding.sides}))
-            if (finding.code, positions) not in seen:
-                seen.add((finding.code, positions))
-                yield PlacedFinding(finding, positions)
-    for key, found in sorted(candidates.found.items()):
-        if found.bounded:
-            yield PlacedFinding(_BOUNDED, tuple(sorted(set(key))))
 
 
 def _blocked(blocking: Blocking) -> Finding:

@@ -46,7 +46,7 @@ class Histogram:
     """Pairs by score.
 
     Attributes:
-        edges: float64[k + 1] scores, ascending, of bins of equal width; empty where there was nothing to compare.
+        edges: float64[k + 1] scores, ascending, of bins of equal width; empty without probabilities.
         observed: int64[k], one-to-one pairs in each bin; within one data set all its candidate pairs.
         expected: float64[k], how many of them are expected to be non-matches.
     """
@@ -76,7 +76,8 @@ class ComparisonReport:
         curve: what is expected of other cuts, highest probability first; empty without probabilities.
         cut: the least score and the least probability of a link, None without links or probabilities.
         links: how many pairs of rows are linked.
-        matches: how many matches there are, None without probabilities.
+        matches: how many matches there are, None without probabilities; across two data sets each row has one at most,
+            so that links of duplicates may be more.
     """
 
     positions: Positions
@@ -196,13 +197,13 @@ def interval_document(interval: Interval) -> dict[str, int]:
 
 def patterns_of(groups: Groups) -> dict[Positions, int]:
     """How many groups have rows of exactly these data sets."""
-    holders = np.zeros(groups.count, np.int64)
+    holds = np.zeros((groups.count, len(groups.membership)), np.bool_)
     for position, membership in enumerate(groups.membership):
-        holders[membership[membership >= 0]] |= 1 << position
-    masks, counts = np.unique(holders, return_counts=True)
+        holds[membership[membership >= 0], position] = True
+    packed, counts = np.unique(np.packbits(holds, axis=1), axis=0, return_counts=True)
+    patterns = np.unpackbits(packed, axis=1, count=len(groups.membership))
     return {
-        tuple(position for position in range(len(groups.membership)) if mask >> position & 1): count
-        for mask, count in zip(masks.tolist(), counts.tolist(), strict=True)
+        tuple(np.flatnonzero(pattern).tolist()): count for pattern, count in zip(patterns, counts.tolist(), strict=True)
     }
 
 

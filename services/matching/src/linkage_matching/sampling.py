@@ -189,7 +189,9 @@ def _sampled(a: Encodings, b: Encodings | None, *, pairs: int, rows: int) -> tup
         few, many = _shares(len(a), len(b), pairs=pairs, rows=rows)
         return a[_drawn(rng, len(a), few)], b[_drawn(rng, len(b), many)]
     few, many = _shares(len(b), len(a), pairs=pairs, rows=rows)
-    return a[_drawn(rng, len(a), many)], b[_drawn(rng, len(b), few)]
+    # the smaller one first here, too, so that turning two of different sizes round gives the same rows
+    drawn = _drawn(rng, len(b), few)
+    return a[_drawn(rng, len(a), many)], b[drawn]
 
 
 def _shares(smaller: int, larger: int, *, pairs: int, rows: int) -> tuple[int, int]:

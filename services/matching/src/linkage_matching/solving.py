@@ -6,9 +6,10 @@ compiled here and held to anonlink's by the tests. Where a data set may hold sev
 from average linkage (`deduplication`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,7 +190,8 @@ def solve_groups(
         may_hold_duplicates: for each data set; by default none does.
         method: "mutual_best" lets only pairs that are best for both their rows link; not where there are duplicates.
         cut: the least probability of a pair that links, and the least average of a merge by average linkage (by
-            default 0.5). Pairs below it still count for the probabilities of the groups, and against merges.
+            default 0.5). Pairs below it still count for the probabilities of the groups, and against merges. At 0
+            every pair may link, and groups are merged as without probabilities.
 
     Raises:
         MatchingError: no data set, pairs of a data set that is not there or holds no duplicates, mutual best with
@@ -254,15 +256,22 @@ def _check(
             "Pairs inside a data set were given, but the data set is said to hold no duplicates. "
             "Say that it may hold duplicates, or leave its own pairs out."
         )
-    if method == "mutual_best" and any(holds):
-        raise MatchingError(
-            "Mutual best links one row to one row, and a data set may hold duplicates. Use the greedy method."
-        )
+    check_method(method, holds)
     with_probability = {part.probability is not None for part in scored.values() if len(part)}
     if len(with_probability) > 1:
         raise MatchingError("Some scored pairs have probabilities and some have none. Calibrate all or none.")
     if cut is not None and False in with_probability:
         raise MatchingError("A cut is a probability, and the scored pairs have none. Leave out pairs below the cut.")
+
+
+def check_method(method: Method, holds: Sequence[bool]) -> None:
+    """Raise MatchingError unless data sets that may hold duplicates, or none, can be solved by the method."""
+    if method not in get_args(Method):
+        raise MatchingError(f"There is no way of solving called {method!r}. Use one of {', '.join(get_args(Method))}.")
+    if method == "mutual_best" and any(holds):
+        raise MatchingError(
+            "Mutual best links one row to one row, and a data set may hold duplicates. Use the greedy method."
+        )
 
 
 def _linking(
@@ -321,12 +330,14 @@ def _average(
 ) -> list[NDArray[np.int64]]:
     rows = sum(sizes)
     clean = [number if not duplicates else -1 for number, duplicates in enumerate(holds)]
-    if pairs.probability is None:
+    if pairs.probability is None or cut == 0:
         evidence, absent, least = _unsigned_evidence(pairs.score), -1.0, 0.0
     else:
-        evidence, absent = log_odds(pairs.probability), ABSENT_LOG_ODDS
+        asked = float(log_odds(np.array([_EVEN if cut is None else cut]), most=math.inf)[0])
+        # a cut above what one pair may count at most still parts the pairs below it from those above
+        evidence = log_odds(pairs.probability, most=max(asked, -ABSENT_LOG_ODDS))
         # sums and means are rounded, and a pair exactly on the cut links
-        least = float(log_odds(np.array([_EVEN if cut is None else cut]))[0]) - _ROUNDING
+        absent, least = ABSENT_LOG_ODDS, asked - _ROUNDING
     first = cluster(
         pairs.first,
         pairs.second,
