@@ -1,5 +1,6 @@
 """`linkage run`: what it asks for, and how it tells what was found."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +192,39 @@ def test_run_show_html_of_another_kind_of_file_is_wrong_usage(
     assert succeeded.asked == []
 
 
-@pytest.mark.usefixtures("registered", "succeeded")
-def test_run_show_html_into_no_folder_says_so(linkage: Linkage, tmp_path: Path) -> None:
-    outcome = linkage("run", "show", "run_1", "--html", tmp_path / "absent" / "report.html")
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("place", "said"), [("absent/report.html", "its folder is not there"), ("folder.html", "is a folder")]
+)
+def test_run_show_html_where_no_page_can_be_reads_no_report(
+    succeeded: FakeService, linkage: Linkage, tmp_path: Path, place: str, said: str
+) -> None:
+    """Reading a report is recorded as a disclosure, so none is read in vain."""
+    (tmp_path / "folder.html").mkdir()
+    outcome = linkage("run", "show", "run_1", "--html", tmp_path / place, "--force")
     assert outcome.code == ExitCode.DATA
-    assert "cannot be written" in outcome.err
+    assert said in outcome.err
+    assert succeeded.asked == []
+
+
+@pytest.mark.usefixtures("registered", "succeeded")
+def test_run_show_html_that_fails_half_way_keeps_the_page_before(
+    linkage: Linkage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("before")
+    written = Path.write_text
+
+    def half(self: Path, data: str, **options: Any) -> int:
+        written(self, data[: len(data) // 2], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    outcome = linkage("run", "show", "run_1", "--html", out, "--force")
+    assert outcome.code == ExitCode.DATA
+    assert "No space left" in outcome.err
+    assert out.read_text() == "before"
+    assert list(tmp_path.glob(".report*")) == []
 
 
 @pytest.mark.usefixtures("registered", "succeeded")

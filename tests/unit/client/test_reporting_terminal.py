@@ -37,6 +37,19 @@ def test_report_fits_the_width(columns: int) -> None:
         assert max(map(len, lines_of(parsed(document), Screen(columns=columns)))) <= columns
 
 
+def test_histogram_of_a_narrow_terminal_cuts_no_words_off() -> None:
+    lines = lines_of(parsed(report()), Screen(columns=40, glyphs=ASCII))
+
+    assert "  score   pairs of records" in lines
+    assert "--------+-- cut: linked above this line " in lines
+
+
+def test_report_of_a_blocked_run_says_what_was_kept() -> None:
+    blocked = parsed(report(blocking={"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}))
+
+    assert "At least 97.0 % of the matches were among those compared." in " ".join(lines_of(blocked))
+
+
 def test_histogram_has_the_cut_between_what_is_linked_and_what_is_not() -> None:
     lines = lines_of(parsed(report()))
 

@@ -161,11 +161,16 @@ def check_page(path: Path, *, force: bool) -> None:
 
     Raises:
         OutputExistsError: the file exists and `force` is not set.
+        DataError: its folder cannot be written.
     """
     if path.suffix.lower() not in {_PAGE_SUFFIX, ".htm"}:
         raise click.UsageError(f"--html writes a web page. Give the file a name that ends in {_PAGE_SUFFIX}.")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder. Give the page a name of its own in it.")
     if path.exists() and not force:
         raise OutputExistsError(f"{path} exists. Choose another name, or use --force.")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise DataError(f"{path} cannot be written: its folder is not there, or you may not write to it.")
 
 
 def write_page(client: "LinkageClient", read_run: Read, names: "Names", path: Path, *, force: bool) -> None:
@@ -180,6 +185,7 @@ def write_page(client: "LinkageClient", read_run: Read, names: "Names", path: Pa
     """
     from importlib.metadata import version  # noqa: PLC0415 - keeps `--help` quick
 
+    from linkage_client.joining import atomic_output  # noqa: PLC0415 - as above
     from linkage_client.reporting.page import Reading, page  # noqa: PLC0415 - as above
 
     run = read_run.run
@@ -197,14 +203,9 @@ def write_page(client: "LinkageClient", read_run: Read, names: "Names", path: Pa
         made_by=f"linkage-client {version('linkage-client')}",
         project=project,
     )
-    try:
+    with atomic_output(path, overwrite=force) as temporary:
         # A web page has one kind of line end on every system, as its style sheet is named by digest.
-        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
-            file.write(page(reading))
-    except FileExistsError:
-        raise OutputExistsError(f"{path} exists. Choose another name, or use --force.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from None
+        temporary.write_text(page(reading), encoding="utf-8", newline="\n")
 
 
 def _no_report_yet(run: "Run") -> LinkageClientError:

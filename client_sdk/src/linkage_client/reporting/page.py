@@ -167,7 +167,7 @@ def _asked(reading: Reading) -> Markup:
         ("Compared", element("ul", *uploads) if uploads else None),
         ("Pairs compared", None if report.pairs_compared is None else words.count(report.pairs_compared)),
         ("Candidates by", words.similarity_in_words(report.similarity) if report.similarity else None),
-        ("Blocking", _blocking(report)),
+        ("Blocking", _unbroken(words.blocking_in_words(report)) if report.blocking else None),
         ("Project", None if project is None else words.plain(project.name)),
         ("Agreement", None if project is None else _agreement(project)),
         ("Finished", None if run.finished_at is None else moment(run.finished_at)),
@@ -178,14 +178,6 @@ def _asked(reading: Reading) -> Markup:
 
 def _agreement(project: Project) -> str:
     return f"{words.plain(project.agreement.reference)}, version {project.agreement.version}"
-
-
-def _blocking(report: RunReport) -> str | None:
-    if report.blocking is None:
-        return None
-    kept = report.blocking.kept_at_least
-    bound = "" if kept is None else f" At least {words.share(kept)} of the matches were among those compared."
-    return _unbroken(f"Only pairs that a sample of their bits brought together were compared.{bound}")
 
 
 def _overview(reading: Reading) -> Markup | None:

@@ -110,7 +110,8 @@ def report_lines(report: RunReport, *, names: Names, screen: Screen) -> list[str
     """The result in words, and how pairs scored."""
     first, *more = words.result_in_words(report)
     lines = [screen.styled(line, _BOLD) for line in screen.paragraph(first)]
-    for sentence in (*more, words.errors_in_words(report), words.suppression_in_words(report)):
+    notes = (words.errors_in_words(report), words.blocking_in_words(report), words.suppression_in_words(report))
+    for sentence in (*more, *notes):
         lines += screen.paragraph(sentence)
     if len(report.comparisons) > 1 and all(one.links is None for one in report.comparisons):
         return lines
@@ -152,7 +153,9 @@ def histogram_lines(comparison: ReportComparison, *, report: RunReport, screen: 
 
 
 def _heading(label: str, text: str, screen: Screen) -> str:
-    return screen.styled(f"{label:>{_LABEL}}   {text}"[: screen.columns], _FAINT)
+    start = f"{label:>{_LABEL}}   "
+    fits = len(start) + len(text) <= screen.columns
+    return screen.styled(start + (text if fits else "pairs of records"), _FAINT)
 
 
 def _bin_line(one: Bin, *, per_cell: float, screen: Screen) -> str:
@@ -174,10 +177,12 @@ def _bin_line(one: Bin, *, per_cell: float, screen: Screen) -> str:
 def _cut_line(comparison: ReportComparison, screen: Screen) -> str:
     cut = comparison.cut
     at = "" if cut is None or cut.probability is None else f" (match probability {words.share(cut.probability)})"
-    text = f" cut{at}: linked above, not linked below "
     rule = screen.glyphs.rule
     start = rule * (_LABEL + 1) + screen.glyphs.corner + rule * 2
-    return screen.styled((start + text).ljust(screen.columns, rule)[: screen.columns], _BOLD)
+    room = screen.columns - len(start)
+    texts = (f" cut{at}: linked above, not linked below ", " cut: linked above this line ", " cut ")
+    text = next(text for text in texts if len(text) <= room)
+    return screen.styled((start + text).ljust(screen.columns, rule), _BOLD)
 
 
 def _legend(bins: Sequence[Bin], *, most: float, report: RunReport, screen: Screen) -> Iterator[str]:

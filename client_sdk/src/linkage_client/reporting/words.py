@@ -286,6 +286,15 @@ def errors_in_words(report: RunReport) -> str:
     return f"Expect {one_in(result.precision)} links to be wrong, and {one_in(result.recall)} matches to be missed."
 
 
+def blocking_in_words(report: RunReport) -> str:
+    """Which pairs were not compared, and what that may have cost; empty where all were."""
+    if report.blocking is None:
+        return ""
+    kept = report.blocking.kept_at_least
+    bound = "" if kept is None else f" At least {share(kept)} of the matches were among those compared."
+    return f"Only pairs that a sample of their bits brought together were compared.{bound}"
+
+
 def suppression_in_words(report: RunReport) -> str:
     """How counts were made safe to show."""
     sentences = []
