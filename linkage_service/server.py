@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from linkage_service.app import create_app
+from linkage_service.engine import executor_of
 from linkage_service.errors import LinkageError
 from linkage_service.logs import configure
 from linkage_service.migrate import is_current
@@ -58,9 +59,14 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
 
     Raises:
         NotReady: the database is of another release, or the address is taken.
+        EngineNotReady: the executor that its worker is to use is not installed.
     """
     configure(level=settings.log_level)
-    listener = _listen(serving.host, serving.port)
+    with _listen(serving.host, serving.port) as listener:
+        _serve(settings, serving, listener)
+
+
+def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> None:
     port = int(listener.getsockname()[1])
     url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
     runtime = build(settings, issuer=lambda: settings.issuer or url)
@@ -69,6 +75,9 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
             raise NotReady(
                 "The database is not at this release's schema. Run `linkage-service db upgrade`, then start again."
             )
+        if serving.embedded_worker:
+            # Here, where somebody sees it: the worker's own process would die of it again and again.
+            executor_of(settings)
         worker = _EmbeddedWorker(settings) if serving.embedded_worker else None
         server = _Server(
             uvicorn.Config(
@@ -92,7 +101,6 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
                 worker.stop()
     finally:
         runtime.close()
-        listener.close()
 
 
 def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool) -> None:

@@ -315,3 +315,13 @@ def test_link_with_blocking_finds_the_copies_and_says_what_may_be_lost() -> None
     assert linkage.report.document()["blocking"]["kept_at_least"] == round(Blocking().kept_at_least, 4)
     # all pairs inside either data set are the null, and few across are compared
     assert linkage.report.compared < 400 * 399 + 400 * 400 / 2
+
+
+def test_link_with_an_empty_data_set_judges_the_others_as_without_it() -> None:
+    sets = people_in_sets(2, flips=120)
+    alone, beside = link(sets), link([*sets, unrelated(0, seed=1)])
+
+    assert beside.report.calibrated
+    assert alone.groups.lowest.tolist() == beside.groups.lowest.tolist()
+    for one, other in zip(alone.groups.membership, beside.groups.membership, strict=False):
+        assert one.tolist() == other.tolist()

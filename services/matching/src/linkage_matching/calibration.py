@@ -471,6 +471,7 @@ _LEAST_DUPLICATE_PART = 0.002
 _AS_MATCHES = 0.9
 _UNEQUAL = 3.0
 _UNEQUAL_PAIRS = 50
+_UNEQUAL_ERRORS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,8 +524,15 @@ class _Evidence:
         found = [float(inside.found[place:].sum()) for inside in self.insides]
         rates = [float(self.counts(side).expected[lowest:].sum()) for side in (0, 1)]
         more = int(rates[1] > rates[0])
-        enough = found[more] >= _UNEQUAL_PAIRS and rates[more] > _UNEQUAL * rates[1 - more]
+        # a small data set has few pairs inside, and the fewer, the less they say of its rate
+        weight = rates[more] / max(found[more], 1.0) * self._examined(more, place) / self._examined(1 - more, place)
+        most = rates[1 - more] + weight * (_UNEQUAL_ERRORS * math.sqrt(found[1 - more]) + _UNEQUAL_ERRORS**2 / 2)
+        enough = found[more] >= _UNEQUAL_PAIRS and rates[more] > _UNEQUAL * most
         return more if enough else None
+
+    def _examined(self, side: int, place: int) -> float:
+        """How many pairs inside a data set were compared, as a mean over the places of the list from one on."""
+        return max(float(self.insides[side].examined[place:].mean()), 1.0)
 
 
 def _below(null: Null, score: float) -> Null:

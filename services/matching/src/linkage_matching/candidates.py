@@ -204,8 +204,9 @@ def _comparisons(datasets: Sequence[Dataset], surveys: Sequence[Survey], scope: 
     for x, y in combinations(range(len(datasets)), 2):
         ranks = FAR if scope.holds[x] or scope.holds[y] else NEAR
         across = _comparison((x, y), datasets, surveys, scope, ranks=ranks)
-        floors[x].append(across.floor)
-        floors[y].append(across.floor)
+        if datasets[x].rows and datasets[y].rows:
+            floors[x].append(across.floor)
+            floors[y].append(across.floor)
         yield across
     for number, dataset in enumerate(datasets):
         yield _inside(number, dataset, datasets, surveys, scope, floors=floors[number])
@@ -230,14 +231,15 @@ def _inside(
     else:
         # the null needs every pair of the rows it looks at, and a fifth of all pairs is what blocking is to spare
         drawn = LEAST_NULL_ROWS if dataset.rows > LARGEST_WHOLE_NULL else None
-    # The floor of a comparison with a far smaller data set is low, and so many pairs inside reach it: as many times
-    # the pairs across as there are rows drawn for each row of the small one.
-    most = _NULL_TIMES * max(min(others), 1)
-    if most < (dataset.rows // 2 if drawn is None else drawn):
+    # The floor of comparisons with far smaller data sets is low, and so many pairs inside reach it: as many times the
+    # pairs across as there are rows drawn for each row of the small one.
+    most = _NULL_TIMES * max(others)
+    if 0 < most < (dataset.rows // 2 if drawn is None else drawn):
         drawn = most
     return Comparison(
         key=(number, number),
-        floor=min(floors),
+        # beside empty data sets nothing is to be judged
+        floor=min(floors, default=Fraction(1)),
         ranks=NEAR,
         budget=_budget(dataset.rows * CANDIDATES_PER_ROW_FAR),
         best_per_row=_BEST_PER_ROW_FAR,

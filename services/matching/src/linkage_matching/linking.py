@@ -326,7 +326,8 @@ class _Run:
         return 0.0 if isinstance(self._aim, FixedThreshold) else cut.probability
 
     def _may_link(self, item: _Judged) -> bool:
-        return item.fallen_back or item.calibration.usable or isinstance(self._aim, FixedThreshold)
+        judged = item.fallen_back or item.calibration.usable or isinstance(self._aim, FixedThreshold)
+        return judged and len(item.found.pairs) > 0
 
     def _linking(self, item: _Judged, surveys: Sequence[Survey], *, cut: Cut, probabilities: bool) -> ScoredPairs:
         """The pairs that solving is to see: those that may link, and less likely ones where they count against."""
@@ -468,5 +469,5 @@ def _blocked(blocking: Blocking) -> Finding:
 _BOUNDED = Finding(
     FindingCode.BOUNDED_CANDIDATES,
     "Far more pairs than usual are alike, so only the best candidates of each record were kept. Many encodings are "
-    "copies of each other or nearly empty: check how they were made.",
+    "copies of each other or nearly empty, or the files were encoded in different ways: check how they were made.",
 )
