@@ -250,6 +250,15 @@ def test_calibrate_unequal_populations_believes_the_larger() -> None:
     ]
 
 
+def test_calibrate_populations_of_which_one_is_hardly_known_are_not_called_unequal() -> None:
+    made = world(500)
+    few = (made.null_a.row_1 < 5) | (made.null_a.row_2 < 5)
+    hardly = Null(made.null_a.row_1[few], made.null_a.row_2[few], made.null_a.scores[few], ROWS, np.arange(5))
+    with_relatives = null_of(ROWS, np.random.default_rng(3), relatives=1_000)
+
+    assert codes(calibrate(made.taken, null_a=hardly, null_b=with_relatives)) == []
+
+
 # --- cuts ---
 
 
