@@ -6,7 +6,6 @@ encodings differ little shares a block in some table almost surely. What is lost
 asked for, and the loss is bounded beforehand. It discloses nothing beyond the encodings.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from linkage_matching.comparison import processors
 from linkage_matching.encodings import WORD_BITS, Encodings, check_encodings, popcounts
 from linkage_matching.errors import InvalidEncodings, MatchingCancelled, MatchingError
 from linkage_matching.measure import Measure
@@ -201,7 +201,7 @@ def blocked_pairs(
     """
     run = _Run.of(a, b, threshold=threshold, blocking=blocking, measure=measure, largest_block=largest_block)
     collected = _Collected(run, budget=budget, best=best_per_row)
-    workers = threads or _processors()
+    workers = threads or processors()
     total = len(a) * (len(a) - 1) // 2 if b is None else len(a) * len(b)
     compared = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="blocking") as pool:
@@ -441,10 +441,3 @@ class _Collected:
 
 def _taken(pairs: Pairs, places: NDArray[np.int64]) -> Pairs:
     return Pairs(pairs.row_a[places], pairs.row_b[places], pairs.common[places])
-
-
-def _processors() -> int:
-    # a container or a scheduler may leave this process fewer than the machine has
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

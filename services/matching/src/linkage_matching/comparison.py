@@ -180,7 +180,7 @@ class Comparison:
             return
         prepare_comparison()
         stop = threading.Event()
-        workers = threads or _processors()
+        workers = threads or processors()
         done = 0
         with ThreadPoolExecutor(workers, thread_name_prefix="matching") as pool:
             units = self._units(collector, stop)
@@ -423,7 +423,8 @@ def _slices(count: int) -> Iterator[slice]:
         yield slice(start, start + _DECODED_AT_ONCE)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use: a container or a scheduler may leave it fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -97,8 +97,8 @@ def link(
 ) -> Linkage:
     """Compare every two data sets, judge the pairs without labels, and decide which rows are one entity.
 
-    Memory stays bounded, and the result depends on the data sets and the aim alone, not on executor, threads or
-    timing.
+    Memory is in proportion to the rows and to the number of comparisons, never to the pairs of rows. The result depends
+    on the data sets and the aim alone, not on executor, threads or timing.
 
     Arguments:
         datasets: two or more, arrays `(n, bits / 64)` of uint64 or `Dataset`s, of one length.
@@ -115,7 +115,8 @@ def link(
         executor: who does the work; by default this process.
         store: where finished units of work are kept, so that an interrupted run goes on.
         progress: called with the pairs of rows compared so far and to compare, those inside data sets included.
-        cancelled: asked between units of work; True ends the run with MatchingCancelled.
+        cancelled: asked while rows are compared; True ends the run with MatchingCancelled. What follows, scoring and
+            solving, is not interrupted.
         threads: how many threads compare in this process; by default one for each processor it may use.
 
     Raises:
