@@ -26,7 +26,7 @@ class Release(SQLModel, table=True):
 
 
 class Disclosure(SQLModel, table=True):
-    """One retrieval of a link table or a summary."""
+    """One retrieval of a link table."""
 
     __tablename__ = "disclosure"
 

@@ -373,7 +373,7 @@ class Release(Answer):
 
 
 class Disclosure(Answer):
-    """One retrieval of a link table or a summary."""
+    """One retrieval of a link table. Who read summaries and reports is in the ledger."""
 
     id: str
     release: str | None = None

@@ -54,7 +54,7 @@ def results(
 ) -> None:
     """Fetch your link table of RELEASE_ID (provider), a run's summary, or the list of releases.
 
-    Each retrieval of a link table or summary is recorded as a disclosure and counted. --rows has to be the file that
+    Each retrieval is recorded, and those of a link table are counted. --rows has to be the file that
     was written together with the encodings of your upload: any other is refused, before the retrieval.
     """
     if [release_id, run_id, project_id].count(None) != 2:  # noqa: PLR2004 - exactly one of three is given

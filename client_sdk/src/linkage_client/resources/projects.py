@@ -27,5 +27,5 @@ class Projects(Resource):
         return self._get(path_of("projects", project_id), Project)
 
     def disclosures(self, *, project_id: str) -> Iterator[Disclosure]:
-        """Every retrieval of a link table or summary of the project."""
+        """Every retrieval of a link table of the project."""
         return self._items(path_of("projects", project_id, "disclosures"), Disclosure)
