@@ -33,7 +33,7 @@ _MEANINGS: Mapping[str, str] = {
         "lie far from them. Check a sample of links before you rely on them."
     ),
     "too_small": (
-        "These uploads hold too few records to estimate how high chance pairs score, so no probability can be given. "
+        "These uploads hold too few records to estimate how high chance pairs score, so no pair has a probability. "
         "{too_few} Use larger extracts, or judge links by a sample."
     ),
     "unequal_populations": (
@@ -73,11 +73,11 @@ _MEANINGS_WITHIN: Mapping[str, str] = {
         "sample of them before you rely on them."
     ),
     "too_small": (
-        "This upload holds too few records to tell one person's from different people's, so no probability can be "
-        "given. {too_few} Remove duplicates before encoding, or judge links by a sample."
+        "This upload holds too few records to tell one person's from different people's, so no pair inside it has a "
+        "probability. {too_few} Remove duplicates before encoding, or judge links by a sample."
     ),
 }
-_NOT_LINKED = "Nothing was linked between them."
+_NOT_LINKED = "None of these pairs were linked."
 _BY_SIMILARITY = "Links rest on the similarity that the run asked for alone, and many of them may be wrong."
 # What became of pairs without probabilities, by the aim of the run.
 _OUTCOMES: Mapping[str, Mapping[str, str]] = {

@@ -44,6 +44,16 @@ def test_histogram_of_a_narrow_terminal_cuts_no_words_off() -> None:
     assert "--------+-- cut: linked above this line " in lines
 
 
+def test_report_of_several_comparisons_leaves_out_what_may_not_be_told() -> None:
+    document = report()
+    hidden = {"organisations": ["org_own"], "links": None, "matches": None, "cut": None, "curve": []}
+    document["comparisons"].append({**hidden, "histogram": {"edges": [], "pairs": [], "expected_non_matches": []}})
+    lines = lines_of(parsed(document))
+
+    assert any("linked above" in line for line in lines)
+    assert not any("within" in line or "not shown links" in line for line in lines)
+
+
 def test_report_of_a_blocked_run_says_what_was_kept() -> None:
     blocked = parsed(report(blocking={"tables": 20, "bits": 16, "distance": 0.1, "kept_at_least": 0.97}))
 

@@ -167,11 +167,11 @@ def test_finding_of_every_code_of_the_engine_has_a_meaning(code: FindingCode) ->
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        ("no_separation", "best_f1", "Nothing was linked"),
-        ("no_separation", "target_precision", "Nothing was linked"),
+        ("no_separation", "best_f1", "None of these pairs were linked"),
+        ("no_separation", "target_precision", "None of these pairs were linked"),
         ("no_separation", "threshold", "the similarity that the run asked for"),
         ("too_small", "best_f1", "from a fixed similarity on instead"),
-        ("too_small", "target_precision", "Nothing was linked"),
+        ("too_small", "target_precision", "None of these pairs were linked"),
         ("too_small", "threshold", "the similarity that the run asked for"),
     ],
 )

@@ -117,7 +117,11 @@ def report_lines(report: RunReport, *, names: Names, screen: Screen) -> list[str
         return lines
     if len(report.comparisons) > PLOTS_IN_FULL:
         return [*lines, "", *_one_line_each(report, names=names, screen=screen)]
+    alone = len(report.comparisons) == 1
     for comparison in report.comparisons:
+        # Of several, those that tell nothing are named by a finding, or are covered by the note on small counts.
+        if not alone and comparison.links is None:
+            continue
         lines += ["", *comparison_lines(comparison, report=report, names=names, screen=screen)]
     return lines
 
