@@ -20,6 +20,7 @@ from linkage_matching import (
     MatchingError,
     Measure,
     TargetPrecision,
+    candidates,
     deduplicate,
     link,
 )
@@ -136,6 +137,15 @@ def test_link_at_a_threshold_of_a_huge_denominator_decides_exactly(measure: Meas
         assert linkage.groups.count == count
 
 
+def test_link_at_a_low_fixed_threshold_looks_as_deep_as_that() -> None:
+    sets = [unrelated(200, seed=1), unrelated(200, seed=2)]
+    low = Fraction(1, 10)
+    assert link(sets).report.comparisons[0].floor > low
+    linkage = link(sets, aim=FixedThreshold(low))
+    assert linkage.report.comparisons[0].floor == float(low)
+    assert linkage.groups.count == 200
+
+
 def test_deduplicate_at_a_fixed_threshold_links_pairs_however_unlikely() -> None:
     people = random_rows(500, bits=BITS, seed=11)
     rows = [*people, *noisy_copies(people[:120], bits=BITS, seed=12, flips=30)]
@@ -205,6 +215,7 @@ def test_link_with_duplicates_declared_puts_all_rows_of_a_person_into_one_group(
     assert group_of_first[400:] == group_of_first[:60] == group_of_second[:60]
     assert len(set(group_of_second)) == 300
     assert linkage.report.links == 60 * 3 + 240
+    assert FindingCode.DUPLICATES_IN_SOURCE not in codes(linkage)
     # more than one-to-one lists hold: a person with two rows in the first data set is linked twice across
     expected = linkage.report.expected
     assert expected is not None
@@ -222,6 +233,31 @@ def test_link_of_a_small_and_a_large_data_set_says_nothing_of_copies() -> None:
     assert linkage.groups.membership[0].tolist() == list(range(60))
     assert FindingCode.BOUNDED_CANDIDATES not in codes(linkage)
     assert linkage.report.compared < 60 * 59 / 2 + 60 * 2500 * 7.5
+
+
+def test_link_of_a_small_and_a_large_data_set_without_common_people_links_nothing() -> None:
+    linkage = link([unrelated(60, seed=1), unrelated(2500, seed=2)])
+    assert FindingCode.NO_SEPARATION in codes(linkage)
+
+
+def test_link_looks_as_deep_for_duplicates_as_across() -> None:
+    linkage = link([unrelated(1500, seed=1), unrelated(100, seed=2)], may_hold_duplicates=[True, False])
+    across, inside = linkage.report.comparisons
+    assert inside.floor <= across.floor
+
+
+def test_link_picks_floors_from_a_sample_of_large_data_sets_as_from_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = people_in_sets(2, shared=1500)
+    whole = link(sets).report.comparisons[0].floor
+    monkeypatch.setattr(candidates, "_FLOOR_ROWS", 400)
+    assert link(sets).report.comparisons[0].floor == pytest.approx(whole, abs=0.01)
+
+
+def test_link_of_three_data_sets_counts_pairs_below_the_cut_for_what_they_are() -> None:
+    linkage = link(people_in_sets(3, flips=140), aim=TargetPrecision(0.95))
+    cut = linkage.report.comparisons[0].cut
+    assert cut is not None
+    assert ((linkage.groups.lowest > 0.01) & (linkage.groups.lowest < cut[1])).any()
 
 
 def test_patterns_of_groups_of_seventy_data_sets_names_those_that_share_each() -> None:
