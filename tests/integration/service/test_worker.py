@@ -364,7 +364,7 @@ def test_result_key_is_made_for_each_run(service: ServiceApp, linked: Linked, ru
     assert _data_key(service, run) != _data_key(service, other)
 
 
-@pytest.mark.parametrize(("blocking", "told"), [(False, (123_456, 234_567)), (True, (120_000, 230_000))])
+@pytest.mark.parametrize(("blocking", "told"), [(False, (123_456, 234_567)), (True, (130_000, 240_000))])
 def test_progress_of_a_run_with_blocking_is_told_roughly(
     service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch, *, blocking: bool, told: tuple[int, int]
 ) -> None:
