@@ -240,6 +240,16 @@ def test_link_of_a_small_and_a_large_data_set_without_common_people_links_nothin
     assert FindingCode.NO_SEPARATION in codes(linkage)
 
 
+def test_link_counts_the_matches_by_some_rows_of_the_null_as_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = people_in_sets(2, flips=130, shared=600, alone=600)
+    (whole,) = link(sets).report.comparisons
+    monkeypatch.setattr(candidates, "null_rows", lambda *_, **__: 150)
+    (sampled,) = link(sets).report.comparisons
+    assert whole.matches is not None
+    assert sampled.matches is not None
+    assert sampled.matches.estimate == pytest.approx(whole.matches.estimate, rel=0.05)
+
+
 def test_link_looks_as_deep_for_duplicates_as_across() -> None:
     linkage = link([unrelated(1500, seed=1), unrelated(100, seed=2)], may_hold_duplicates=[True, False])
     across, inside = linkage.report.comparisons

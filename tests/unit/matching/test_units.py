@@ -143,6 +143,19 @@ def test_units_of_a_sample_bounded_do_not_depend_on_tiles() -> None:
     assert as_list(found[0][0]) == as_list(found[1][0]) == as_list(found[2][0])
 
 
+@pytest.mark.parametrize(("second", "sample"), [(1, None), (None, None), (None, RowSample(20))])
+def test_units_that_left_pairs_out_say_so_however_few_they_kept(second: int | None, sample: RowSample | None) -> None:
+    copies = ArrayDataset(np.repeat(A[:1], 40, axis=0))
+    units = plan_units(
+        [copies, copies], first=0, second=second, sample=sample, threshold=THRESHOLD, budget=180, best_per_row=2
+    )
+    results = [run_unit(unit, [copies, copies]) for unit in units]
+    rows = copies.read(0, 40)
+    found, bounded = gathered(results, rows, None if second is None else rows, budget=180, best_per_row=2)
+    assert len(found) < 180
+    assert bounded
+
+
 def test_result_of_one_unit_of_a_sample_is_in_order() -> None:
     sample = RowSample(30)
     (unit,) = plan_units(SETS, first=0, sample=sample, threshold=THRESHOLD, budget=EVERYTHING, best_per_row=5)
