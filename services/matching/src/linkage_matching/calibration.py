@@ -113,6 +113,7 @@ class Calibration:
         knots: float64, ascending scores at which `levels` are the probabilities; between them it is interpolated.
         levels: float64, ascending, in 0..1.
         findings: what must be said.
+        least: pairs of a lower score have probability 0.
     """
 
     usable: bool
@@ -123,17 +124,14 @@ class Calibration:
     knots: NDArray[np.float64]
     levels: NDArray[np.float64]
     findings: tuple[Finding, ...]
+    least: float = -math.inf
 
     def probability(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Match probabilities of pairs with these scores: float64 in 0..1, 1 excluded, never falling with the score.
-
-        Below all scores that were calibrated it is 0. Where everybody has a match, the list holds matches only, and
-        says nothing of the pairs that it passed over.
-        """
+        """Match probabilities of pairs with these scores: float64 in 0..1, 1 excluded, never falling with the score."""
         if not self.usable:
             return np.zeros(len(scores))
         found: NDArray[np.float64] = np.interp(scores, self.knots, self.levels)
-        found[np.asarray(scores, np.float64) < self.edges[0]] = 0.0
+        found[np.asarray(scores, np.float64) < self.least] = 0.0
         return found
 
 
@@ -193,7 +191,18 @@ def calibrate(taken: OneToOne, *, null_a: Null, null_b: Null) -> Calibration:
         knots=listed.knots,
         levels=levels,
         findings=tuple(findings),
+        least=_least(float(listed.edges[0]), (null_a, null_b)),
     )
+
+
+def _least(lowest: float, nulls: Sequence[Null]) -> float:
+    """Below which score no pair that the list passed over is believed.
+
+    Where everybody has a match the list holds matches only, and ends high above all non-matches. A pair that it passed
+    over in between is another row of the same person; one among the non-matches is none.
+    """
+    highest = max(float(null.scores.max(initial=-np.inf)) for null in nulls)
+    return (lowest + min(lowest, highest)) / 2
 
 
 @dataclass(frozen=True, slots=True)
