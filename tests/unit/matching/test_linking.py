@@ -371,3 +371,11 @@ def test_link_with_an_empty_data_set_judges_the_others_as_without_it() -> None:
     assert alone.groups.lowest.tolist() == beside.groups.lowest.tolist()
     for one, other in zip(alone.groups.membership, beside.groups.membership, strict=False):
         assert one.tolist() == other.tolist()
+
+
+def test_link_of_four_data_sets_expects_at_least_the_precision_asked_for() -> None:
+    # at the cut that the lists of pairs ask for, groups of four would keep 0.95
+    expected = link(people_in_sets(4, flips=120), aim=TargetPrecision(0.97)).report.expected
+    assert expected is not None
+    assert expected.precision is not None
+    assert expected.precision >= 0.97

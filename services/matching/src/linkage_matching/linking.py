@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage_matching.aims import Aim, BestF1, FixedThreshold
+from linkage_matching.aims import Aim, BestF1, FixedThreshold, TargetPrecision
 from linkage_matching.blocking import Blocking
 from linkage_matching.calibration import (
     Calibration,
@@ -64,6 +64,7 @@ _TWO = 2
 # A pair less likely than this counts as one that was never a candidate (`deduplication.ABSENT_LOG_ODDS`).
 _LEAST_PROBABILITY = 0.0025
 _LIKELY = 0.5
+_LESS_ROOM = 0.7
 _BINS = 40
 
 
@@ -223,14 +224,22 @@ class _Run:
         judged = list(self._judge(candidates))
         calibrated = all(item.calibration.usable or not self._may_link(item) for item in judged)
         cut = choose_cut([(item.calibration, item.listed) for item in judged], self._aim)
-        groups = solve_groups(
-            {item.key: self._linking(item, candidates.surveys, cut=cut, probabilities=calibrated) for item in judged},
+        groups = self._solved(judged, candidates.surveys, cut, calibrated=calibrated)
+        if calibrated and isinstance(self._aim, TargetPrecision):
+            # Groups of more than two rows also hold pairs that no list held, and these count against the promise.
+            while (precision := _expectation(groups, cut).precision) is not None and precision < self._aim.value:
+                cut = _raised(cut, judged)
+                groups = self._solved(judged, candidates.surveys, cut, calibrated=calibrated)
+        return Linkage(groups, self._report(candidates, judged, groups, cut, calibrated=calibrated))
+
+    def _solved(self, judged: Sequence[_Judged], surveys: Sequence[Survey], cut: Cut, *, calibrated: bool) -> Groups:
+        return solve_groups(
+            {item.key: self._linking(item, surveys, cut=cut, probabilities=calibrated) for item in judged},
             sizes=[dataset.rows for dataset in self._datasets],
             may_hold_duplicates=self._scope.holds,
             method=self._method,
             cut=self._least(cut) if calibrated else None,
         )
-        return Linkage(groups, self._report(candidates, judged, groups, cut, calibrated=calibrated))
 
     # --- judging ---
 
@@ -437,6 +446,17 @@ def _one_to_one(pairs: Pairs, scores: NDArray[np.float32], *, rows_a: int, rows_
     row_a, row_b = pairs.row_a[order], pairs.row_b[order]
     taken = one_to_one(row_a, row_b, rows_a=rows_a, rows_b=rows_b)
     return OneToOne(row_a[taken], row_b[taken], scores[order[taken]])
+
+
+def _raised(cut: Cut, judged: Sequence[_Judged]) -> Cut:
+    """A cut with about a third less room for wrong links; nothing links where no pair is as likely as that."""
+    wanted = 1 - (1 - cut.probability) * _LESS_ROOM
+    higher = [
+        float(values.min())
+        for item in judged
+        if len(values := (found := item.calibration.probability(item.listed))[found >= wanted])
+    ]
+    return replace(cut, probability=min(higher, default=1.0))
 
 
 def _expectation(groups: Groups, cut: Cut) -> Expectation:
