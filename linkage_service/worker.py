@@ -131,6 +131,7 @@ class Worker:
     def run_until(self, stop: threading.Event) -> None:
         """Works until told to stop; a run in hand is left to the next worker, which finds it by its lease."""
         _log.info("worker_started", worker=self.name, pid=os.getpid())
+        self._sweep()
         while not stop.is_set():
             try:
                 found = self.run_once(stop)
@@ -141,6 +142,18 @@ class Worker:
             if not found:
                 stop.wait(self._runtime.settings.poll_s)
         _log.info("worker_stopped", worker=self.name)
+
+    def _sweep(self) -> None:
+        """Removes units of runs that ended, which a worker killed at the very end of a run leaves behind."""
+        blobs = self._runtime.blobs
+        try:
+            for run_id in results.runs_with_units(blobs):
+                with self._runtime.database.reading() as session:
+                    row = tables.run(session, run_id)
+                if row is not None and row.state in service.FINISHED:
+                    results.remove_units(blobs, run_id=run_id)
+        except (SQLAlchemyError, LinkageError) as error:
+            _log.warning("units_not_swept", error_type=type(error).__name__)
 
     def run_once(self, stop: threading.Event | None = None) -> bool:
         """Carries out one waiting run; False when there is none."""

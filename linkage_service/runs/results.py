@@ -33,6 +33,12 @@ def units_prefix(run_id: str) -> str:
     return f"runs/{run_id}/units"
 
 
+def runs_with_units(blobs: BlobStore) -> list[str]:
+    """Ids of the runs of which units are stored, in order."""
+    paths = (key.split("/") for key in blobs.list("runs"))
+    return sorted({path[1] for path in paths if path[2:3] == ["units"]})
+
+
 def remove_units(blobs: BlobStore, *, run_id: str) -> None:
     """Removes the units of a run that has its result."""
     _remove(blobs, units_prefix(run_id), run_id=run_id)

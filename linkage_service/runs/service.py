@@ -24,6 +24,7 @@ from linkage_service.runs.aims import Aim
 from linkage_service.runs.suppression import ROUNDED_TO, shown_counts, told_pairs
 from linkage_service.uploads import tables as uploads
 
+_MILLION = 1_000_000
 FINISHED = ("succeeded", "failed", "cancelled")
 
 
@@ -128,8 +129,17 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
         )
         for position, upload in enumerate(ready)
     )
-    operation.record(EventType.RUN_REQUESTED, resource=events.Resource("run", row.id), counts={"uploads": len(ready)})
+    operation.record(
+        EventType.RUN_REQUESTED,
+        resource=events.Resource("run", row.id),
+        counts={"uploads": len(ready), "blocking": int(row.blocking), **_aim_counts(row)},
+    )
     return row
+
+
+def _aim_counts(row: tables.Run) -> dict[str, int]:
+    """What a run aims at, in whole millionths: the ledger holds no fractions. The best F1 has no number."""
+    return {} if row.aim_value is None else {f"{row.aim}_millionths": round(row.aim_value * _MILLION)}
 
 
 def cancel(operation: Operation, *, row: tables.Run) -> tables.Run:

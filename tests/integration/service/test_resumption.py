@@ -1,5 +1,6 @@
 """A worker that dies leaves its finished units; the next one does the missing ones, and the result is the same."""
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -150,3 +151,23 @@ def test_stored_unit_cannot_be_read_without_the_runs_key(service: ServiceApp, li
     raw = (service.settings.data_dir / "blobs" / first).read_bytes()
     assert b"ARROW" not in raw
     assert b"linkage/unit" not in raw
+
+
+def test_worker_that_starts_removes_units_of_ended_runs_and_keeps_those_of_interrupted_ones(
+    service: ServiceApp, linked: Linked
+) -> None:
+    ended = service.run(linked)["id"]
+    interrupted = _requested(linked)
+    with pytest.raises(Killed):
+        _worker(service, Watched(dies_after=1)).run_once()
+    kept = service.runtime.blobs.list(units_prefix(interrupted))
+    # as if the worker of the first run had been killed after its result was in, before its units were removed
+    service.runtime.blobs.put(f"{units_prefix(ended)}/left", b"unit", data_key=service.runtime.blobs.new_data_key())
+
+    stopped = threading.Event()
+    stopped.set()
+    Worker(service.runtime).run_until(stopped)
+
+    assert service.runtime.blobs.list(units_prefix(ended)) == []
+    assert service.runtime.blobs.list(units_prefix(interrupted)) == kept != []
+    assert service.release(linked, {"id": ended})["state"] == "released"

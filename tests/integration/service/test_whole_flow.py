@@ -36,6 +36,7 @@ def test_whole_flow_leaves_one_event_for_each_step_and_a_log_that_verifies(servi
     assert queued.headers["linkage-event"] == str(service.size() - 1)
     assert events[0]["decision"]["effect"] == "allow"
     assert events[0]["decision"]["policies"] == ["P-start-run"]
+    assert events[0]["counts"] == {"uploads": 2, "blocking": 0, "threshold_millionths": 900_000}
     assert service.work()
     assert [event["type"] for event in service.events()[-2:]] == ["run.started", "run.succeeded"]
     done = ok(giving.get(f"/v1/runs/{run['id']}"), 200)
