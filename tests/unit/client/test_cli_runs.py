@@ -77,6 +77,14 @@ def test_run_start_with_a_senseless_aim_says_what_to_write(
     assert service.asked == []
 
 
+@pytest.mark.usefixtures("registered")
+def test_run_wait_says_the_findings_of_the_run_and_reads_no_report(succeeded: FakeService, linkage: Linkage) -> None:
+    done = linkage("run", "wait", "run_1")
+    assert done.code == 0
+    assert "Few matches: wide margins" in done.stdout
+    assert not any(asked.path.endswith("/report") for asked in succeeded.asked)
+
+
 def test_run_start_help_says_which_option_is_for_whom(linkage: Linkage) -> None:
     text = " ".join(linkage("run", "start", "--help").out.split())
     assert "By default it reaches the precision that the agreement names" in text

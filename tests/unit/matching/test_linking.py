@@ -358,6 +358,8 @@ def test_link_with_blocking_finds_the_copies_and_says_what_may_be_lost() -> None
     found = sum(group >= 0 for group in linkage.groups.membership[0].tolist()[:300])
     assert found >= 290
     assert FindingCode.BLOCKING in codes(linkage)
+    assert linkage.report.document()["result"]["precision"] > 0.9
+    assert linkage.report.document()["result"]["recall"] is None
     assert linkage.report.document()["blocking"]["kept_at_least"] == round(Blocking().kept_at_least, 4)
     # all pairs inside either data set are the null, and few across are compared
     assert linkage.report.compared < 400 * 399 + 400 * 400 / 2

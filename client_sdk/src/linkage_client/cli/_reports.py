@@ -131,21 +131,29 @@ def worded(run: "Run") -> dict[str, str]:
 
 def show(read_run: Read, names: "Names") -> None:
     """A run for people: what it is, what to be careful about, and what it found."""
-    from linkage_client.reporting import terminal, words  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.reporting import terminal  # noqa: PLC0415 - keeps `--help` quick
 
     shown = screen()
     for line in run_lines(read_run.run, names):
         click.echo(shown.showable(printable(line)))
+    show_findings(read_run, names)
     report = read_run.report
-    findings = words.findings_in_words(report.findings if report else [], read_run.run.findings)
-    for line in terminal.finding_lines(findings, names=names, screen=shown):
-        click.echo(line)
     if report is not None:
         click.echo()
         for line in terminal.report_lines(report, names=names, screen=shown):
             click.echo(line)
     elif read_run.refusal is not None:
         click.echo(shown.showable(f"report: {refusal_in_words(read_run.refusal)}"))
+
+
+def show_findings(read_run: Read, names: "Names") -> None:
+    """What to be careful about before a result is used."""
+    from linkage_client.reporting import terminal, words  # noqa: PLC0415 - keeps `--help` quick
+
+    report = read_run.report
+    findings = words.findings_in_words(report.findings if report else [], read_run.run.findings)
+    for line in terminal.finding_lines(findings, names=names, screen=screen()):
+        click.echo(line)
 
 
 def refusal_in_words(refusal: ServiceError) -> str:

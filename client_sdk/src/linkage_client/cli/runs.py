@@ -143,7 +143,9 @@ def _show(session: Session, client: "LinkageClient", shown: "Run") -> None:
     if session.as_json:
         session.show(shown)
         return
-    names = reports.names_for(client, reports.organisations_in(reports.Read(shown)))
+    read_run = reports.Read(shown)
+    names = reports.names_for(client, reports.organisations_in(read_run))
     session.show(shown, reports.run_lines(shown, names))
+    reports.show_findings(read_run, names)
     if shown.state == "succeeded":
         session.say(f"`linkage run show {shown.id}` says what was found; with --html FILE it makes a page of it.")

@@ -273,9 +273,10 @@ def expected_in_words(report: RunReport) -> str:
     if result.links is None:
         return "the number of links is not shown"
     links = f"{count(result.links)} link{'' if result.links == 1 else 's'}"
-    if result.precision is None or result.recall is None:
+    if result.precision is None:
         return f"{links}; how many of them are right is not known"
-    return f"{links}; {about(result.precision)} of them right; {about(result.recall)} of all matches found"
+    found = "" if result.recall is None else f"; {about(result.recall)} of all matches found"
+    return f"{links}; {about(result.precision)} of them right{found}"
 
 
 def errors_in_words(report: RunReport) -> str:

@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate, and bounds that should hold the true value nine times in ten."""
+    """An estimate, and bounds that hold the true value nine times in ten where fields are full, less often if weak."""
 
     estimate: float
     low: float

@@ -384,7 +384,7 @@ class _Run:
             comparisons=[self._comparison_report(item, links[item.key], cut) for item in judged],
             groups=groups.count,
             links=sum(links.values()),
-            expected=_expectation(groups, cut) if with_probabilities else None,
+            expected=self._expected(groups, cut) if with_probabilities else None,
             probabilities=(groups.lowest, groups.mean) if with_probabilities and groups.count else None,
             patterns=patterns_of(groups),
             blocking=self._scope.blocking,
@@ -413,6 +413,13 @@ class _Run:
             return finding
         decided = f"In this run pairs of a similarity of at least {float(self._fallback):.2f} could link."
         return replace(finding, message=f"{finding.message} {decided}")
+
+    def _expected(self, groups: Groups, cut: Cut) -> Expectation:
+        expected = _expectation(groups, cut)
+        if self._scope.blocking is None:
+            return expected
+        # of matches that were never compared nothing is known, so no share of all of them can be given
+        return replace(expected, recall=None, f1=None)
 
     def _comparison_report(self, item: _Judged, links: int, cut: Cut) -> ComparisonReport:
         calibration = item.calibration

@@ -119,7 +119,7 @@ class Expectation:
 
     Attributes:
         precision: the share of links that are right.
-        recall: the share of matches that are links.
+        recall: the share of matches that are links; None with blocking, which loses matches unseen.
         f1: the harmonic mean of both.
         matches: how many matches there are.
     """
