@@ -81,7 +81,7 @@ def test_run_start_with_a_senseless_aim_says_what_to_write(
 def test_run_wait_says_the_findings_of_the_run_and_reads_no_report(succeeded: FakeService, linkage: Linkage) -> None:
     done = linkage("run", "wait", "run_1")
     assert done.code == 0
-    assert "Few matches: wide margins" in done.stdout
+    assert "Few matches: wide margins" in done.out
     assert not any(asked.path.endswith("/report") for asked in succeeded.asked)
 
 
