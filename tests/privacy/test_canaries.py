@@ -17,7 +17,7 @@ import pytest
 
 from linkage_client.demo import flow
 from linkage_client.demo.inputs import Inputs, read_directory
-from support.canaries import files_below, search, spellings
+from support.canaries import contents, files_below, search, spellings
 from support.parties import registered
 from support.recording_proxy import RecordingProxy
 from support.service import RunningService
@@ -177,7 +177,7 @@ def test_stored_encodings_cannot_be_read_from_the_data_directory(linked: Linked)
         if path.name == "encodings.bin":
             content = path.read_bytes()
             rows += [content[start : start + 128] for start in range(0, len(content), 128)]
-    stored = b"".join(path.read_bytes() for path in linked.stored)
+    stored = b"".join(content for _, content in contents(linked.stored))
 
     assert len(rows) == 2 * ROWS
     assert not [row for row in rows if row in stored]

@@ -1,7 +1,8 @@
 """Finding a secret in bytes, however it was written: text, capitals, hex, base64 at any offset, UTF-16."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,10 +33,16 @@ def search(files: Iterable[Path], canaries: Mapping[str, bytes]) -> list[str]:
     """Where canaries are: "name in file", never the value."""
     wanted = {name: spellings(canary) for name, canary in canaries.items()}
     hits = []
-    for file in files:
-        content = file.read_bytes()
+    for file, content in contents(files):
         hits += [f"{name} in {file.name}" for name, forms in wanted.items() if any(form in content for form in forms)]
     return hits
+
+
+def contents(files: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
+    """Files with their bytes; not those that a process that is still ending removes meanwhile, as SQLite its log."""
+    for file in files:
+        with suppress(FileNotFoundError):
+            yield file, file.read_bytes()
 
 
 def files_below(*folders: Path) -> list[Path]:
