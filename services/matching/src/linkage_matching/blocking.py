@@ -422,22 +422,13 @@ class _Collected:
 
     def _ordered(self) -> Pairs:
         """By similarity, row_a and row_b, each pair once: pairs of blocks that were split may come twice."""
-        pairs = Pairs(
-            np.concatenate([np.empty(0, np.int32), *(part.row_a for part in self._parts)]),
-            np.concatenate([np.empty(0, np.int32), *(part.row_b for part in self._parts)]),
-            np.concatenate([np.empty(0, np.uint16), *(part.common for part in self._parts)]),
-        )
-        order = np.lexsort((pairs.row_b, pairs.row_a, -self._run.limits.similarity(pairs)))
-        pairs = _taken(pairs, order)
+        pairs = Pairs.joined(self._parts)
+        pairs = pairs.ordered(self._run.limits.similarity(pairs))
         again = (pairs.row_a[1:] == pairs.row_a[:-1]) & (pairs.row_b[1:] == pairs.row_b[:-1])
-        return _taken(pairs, np.flatnonzero(~np.append(np.zeros(min(len(pairs), 1), np.bool_), again)))
+        return pairs.taken(~np.append(np.zeros(min(len(pairs), 1), np.bool_), again))
 
     def _among_best(self, pairs: Pairs) -> Pairs:
         from linkage_matching import blocking_kernel  # noqa: PLC0415 - as above
 
         rows = np.array([len(self._run.a), len(self._run.b)])
-        return _taken(pairs, np.flatnonzero(blocking_kernel.among_best(pairs.row_a, pairs.row_b, self._best, rows)))
-
-
-def _taken(pairs: Pairs, places: NDArray[np.int64]) -> Pairs:
-    return Pairs(pairs.row_a[places], pairs.row_b[places], pairs.common[places])
+        return pairs.taken(blocking_kernel.among_best(pairs.row_a, pairs.row_b, self._best, rows))

@@ -171,6 +171,34 @@ def _merge(  # noqa: PLR0917 - numba passes arguments by position
 
 
 @_compiled
+def _alone(nodes: int, pairs: int) -> Any:
+    """Every node a group of its own, with room for what is known between so many pairs; nothing is known yet."""
+    capacity = 16
+    while capacity * 2 < pairs * 3:
+        capacity *= 2
+    return (
+        np.arange(nodes),
+        np.arange(nodes),
+        np.ones(nodes, np.int64),
+        np.full(nodes, _NONE, np.int64),
+        np.full(nodes, _NONE, np.int64),
+        np.zeros(nodes, np.int64),
+        np.empty(2 * pairs, np.int64),
+        np.empty(2 * pairs, np.int64),
+        np.full(capacity, _EMPTY, np.int64),
+        np.zeros(capacity, np.float64),
+    )
+
+
+@_compiled
+def _first_nodes(parent: Integers, first: Integers) -> Integers:
+    result = np.empty(parent.shape[0], np.int64)
+    for node in range(parent.shape[0]):
+        result[node] = first[_root(parent, node)]
+    return result
+
+
+@_compiled
 def average_linkage(node_a: Integers, node_b: Integers, excess: Floats, held: Words, least: float) -> Integers:
     """Merge the two groups with the highest average until none reaches `least`; answer the first node of each group.
 
@@ -186,19 +214,7 @@ def average_linkage(node_a: Integers, node_b: Integers, excess: Floats, held: Wo
     """
     nodes = held.shape[0]
     pairs = node_a.shape[0]
-    parent = np.arange(nodes)
-    first = np.arange(nodes)
-    size = np.ones(nodes, np.int64)
-    head = np.full(nodes, _NONE, np.int64)
-    tail = np.full(nodes, _NONE, np.int64)
-    length = np.zeros(nodes, np.int64)
-    neighbour = np.empty(2 * pairs, np.int64)
-    following = np.empty(2 * pairs, np.int64)
-    capacity = 16
-    while capacity * 2 < pairs * 3:
-        capacity *= 2
-    keys = np.full(capacity, _EMPTY, np.int64)
-    values = np.zeros(capacity, np.float64)
+    parent, first, size, head, tail, length, neighbour, following, keys, values = _alone(nodes, pairs)
     heap = [(0.0, int64(0), int64(0)) for _ in range(0)]
     for pair in range(pairs):
         i = node_a[pair]
@@ -225,10 +241,7 @@ def average_linkage(node_a: Integers, node_b: Integers, excess: Floats, held: Wo
             heapq.heappush(heap, now)
             continue
         _merge(i, j, parent, size, first, held, head, tail, length, neighbour, following, keys, values)
-    result = np.empty(nodes, np.int64)
-    for node in range(nodes):
-        result[node] = first[_root(parent, node)]
-    return result
+    return _first_nodes(parent, first)
 
 
 @_compiled
@@ -240,19 +253,7 @@ def probabilistic_greedy(node_a: Integers, node_b: Integers, held: Words, share:
     """
     nodes = held.shape[0]
     pairs = node_a.shape[0]
-    parent = np.arange(nodes)
-    first = np.arange(nodes)
-    size = np.ones(nodes, np.int64)
-    head = np.full(nodes, _NONE, np.int64)
-    tail = np.full(nodes, _NONE, np.int64)
-    length = np.zeros(nodes, np.int64)
-    neighbour = np.empty(2 * pairs, np.int64)
-    following = np.empty(2 * pairs, np.int64)
-    capacity = 16
-    while capacity * 2 < pairs * 3:
-        capacity *= 2
-    keys = np.full(capacity, _EMPTY, np.int64)
-    met = np.zeros(capacity, np.float64)
+    parent, first, size, head, tail, length, neighbour, following, keys, met = _alone(nodes, pairs)
     places = 0
     for pair in range(pairs):
         i = _root(parent, node_a[pair])
@@ -270,7 +271,4 @@ def probabilistic_greedy(node_a: Integers, node_b: Integers, held: Words, share:
             _new_neighbour(head, tail, length, neighbour, following, j, i, places + 1)
             places += 2
         met[slot] = before + 1
-    result = np.empty(nodes, np.int64)
-    for node in range(nodes):
-        result[node] = first[_root(parent, node)]
-    return result
+    return _first_nodes(parent, first)

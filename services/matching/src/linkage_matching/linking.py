@@ -308,7 +308,7 @@ class _Run:
             # pairs that are likely the same person are no evidence of non-matches
             scores, calibration = inside[number]
             apart = calibration.probability(scores) < _LIKELY
-            pairs = Pairs(pairs.row_a[apart], pairs.row_b[apart], pairs.common[apart])
+            pairs = pairs.taken(apart)
         rows = self._datasets[number].rows
         sample = found.comparison.sample
         return Null(

@@ -417,10 +417,10 @@ def _joined(unit: Unit, parts: Sequence[_Part], found: Sequence[UnitResult]) -> 
         numbers = _placed(pairs, part)
         lower, upper = np.minimum(numbers.row_a, numbers.row_b), np.maximum(numbers.row_a, numbers.row_b)
         placed.append(Pairs(lower, upper, pairs.common))
-    together = _taken(_concatenated(placed), _in_order(_concatenated(placed), np.concatenate(similarity)))
+    together = Pairs.joined(placed).ordered(np.concatenate(similarity))
     bounded = any(result.bounded for result in found) or len(together) > unit.budget
     if bounded:
-        together = _taken(together, _among_best(together, offset=0, best=unit.best_per_row))
+        together = together.taken(_among_best(together, offset=0, best=unit.best_per_row))
     return UnitResult(together, sum(result.compared for result in found), bounded)
 
 
@@ -485,16 +485,16 @@ class Gathering:
 
     def _keep_best(self) -> None:
         pairs = self._sorted()
-        pairs = _taken(pairs, _among_best(pairs, offset=self._offset, best=self._best))
+        pairs = pairs.taken(_among_best(pairs, offset=self._offset, best=self._best))
         self._chunks = [pairs]
         self._count = len(pairs)
 
     def _sorted(self) -> Pairs:
-        pairs = _concatenated(self._chunks)
+        pairs = Pairs.joined(self._chunks)
         if len(self._chunks) <= 1:
             return pairs
         similarity = _similarity(pairs, self._counts_a, self._counts_b, bits=self._bits, measure=self._measure)
-        return _taken(pairs, _in_order(pairs, similarity))
+        return pairs.ordered(similarity)
 
 
 def _similarity(
@@ -506,15 +506,7 @@ def _similarity(
     2c/s and 2d/t are one fraction, and division is correctly rounded.
     """
     bit_sums = counts_a[pairs.row_a].astype(np.uint64) + counts_b[pairs.row_b].astype(np.uint64)
-    common = 2 * pairs.common.astype(np.uint64)
-    return np.asarray(common / bit_sums if measure is Measure.DICE else (np.uint64(bits) + common - bit_sums) / bits)
-
-
-def _in_order(pairs: Pairs, similarity: NDArray[np.float64]) -> NDArray[np.int64]:
-    # one sort by both rows, then a stable one by similarity: 2.5 times as fast as numpy.lexsort on three columns
-    by_rows = np.argsort((pairs.row_a.astype(np.int64) << 32) | pairs.row_b)
-    order: NDArray[np.int64] = by_rows[np.argsort(-similarity[by_rows], kind="stable")]
-    return order
+    return measure.similarity(pairs.common.astype(np.uint64), bit_sums, bits=bits)
 
 
 def _among_best(pairs: Pairs, *, offset: int, best: int) -> NDArray[np.bool_]:
@@ -525,15 +517,3 @@ def _among_best(pairs: Pairs, *, offset: int, best: int) -> NDArray[np.bool_]:
     places = np.empty(len(rows), np.int64)
     places[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
     return np.logical_or(places[::2] < best, places[1::2] < best)
-
-
-def _taken(pairs: Pairs, which: NDArray[np.int64] | NDArray[np.bool_]) -> Pairs:
-    return Pairs(pairs.row_a[which], pairs.row_b[which], pairs.common[which])
-
-
-def _concatenated(chunks: Sequence[Pairs]) -> Pairs:
-    return Pairs(
-        np.concatenate([chunk.row_a for chunk in chunks] or [np.empty(0, np.int32)]),
-        np.concatenate([chunk.row_b for chunk in chunks] or [np.empty(0, np.int32)]),
-        np.concatenate([chunk.common for chunk in chunks] or [np.empty(0, np.uint16)]),
-    )
