@@ -125,8 +125,8 @@ def test_spill_onto_a_full_disk_says_so_and_leaves_nothing(
     monkeypatch.setattr(spill, "_RUN_KEYS", 300)
     plain = Path.open
 
-    def open_full(path: Path, mode: str = "r") -> Any:
-        file = plain(path, mode)
+    def open_full(path: Path, mode: str = "r", **options: Any) -> Any:
+        file = plain(path, mode, **options)
         return FullDisk(file, room) if mode == "wb" else file
 
     monkeypatch.setattr(Path, "open", open_full)
