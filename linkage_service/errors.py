@@ -37,11 +37,12 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class RefusedElement:
-    """Why the policy said no: which of the nine elements, which policy, in words."""
+    """Why the policy said no: which of the nine elements, which policy, in words, and what would change the answer."""
 
     element: str
     policy: str
     reason: str
+    remedy: str
 
 
 class LinkageError(Exception):

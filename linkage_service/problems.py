@@ -35,6 +35,7 @@ class ProblemElement(BaseModel):
     element: Annotated[str, Field(description="Which of the nine elements of the agreement.")]
     policy: Annotated[str, Field(description="Id of the policy that fired.")]
     reason: Annotated[str, Field(description="Why, in words.")]
+    remedy: Annotated[str, Field(description="What would change the answer.")]
 
 
 class Problem(BaseModel):
@@ -78,7 +79,10 @@ def problem_of(error: LinkageError, *, request_id: str) -> Problem:
         request_id=request_id,
         errors=[ProblemField(pointer=e.pointer, code=e.code, detail=e.detail) for e in error.errors] or None,
         agreement=refused.agreement if refused else None,
-        elements=[ProblemElement(element=e.element, policy=e.policy, reason=e.reason) for e in refused.elements]
+        elements=[
+            ProblemElement(element=e.element, policy=e.policy, reason=e.reason, remedy=e.remedy)
+            for e in refused.elements
+        ]
         if refused and refused.elements
         else None,
     )

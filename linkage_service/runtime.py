@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from linkage_service import service_keys
+from linkage_service.access import policy_texts
 from linkage_service.access.decide import Policy
 from linkage_service.access.guard import Door
 from linkage_service.access.tokens import TokenAuthority
 from linkage_service.audit.log import Log
 from linkage_service.clock import Clock, utc_now
 from linkage_service.database import Database
-from linkage_service.organisations.service import load_caller
+from linkage_service.organisations.service import load_client
 from linkage_service.service_keys import ServiceKeys
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore
@@ -28,6 +29,10 @@ class Runtime:
     keys: ServiceKeys = field(repr=False)
     blobs: BlobStore = field(repr=False)
     door: Door
+
+    def remember_policy(self) -> None:
+        """Keeps the policy text that decides from now on, so that its decisions can be made again later."""
+        policy_texts.remember(self.database, self.door.policy.text, now=self.clock())
 
     def close(self) -> None:
         """Closes what is open."""
@@ -51,7 +56,8 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
         policy=Policy(),
         tokens=TokenAuthority(key=keys.token, life_s=settings.access_token_s),
         clock=clock,
-        load_caller=load_caller,
+        load_client=load_client,
+        load_person=lambda _session, _digest, _now: None,
         issuer=issuer or (lambda: settings.issuer or "http://127.0.0.1"),
     )
     return Runtime(

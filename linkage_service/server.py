@@ -78,6 +78,7 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> Non
         if serving.embedded_worker:
             # Here, where somebody sees it: the worker's own process would die of it again and again.
             executor_of(settings)
+        runtime.remember_policy()
         worker = _EmbeddedWorker(settings) if serving.embedded_worker else None
         server = _Server(
             uvicorn.Config(
@@ -115,6 +116,7 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool) -> None:
     signal.signal(signal.SIGINT, ask_to_stop)
     if exit_with_parent:
         _when_input_ends(stop.set)
+    runtime.remember_policy()
     Worker(runtime).run_until(stop)
 
 

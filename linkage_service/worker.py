@@ -199,11 +199,16 @@ class Worker:
             run_id = tables.claim(session, worker=self.name, now=now, lease_expires_at=lease_expires_at)
             if run_id is None:
                 return None
-            event = service.started(session, run_id=run_id, data_key=data_key, now=now)
+            event = service.started(session, run_id=run_id, data_key=data_key, policy=runtime.door.policy, now=now)
             session.flush()
             runtime.log.append(session, [event])
             row = tables.run(session, run_id)
             attempt = row.attempt if row else 0
+            refused = row is None or row.state != "running"
+        if refused:
+            _log.warning("run_refused", run=run_id, attempt=attempt)
+            results.remove(runtime.blobs, run_id=run_id)
+            return None
         claim = service.Claim(run=run_id, attempt=attempt, worker=self.name)
         if attempt > _ATTEMPTS_MAX:
             self._fail(
@@ -328,7 +333,7 @@ class Worker:
         runtime = self._runtime
         now = runtime.clock()
         with runtime.database.writing() as session:
-            event = service.succeeded(session, claim=claim, result=result, now=now)
+            event = service.succeeded(session, claim=claim, result=result, policy=runtime.door.policy, now=now)
             self._append(session, event)
         self._clean_up(claim)
         _log.info("run_succeeded" if event else "run_lost", run=claim.run, attempt=claim.attempt)

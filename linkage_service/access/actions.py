@@ -24,36 +24,83 @@ class Action(Enum):
         member.needs = needs
         return member
 
-    BROWSE = ("browse", "service", "any registered client")
+    BROWSE = ("browse", "service", "any registered client or person")
     CREATE_ORGANISATION = ("createOrganisation", "organisation", "an administrator of the linkage unit")
     INVITE_ORGANISATION = ("inviteOrganisation", "organisation", "an administrator of the linkage unit")
-    READ_ORGANISATION = ("readOrganisation", "organisation", "any registered client")
+    READ_ORGANISATION = ("readOrganisation", "organisation", "any registered client or person")
+    RECORD_ASSURANCE = ("recordAssurance", "organisation", "an administrator or officer of the linkage unit")
+    SANCTION_ORGANISATION = ("sanctionOrganisation", "organisation", "an officer of the linkage unit")
     MANAGE_CLIENTS = ("manageClients", "client", "a signatory or administrator of the same organisation")
+    ROTATE_KEY = ("rotateKey", "client", "the client itself, or a signatory or administrator of its organisation")
+    SANCTION_CLIENT = ("sanctionClient", "client", "an officer of the linkage unit")
+    MANAGE_PEOPLE = (
+        "managePeople",
+        "person",
+        (
+            "a signatory or administrator of the same organisation, or for its first signatory an administrator of the "
+            "linkage unit"
+        ),
+    )
+    READ_PEOPLE = ("readPeople", "person", "a signatory or administrator of the same organisation")
+    MANAGE_SELF = ("manageSelf", "person", "the person")
     DRAFT_AGREEMENT = (
         "draftAgreement",
         "agreement",
         "a signatory or analyst of a party named in the document, or an administrator of the linkage unit",
     )
-    READ_AGREEMENT = ("readAgreement", "agreement", "a client of a party, or of the linkage unit")
+    READ_AGREEMENT = ("readAgreement", "agreement", "a client or person of a party, or of the linkage unit")
+    AMEND_AGREEMENT = (
+        "amendAgreement",
+        "agreement",
+        "a signatory or analyst of a party, or an administrator of the linkage unit",
+    )
     PROPOSE_AGREEMENT = (
         "proposeAgreement",
         "agreement",
         "a signatory or analyst of a party, or an administrator of the linkage unit",
     )
     SIGN_AGREEMENT = ("signAgreement", "agreement", "a signatory of a party")
+    SUSPEND_AGREEMENT = (
+        "suspendAgreement",
+        "agreement",
+        "an officer of the linkage unit, or a signatory of a party",
+    )
+    REINSTATE_AGREEMENT = ("reinstateAgreement", "agreement", "an officer of the linkage unit")
+    REVIEW_AGREEMENT = ("reviewAgreement", "agreement", "an officer of the linkage unit")
+    TERMINATE_AGREEMENT = (
+        "terminateAgreement",
+        "agreement",
+        "an officer of the linkage unit, or a signatory of a party",
+    )
     OPEN_PROJECT = ("openProject", "project", "an analyst or recipient of a party")
-    READ_PROJECT = ("readProject", "project", "a client of a party, or an officer of the linkage unit")
+    READ_PROJECT = ("readProject", "project", "a client or person of a party, or an officer of the linkage unit")
+    CLOSE_PROJECT = ("closeProject", "project", "an analyst or signatory of a party, or an officer of the linkage unit")
+    READ_CERTIFICATES = (
+        "readCertificates",
+        "certificate",
+        "a client or person of a party, or an officer of the linkage unit",
+    )
     UPLOAD_ENCODINGS = ("uploadEncodings", "upload", "an analyst of a provider in this project")
     CONTINUE_UPLOAD = ("continueUpload", "upload", "an analyst of the provider that made the upload")
     READ_UPLOAD = ("readUpload", "upload", "an analyst of the provider that made the upload")
     DELETE_UPLOAD = ("deleteUpload", "upload", "an analyst of the provider that made the upload")
+    WITHDRAW_ROWS = ("withdrawRows", "withdrawal", "an analyst of the provider that made the upload")
+    TRACE_ROW = ("traceRow", "upload", "an analyst of the provider that made the upload")
     START_RUN = ("startRun", "run", "an analyst of a provider, or a recipient")
-    READ_RUN = ("readRun", "run", "a client of a party")
+    CARRY_OUT_RUN = ("carryOutRun", "run", "the service's worker")
+    READ_RUN = ("readRun", "run", "a client or person of a party")
     CANCEL_RUN = ("cancelRun", "run", "an analyst of a provider, or a recipient")
+    RESTRICT_RUN = ("restrictRun", "run", "an officer of the linkage unit")
     READ_SUMMARY = ("readSummary", "summary", "an analyst of a provider, or a recipient")
     READ_REPORT = ("readReport", "report", "an analyst of a provider, or a recipient")
     REQUEST_RELEASE = ("requestRelease", "release", "a recipient named in the agreement")
-    READ_RELEASE = ("readRelease", "release", "a client of a party")
+    READ_RELEASE = ("readRelease", "release", "a client or person of a party")
+    RESTRICT_RELEASE = ("restrictRelease", "release", "an officer of the linkage unit")
+    READ_WITHDRAWALS = ("readWithdrawals", "withdrawal", "the recipient of the release")
     RETRIEVE_LINK_TABLE = ("retrieveLinkTable", "link_table", "an analyst of a provider in the run")
-    READ_DISCLOSURES = ("readDisclosures", "project", "a client of a party, or an officer of the linkage unit")
-    READ_LEDGER = ("readLedger", "audit", "any registered client, within what its organisation may see")
+    READ_DISCLOSURES = (
+        "readDisclosures",
+        "project",
+        "a client or person of a party, or an officer of the linkage unit",
+    )
+    READ_LEDGER = ("readLedger", "audit", "any registered client or person, within what its organisation may see")

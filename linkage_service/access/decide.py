@@ -2,58 +2,32 @@
 
 Cedar skips a `forbid` whose evaluation fails, so a request could be allowed by an error: a decision counts as "allow"
 only without errors, entities are always checked against the schema, and policies that do not validate stop the service
-at start.
+at start. A decision looks at one agreement's entities only, so its cost does not grow with the number of agreements.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from importlib import resources
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol
 
 import cedarpy
-import rfc8785
 
+from linkage_ledger import events
 from linkage_service.access.actions import Action
+from linkage_service.access.callers import Actor
+from linkage_service.access.entities import Attribute, Entity, Reference, attribute
 from linkage_service.errors import RefusedElement
 
 _NO_GRANT = "no-grant"
-_EVALUATION = "policy-error"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A Cedar entity by type and id."""
-
-    type: str
-    id: str
-
-    def to_json(self) -> dict[str, str]:
-        """Cedar's JSON form of an entity reference."""
-        return {"type": f"Linkage::{self.type}", "id": self.id}
-
-
-Attribute = str | bool | int | datetime | Reference | AbstractSet[str] | AbstractSet[Reference]
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """A Cedar entity with its attributes."""
-
-    reference: Reference
-    attributes: Mapping[str, Attribute]
-    parents: tuple[Reference, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Cedar's JSON form of an entity."""
-        return {
-            "uid": self.reference.to_json(),
-            "attrs": {name: _attribute(value) for name, value in self.attributes.items()},
-            "parents": [parent.to_json() for parent in self.parents],
-        }
+EVALUATION = "policy-error"
+# Two machines of one service may differ by so much before either counts as wrong.
+CLOCK_TOLERANCE = timedelta(seconds=60)
+_AGREEMENTS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +39,31 @@ class AgreementReference:
     digest: str
 
 
+class Circumstances(Protocol):
+    """From where and when an organisation may act under an agreement."""
+
+    def allow_network(self, source: str) -> bool:
+        """Whether an address lies within the networks."""
+
+    def allow_moment(self, moment: datetime) -> bool:
+        """Whether a moment lies within the hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Governing:
+    """The agreement version that governs a resource.
+
+    Attributes:
+        agreement: how the ledger names it.
+        entity: the version as the policy sees it.
+        circumstances: gives those of an organisation.
+    """
+
+    agreement: AgreementReference
+    entity: Entity
+    circumstances: Callable[[str], Circumstances]
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """What is acted on.
@@ -74,7 +73,7 @@ class Resource:
         entity: the resource as the policy sees it.
         related: entities whose attributes the policy reads through the resource.
         visible_to: organisations that may know that it exists; None for everyone signed in.
-        agreement: the governing agreement version.
+        under: the governing agreement version.
         project: the project it belongs to.
     """
 
@@ -82,7 +81,7 @@ class Resource:
     entity: Entity
     related: tuple[Entity, ...] = ()
     visible_to: frozenset[str] | None = None
-    agreement: AgreementReference | None = None
+    under: Governing | None = None
     project: str | None = None
 
     @property
@@ -90,41 +89,34 @@ class Resource:
         """The id of the thing itself."""
         return self.entity.reference.id
 
+    @property
+    def agreement(self) -> AgreementReference | None:
+        """The governing agreement version, as the ledger names it."""
+        return self.under.agreement if self.under else None
+
 
 SERVICE = Resource(kind="service", entity=Entity(Reference("Service", "linkage"), {}))
 LEDGER = Resource(kind="audit", entity=Entity(Reference("Ledger", "ledger"), {}))
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """A machine client whose token was checked, as it stands in the database now."""
+class Circumstance:
+    """When and from where a request comes.
 
-    client: str
-    organisation: str
-    organisation_kind: str
-    roles: frozenset[str]
-    key_thumbprint: str
-    revoked: bool = False
-    suspended: bool = False
+    Attributes:
+        now: the service's time.
+        newest: time of the newest event of the log, which `now` cannot be before.
+        source: the caller's address, as far as it is known.
+    """
 
-    @property
-    def oversees(self) -> bool:
-        """Whether the linkage unit's own duties let it know that things exist."""
-        return self.organisation_kind == "linkage_unit" and bool(self.roles & {"officer", "administrator"})
+    now: datetime
+    newest: datetime | None
+    source: str
 
-    def entities(self) -> tuple[Entity, Entity]:
-        """The client and its organisation as the policy sees them."""
-        organisation = organisation_entity(self.organisation, kind=self.organisation_kind, suspended=self.suspended)
-        client = Entity(
-            Reference("Client", self.client),
-            {"organisation": organisation.reference, "roles": self.roles, "revoked": self.revoked},
-        )
-        return client, organisation
-
-
-def organisation_entity(organisation: str, *, kind: str, suspended: bool) -> Entity:
-    """An organisation as the policy sees it."""
-    return Entity(Reference("Organisation", organisation), {"kind": kind, "suspended": suspended})
+    def clock(self) -> dict[str, Any]:
+        """The clock as the policy sees it."""
+        earliest = self.now if self.newest is None else self.newest - CLOCK_TOLERANCE
+        return {"now": attribute(self.now), "earliest": attribute(earliest)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +128,8 @@ class Decision:
         policies: ids of every policy that fired, sorted.
         refusals: for a refusal, the elements that refused, in the policy's words.
         policy_digest: SHA-256 of the policy text and schema.
-        entities_digest: SHA-256 of the canonical request and entities, so that the decision can be made again and
-            compared.
+        entities_digest: SHA-256 of `facts`.
+        facts: canonical JSON of the request and the entities, so that the decision can be made again and compared.
     """
 
     allowed: bool
@@ -145,76 +137,150 @@ class Decision:
     refusals: tuple[RefusedElement, ...]
     policy_digest: str
     entities_digest: str
+    facts: bytes = field(repr=False)
+
+    @property
+    def for_ledger(self) -> events.Decision:
+        """The decision in the header of an event."""
+        effect: events.Effect = "allow" if self.allowed else "deny"
+        return events.Decision(effect, self.policies, self.policy_digest, self.entities_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an evaluation gave.
+
+    Attributes:
+        allowed: a permit fired, no forbid fired, and nothing failed to evaluate.
+        policies: ids of every policy that fired, sorted.
+        failed: whether something could not be evaluated.
+    """
+
+    allowed: bool
+    policies: tuple[str, ...]
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy text with its schema, named by the digest of both."""
+
+    policies: str
+    schema: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of text and schema, hex."""
+        return hashlib.sha256(self.policies.encode() + b"\0" + self.schema.encode()).hexdigest()
+
+    @classmethod
+    def of_this_release(cls) -> "PolicyText":
+        """The text that this release decides by."""
+        folder = resources.files("linkage_service.access")
+        policies, schema = (
+            (folder / name).read_text(encoding="utf-8") for name in ("policy.cedar", "policy.cedarschema")
+        )
+        return cls(policies, schema)
 
 
 class Policy:
-    """The validated policy text.
+    """A validated policy text.
 
     Raises:
         ValueError: the policies do not validate against the schema; the service must not start.
     """
 
-    def __init__(self) -> None:
-        folder = resources.files("linkage_service.access")
-        text = (folder / "policy.cedar").read_text(encoding="utf-8")
-        schema = (folder / "policy.cedarschema").read_text(encoding="utf-8")
-        validation = cedarpy.validate_policies(text, schema)
+    def __init__(self, text: PolicyText | None = None) -> None:
+        self.text = text or PolicyText.of_this_release()
+        validation = cedarpy.validate_policies(self.text.policies, self.text.schema)
         if not validation.validation_passed:
             raise ValueError(f"the access policy does not validate: {[str(error) for error in validation.errors]}")
-        self.digest = hashlib.sha256(text.encode() + b"\0" + schema.encode()).hexdigest()
-        self._policies = cedarpy.PolicySet.from_str(text)
-        self._schema = cedarpy.Schema.from_str(schema)
-        parsed = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"].values()
-        self._annotations: dict[str, Mapping[str, str]] = {
+        self.digest = self.text.digest
+        self._policies = cedarpy.PolicySet.from_str(self.text.policies)
+        self._schema = cedarpy.Schema.from_str(self.text.schema)
+        parsed = json.loads(cedarpy.policies_to_json_str(self.text.policies))["staticPolicies"].values()
+        self.annotations: dict[str, Mapping[str, str]] = {
             policy["annotations"]["id"]: policy["annotations"] for policy in parsed
         }
+        self._slices = _Slices(self._schema)
 
     def decide(
         self,
         *,
         action: Action,
-        caller: Caller,
+        caller: Actor,
         resource: Resource,
-        now: datetime,
+        at: Circumstance,
         context: Mapping[str, Attribute],
     ) -> Decision:
         """Decides one request: deny unless a permit fired, no forbid fired and nothing failed to evaluate."""
-        client, organisation = caller.entities()
-        known = {entity.reference: entity for entity in (resource.entity, *resource.related, client, organisation)}
-        entities = [entity.to_json() for entity in known.values()]
+        known = {entity.reference: entity for entity in (*resource.related, resource.entity, *caller.entities())}
+        under = resource.under
+        base = self._slices.of(under.entity) if under else None
+        if under and base:
+            known.pop(under.entity.reference, None)
+        delta = [entity.to_json() for entity in known.values()]
         request = {
-            "principal": client.reference.to_json(),
+            "principal": caller.reference.to_json(),
             "action": {"type": "Linkage::Action", "id": action.value},
             "resource": resource.entity.reference.to_json(),
-            "context": {name: _attribute(value) for name, value in {"now": now, **context}.items()},
+            "context": {
+                "clock": at.clock(),
+                **({"under": _under(under, caller, at)} if under else {}),
+                **{name: attribute(value) for name, value in context.items()},
+            },
         }
-        result = cedarpy.is_authorized(request, self._policies, entities, self._schema)
-        errors = bool(result.diagnostics.errors)
-        allowed = result.decision is cedarpy.Decision.Allow and not errors
-        fired = tuple(sorted(set(result.diagnostics.id_annotations_by_reason.values())))
+        entities = [*delta, base.document] if base else delta
+        facts = json.dumps(
+            {"entities": entities, "request": request}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+        verdict = self._evaluate(request, delta, base)
         return Decision(
-            allowed=allowed,
-            policies=fired,
-            refusals=() if allowed else self._explain(action, fired, failed=errors),
+            allowed=verdict.allowed,
+            policies=verdict.policies,
+            refusals=() if verdict.allowed else self._explain(action, verdict),
             policy_digest=self.digest,
-            entities_digest=hashlib.sha256(rfc8785.dumps({"request": request, "entities": entities})).hexdigest(),
+            entities_digest=hashlib.sha256(facts).hexdigest(),
+            facts=facts,
         )
 
-    def _explain(self, action: Action, fired: tuple[str, ...], *, failed: bool) -> tuple[RefusedElement, ...]:
+    def replay(self, facts: bytes) -> Verdict:
+        """Decides a recorded request again, by this text.
+
+        Args:
+            facts: `Decision.facts` as recorded.
+        """
+        recorded = json.loads(facts)
+        return self._evaluate(recorded["request"], recorded["entities"], None)
+
+    def _evaluate(self, request: dict[str, Any], entities: list[dict[str, Any]], base: "_Slice | None") -> Verdict:
+        given: Any = entities
+        if base is not None:
+            try:
+                given = base.entities.with_added_json_str(json.dumps(entities), self._schema)
+            except ValueError:
+                # An attribute is missing or of another type than the schema says.
+                return Verdict(allowed=False, policies=(), failed=True)
+        result = cedarpy.is_authorized(request, self._policies, given, self._schema)
+        failed = bool(result.diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision
+        allowed = result.decision is cedarpy.Decision.Allow and not failed
+        fired = tuple(sorted(set(result.diagnostics.id_annotations_by_reason.values())))
+        return Verdict(allowed=allowed, policies=fired, failed=failed)
+
+    def _explain(self, action: Action, verdict: Verdict) -> tuple[RefusedElement, ...]:
         refusals = [
-            RefusedElement(element=note["element"], policy=policy, reason=note["reason"])
-            for policy in fired
-            if "reason" in (note := self._annotations.get(policy, {}))
+            RefusedElement(element=note["element"], policy=policy, reason=note["reason"], remedy=note["remedy"])
+            for policy in verdict.policies
+            if "reason" in (note := self.annotations.get(policy, {}))
         ]
-        if failed or (not refusals and fired):
+        if verdict.failed or (not refusals and verdict.policies):
             return (
                 *refusals,
                 RefusedElement(
                     element="none",
-                    policy=_EVALUATION,
-                    reason=(
-                        "The policy could not be evaluated, so the request is refused; the operator must look into it."
-                    ),
+                    policy=EVALUATION,
+                    reason="The policy could not be evaluated, so the request is refused.",
+                    remedy="The operator must look into it.",
                 ),
             )
         if not refusals:
@@ -223,28 +289,58 @@ class Policy:
                     element="2 Recipients and circumstances of access",
                     policy=_NO_GRANT,
                     reason=f"Nothing grants this to the caller; it needs {action.needs}.",
+                    remedy="Use a client, or sign in as a person, that has this part.",
                 ),
             )
         return tuple(refusals)
 
 
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """One agreement version, read by the engine once."""
+
+    document: dict[str, Any]
+    entities: cedarpy.Entities
+
+
+class _Slices:
+    """The agreement versions that were decided under lately. An agreement that changes has another key."""
+
+    def __init__(self, schema: cedarpy.Schema) -> None:
+        self._schema = schema
+        self._kept: OrderedDict[Hashable, _Slice] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, entity: Entity) -> _Slice | None:
+        """The slice of an entity; None if it does not fit the schema, which the decision then fails on."""
+        if entity.key is None:
+            return None
+        with self._lock:
+            found = self._kept.get(entity.key)
+            if found is not None:
+                self._kept.move_to_end(entity.key)
+                return found
+        document = entity.to_json()
+        try:
+            made = _Slice(document, cedarpy.Entities.from_json_str(json.dumps([document]), self._schema))
+        except ValueError:
+            return None
+        with self._lock:
+            self._kept[entity.key] = made
+            if len(self._kept) > _AGREEMENTS_KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+
+def _under(under: Governing, caller: Actor, at: Circumstance) -> dict[str, Any]:
+    circumstances = under.circumstances(caller.organisation) if caller.organisation else None
+    return {
+        "agreement": {"__entity": under.entity.reference.to_json()},
+        "network": circumstances is None or circumstances.allow_network(at.source),
+        "hours": circumstances is None or circumstances.allow_moment(at.now),
+    }
+
+
 def in_billionths(share: float) -> int:
     """A share in 0..1 as the policy compares it: Cedar has whole numbers, and decimals of four places only."""
     return round(share * 1_000_000_000)
-
-
-def _attribute(value: Any) -> Any:
-    match value:
-        case bool() | int() | str():
-            return value
-        case datetime():
-            return {
-                "__extn": {
-                    "fn": "datetime",
-                    "arg": value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                }
-            }
-        case Reference():
-            return {"__entity": value.to_json()}
-        case _:
-            return [_attribute(item) for item in sorted(value, key=repr)]

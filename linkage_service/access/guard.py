@@ -7,7 +7,7 @@ refusal.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,16 +20,19 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access import idempotency
+from linkage_service.access import bearer, idempotency, sessions
 from linkage_service.access.actions import Action
-from linkage_service.access.decide import Attribute, Caller, Decision, Policy, Resource
+from linkage_service.access.callers import Caller, PersonCaller
+from linkage_service.access.decide import Circumstance, Decision, Policy, Resource
+from linkage_service.access.entities import Attribute
 from linkage_service.access.tokens import TokenAuthority
 from linkage_service.audit.catalogue import EventType
-from linkage_service.audit.log import Log, entry
+from linkage_service.audit.log import Entry, Log, body_of, entry
+from linkage_service.audit.tables import newest_time
 from linkage_service.audit.unit import UnitOfWork, unit_of_work
 from linkage_service.clock import Clock
 from linkage_service.database import Database
-from linkage_service.errors import Invalid, LinkageError, NotFound, Refused, Unauthenticated
+from linkage_service.errors import Invalid, LinkageError, NotFound, Refused
 
 Answer = TypeVar("Answer")
 _bearer = HTTPBearer(auto_error=False, scheme_name="client", description="An access token from the token endpoint.")
@@ -40,7 +43,8 @@ class Door:
     """What every gate needs, built once when the service starts.
 
     Attributes:
-        load_caller: finds a client with its organisation as they stand now; None for one that is not registered.
+        load_client: finds a client with its organisation as they stand now; None for one that is not registered.
+        load_person: finds the person of a session, by the digest of its token; None where there is no such session.
         issuer: gives the issuer string of this service.
     """
 
@@ -49,7 +53,8 @@ class Door:
     policy: Policy
     tokens: TokenAuthority
     clock: Clock
-    load_caller: Callable[[Session, str], Caller | None]
+    load_client: bearer.LoadClient
+    load_person: sessions.LoadPerson
     issuer: Callable[[], str]
 
 
@@ -90,8 +95,9 @@ class Operation:
         """
         caller = self.caller
         self.resource = resource
+        at = Circumstance(now=self.now, newest=newest_time(self.session), source=self._gate.source)
         self.decision = self._gate.door.policy.decide(
-            action=self._gate.action, caller=caller, resource=resource, now=self.now, context=context
+            action=self._gate.action, caller=caller, resource=resource, at=at, context=context
         )
         if self.decision.allowed:
             # A kept answer is given again only to a caller who may still ask for it.
@@ -101,13 +107,8 @@ class Operation:
         if resource.visible_to is not None and caller.organisation not in resource.visible_to and not caller.oversees:
             raise NotFound("There is no such resource, or it is not yours to see.")
         agreement = resource.agreement
-        what_changes_it = (
-            "Ask the parties of the agreement for an amendment, or meet the condition named."
-            if agreement
-            else "Use a client that has the role, or ask the linkage unit."
-        )
         raise Refused(
-            f"{' '.join(refusal.reason for refusal in self.decision.refusals)} {what_changes_it}",
+            " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in self.decision.refusals),
             agreement=agreement.reference if agreement else None,
             elements=self.decision.refusals,
         )
@@ -120,6 +121,7 @@ class Operation:
         under: Resource | None = None,
         purpose: str | None = None,
         counts: dict[str, int] | None = None,
+        detail: Mapping[str, object] | None = None,
     ) -> None:
         """Notes what this use case did.
 
@@ -129,6 +131,8 @@ class Operation:
             under: where agreement and project are taken from; default: what was decided on.
             purpose: the purpose that was stated.
             counts: numbers that say how much, never about a person.
+            detail: what else an officer needs to know, such as a stated reason: for the body, never about a data
+                subject.
         """
         if self._unit is None:
             raise RuntimeError("a reading operation records nothing; use Gate.change or Gate.disclose")
@@ -142,6 +146,7 @@ class Operation:
                 outcome=events.Outcome("success", "ok"),
                 purpose=purpose,
                 counts=counts,
+                detail=detail,
             )
         )
 
@@ -222,7 +227,7 @@ class Gate:
         fingerprint = hashlib.sha256(
             json.dumps([self.route, body.model_dump(mode="json") if body else None], sort_keys=True).encode()
         ).hexdigest()
-        key = idempotency.Key(client=self.caller.client, key=self.idempotency_key, fingerprint=fingerprint)
+        key = idempotency.Key(client=self.caller.id, key=self.idempotency_key, fingerprint=fingerprint)
         try:
             return self._change_once(use_case, key, status=status)
         except _Replay as replay:
@@ -255,25 +260,26 @@ class Gate:
         outcome: events.Outcome,
         purpose: str | None = None,
         counts: dict[str, int] | None = None,
-    ) -> Any:
+        detail: Mapping[str, object] | None = None,
+    ) -> Entry:
         agreement = under.agreement if under else None
         return entry(
             now=now,
             event_type=event_type,
-            actor=events.Actor("client", self.caller.client, self.caller.organisation),
-            authn=events.Authn("private_key_jwt", key_thumbprint=self.caller.key_thumbprint),
+            actor=self.caller.actor,
+            authn=self.caller.authn,
+            body=body_of(
+                decision=decision.facts if decision else None,
+                detail=detail,
+                # The name as it is now: in years to come an id may lead nowhere.
+                person=self.caller.name if isinstance(self.caller, PersonCaller) else None,
+            ),
             agreement=agreement and events.AgreementRef(agreement.reference, agreement.version, agreement.digest),
             project=under.project if under else None,
             resource=resource,
             action=self.action.value,
             purpose=purpose,
-            decision=decision
-            and events.Decision(
-                "allow" if decision.allowed else "deny",
-                decision.policies,
-                decision.policy_digest,
-                decision.entities_digest,
-            ),
+            decision=decision and decision.for_ledger,
             outcome=outcome,
             counts=counts,
             request_id=self.request_id,
@@ -345,18 +351,14 @@ class Guard:
             ),
         ] = None,
     ) -> Gate:
-        """Checks the token and looks up the client as it stands now."""
+        """Finds out who calls, as they stand now."""
         state: HasDoor = request.app.state.service
         door = state.door
-        if credentials is None:
-            raise Unauthenticated(
-                "This needs an access token. Get one from POST /v1/oauth/token and send it as a bearer token."
-            )
-        client = door.tokens.client_of(credentials.credentials, issuer=door.issuer(), now=door.clock())
-        with door.database.reading() as session:
-            caller = door.load_caller(session, client)
-        if caller is None:
-            raise Unauthenticated("The access token's client is not registered here.", code="invalid_token")
+        # A session is for the console's pages. A request that carries a token is a machine's, whatever else it carries.
+        if credentials is None and sessions.token_of(request) is not None:
+            caller: Caller = sessions.caller_of(door, request)
+        else:
+            caller = bearer.caller_of(door, request, credentials)
         if idempotency_key is not None and not idempotency_key.isprintable():
             raise Invalid("The Idempotency-Key has characters that cannot be printed.")
         return Gate(

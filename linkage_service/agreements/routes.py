@@ -6,10 +6,9 @@ from fastapi import APIRouter, Path, Response
 
 from linkage_service.access.actions import Action
 from linkage_service.access.decide import SERVICE
+from linkage_service.access.entities import organisation_reference
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.agreements import schemas, service, tables
-from linkage_service.agreements.document import AgreementDocument
-from linkage_service.organisations.service import organisation_reference
 from linkage_service.problems import responses
 from linkage_service.wire import AgreementPath, Page, PageQuery
 
@@ -46,8 +45,7 @@ def list_agreements(page: PageQuery, gate: Annotated[Gate, guard(Action.BROWSE)]
         rows = tables.agreements_page(operation.session, organisation=mine, after=page.after, limit=page.limit + 1)
 
         def render(row: tuple[tables.Agreement, tables.AgreementVersion]) -> schemas.Agreement:
-            document = AgreementDocument.model_validate_json(row[1].document)
-            agreement = service.InForce(row=row[0], version=row[1], document=document)
+            agreement = service.at_version(operation.session, row[0], row[1])
             return service.render(operation.session, agreement, now=operation.now)
 
         return page.page(rows, render, lambda row: row[0].id)
@@ -65,7 +63,7 @@ def get_agreement(
 
     def query(operation: Operation) -> schemas.Agreement:
         agreement = service.in_force(operation.session, agreement_id)
-        operation.require(agreement.resource(operation.now))
+        operation.require(agreement.resource())
         return service.render(operation.session, agreement, now=operation.now)
 
     return gate.read(query)
@@ -82,7 +80,7 @@ def get_agreement_version(
 
     def query(operation: Operation) -> schemas.AgreementVersion:
         agreement = service.in_force(operation.session, agreement_id, version=version)
-        operation.require(agreement.resource(operation.now))
+        operation.require(agreement.resource())
         return service.render_version(operation.session, agreement, now=operation.now)
 
     return gate.read(query)
@@ -100,7 +98,7 @@ def propose_agreement(
 
     def use_case(operation: Operation) -> schemas.Agreement:
         agreement = service.in_force(operation.session, agreement_id, version=version)
-        operation.require(agreement.resource(operation.now))
+        operation.require(agreement.resource())
         proposed = service.propose(operation, agreement=agreement)
         return service.render(operation.session, proposed, now=operation.now)
 
@@ -121,7 +119,7 @@ def sign_agreement(
 
     def use_case(operation: Operation) -> Created:
         agreement = service.in_force(operation.session, agreement_id, version=version)
-        operation.require(agreement.resource(operation.now))
+        operation.require(agreement.resource())
         signed = service.sign(operation, agreement=agreement, signature=signature)
         return Created(service.render(operation.session, signed, now=operation.now), f"/v1/agreements/{agreement_id}")
 

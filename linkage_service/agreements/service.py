@@ -8,7 +8,9 @@ from typing import Any
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import AgreementReference, Entity, Reference, Resource, in_billionths
+from linkage_service.access.callers import ASSURANCE_LEVELS
+from linkage_service.access.decide import AgreementReference, Governing, Resource, in_billionths
+from linkage_service.access.entities import Attribute, Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
 from linkage_service.agreements import schemas, tables
 from linkage_service.agreements.document import AgreementDocument, digest_of
@@ -16,18 +18,29 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound
 from linkage_service.ids import new_id
 from linkage_service.organisations import tables as organisations
-from linkage_service.organisations.service import organisation_reference, verify_signature
+from linkage_service.organisations.service import verify_signature
 
+TIERS = ("plain", "folded", "hardened")
 _SIGNATURE_CONTEXT = b"linkage/agreement/v1\0"
 
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """An agreement at one version, with its document parsed."""
+    """An agreement at one version, with its document parsed.
+
+    Attributes:
+        row: the agreement.
+        version: the version.
+        document: what that version says.
+        signed: ids of the organisations that have signed it.
+        review: the last review of the agreement, if there was one.
+    """
 
     row: tables.Agreement
     version: tables.AgreementVersion
     document: AgreementDocument
+    signed: frozenset[str]
+    review: tables.AgreementReview | None
 
     @property
     def reference(self) -> AgreementReference:
@@ -40,41 +53,67 @@ class InForce:
             return "expired"
         return self.row.state  # type: ignore[return-value]  # only this module writes it
 
-    def entity(self, now: datetime) -> Entity:
-        """The agreement as the policy sees it."""
-        document = self.document
-        limits = {
-            "target_precision": document.quality.target_precision,
-            "maximum_reidentification": document.security.maximum_reidentification,
+    @property
+    def review_by(self) -> datetime:
+        """When the next review is due: what the last one said, else the document."""
+        return self.review.review_by if self.review else self.document.review.review_by
+
+    def entity(self) -> Entity:
+        """The version as the policy sees it."""
+        row, version, document, review = self.row, self.version, self.document, self.review
+        rights, security = document.rights, document.security
+        # None stands for what the version does not say.
+        optional: dict[str, Attribute | None] = {
+            "target_precision": _billionths(document.quality.target_precision),
+            "encoding_profile": security.encoding_profile,
+            "maximum_reidentification": _billionths(security.maximum_reidentification),
+            "reapply_days": None if rights.opt_out_type == "none" else rights.reapply_days,
         }
         return Entity(
-            Reference("Agreement", self.row.id),
+            Reference("Agreement", row.id),
             {
-                "reference": self.row.reference,
-                "version": self.version.version,
-                "state": self.state(now),
+                "reference": row.reference,
+                "version": version.version,
+                "state": row.state,
+                "version_state": version.state,
+                "signed": frozenset(map(organisation_reference, self.signed)),
                 "purposes": frozenset(purpose.code for purpose in document.purpose.purposes),
                 "parties": frozenset(map(organisation_reference, document.organisations())),
                 "providers": frozenset(map(organisation_reference, document.organisations("provider"))),
                 "recipients": frozenset(map(organisation_reference, document.organisations("recipient"))),
+                "linkage_schema": document.data.linkage_schema_sha256,
                 "identifier_fields": frozenset(document.data.identifier_fields),
                 "outputs": frozenset(document.data.outputs),
+                "columns": frozenset(document.data.columns),
+                "minimum_tier": TIERS.index(security.minimum_tier),
+                "minimum_assurance": ASSURANCE_LEVELS.index(security.minimum_assurance),
+                "key_rotation_days": security.key_rotation_days,
                 "max_retrievals": document.retention.max_retrievals,
                 "starts": document.review.starts,
                 "ends": document.review.ends,
-                "review_by": document.review.review_by,
-                **{name: in_billionths(limit) for name, limit in limits.items() if limit is not None},
+                "review_by": self.review_by,
+                "review_passed": review is None or review.passed,
+                "ladder": frozenset(document.sanctions.ladder),
+                **{name: value for name, value in optional.items() if value is not None},
             },
+            # The digest stands for the whole document.
+            key=(row.id, version.digest, row.state, version.state, self.signed, review.id if review else None),
         )
+
+    @property
+    def governing(self) -> Governing:
+        """The version as what governs a decision."""
+        return Governing(agreement=self.reference, entity=self.entity(), circumstances=self.document.circumstances)
 
     @property
     def parties(self) -> frozenset[str]:
         """Every organisation that the version names."""
         return frozenset(self.document.organisations())
 
-    def resource(self, now: datetime) -> Resource:
+    def resource(self) -> Resource:
         """The agreement as something that is acted on."""
-        return Resource(kind="agreement", entity=self.entity(now), visible_to=self.parties, agreement=self.reference)
+        under = self.governing
+        return Resource(kind="agreement", entity=under.entity, visible_to=self.parties, under=under)
 
 
 def in_force(session: Session, agreement_id: str, *, version: int | None = None) -> InForce:
@@ -87,7 +126,18 @@ def in_force(session: Session, agreement_id: str, *, version: int | None = None)
     found = tables.version(session, agreement_id, version or row.version) if row else None
     if row is None or found is None:
         raise NotFound("There is no such agreement, or it is not yours to see.")
-    return InForce(row=row, version=found, document=AgreementDocument.model_validate_json(found.document))
+    return at_version(session, row, found)
+
+
+def at_version(session: Session, row: tables.Agreement, version: tables.AgreementVersion) -> InForce:
+    """An agreement at a version that was read already."""
+    return InForce(
+        row=row,
+        version=version,
+        document=AgreementDocument.model_validate_json(version.document),
+        signed=frozenset(item.organisation for item in tables.signatures(session, row.id, version.version)),
+        review=tables.latest_review(session, row.id),
+    )
 
 
 def draft(operation: Operation, *, document: AgreementDocument, sent: dict[str, Any]) -> InForce:
@@ -117,18 +167,18 @@ def draft(operation: Operation, *, document: AgreementDocument, sent: dict[str, 
     session.add(row)
     session.flush()
     version = tables.AgreementVersion(
-        agreement=row.id, version=1, digest=digest, document=text, created_at=operation.now
+        agreement=row.id, version=1, digest=digest, document=text, state="draft", created_at=operation.now
     )
     session.add(version)
     session.add_all(
         tables.AgreementParty(agreement=row.id, version=1, organisation=organisation)
         for organisation in document.organisations()
     )
-    made = InForce(row=row, version=version, document=document)
+    made = InForce(row=row, version=version, document=document, signed=frozenset(), review=None)
     operation.record(
         EventType.AGREEMENT_DRAFTED,
         resource=events.Resource("agreement", row.id),
-        under=made.resource(operation.now),
+        under=made.resource(),
     )
     return made
 
@@ -152,7 +202,7 @@ def propose(operation: Operation, *, agreement: InForce) -> InForce:
             "A party has not registered its signing key yet, so it could not sign. "
             "It needs to use its invitation first."
         )
-    agreement.row.state = "proposed"
+    agreement.row.state = agreement.version.state = "proposed"
     operation.session.add(agreement.row)
     operation.record(EventType.AGREEMENT_PROPOSED, resource=events.Resource("agreement", agreement.row.id))
     return agreement
@@ -193,7 +243,7 @@ def sign(operation: Operation, *, agreement: InForce, signature: schemas.Signatu
     )
     operation.record(EventType.AGREEMENT_SIGNED, resource=events.Resource("agreement", agreement.row.id))
     if signed | {organisation_id} == agreement.parties:
-        agreement.row.state = "active"
+        agreement.row.state = agreement.version.state = "active"
         session.add(agreement.row)
         operation.record(EventType.AGREEMENT_ACTIVATED, resource=events.Resource("agreement", agreement.row.id))
     return agreement
@@ -251,6 +301,10 @@ def _check_parties_exist(session: Session, document: AgreementDocument) -> None:
             "A party of the agreement is not registered here. Every party needs an organisation id first.",
             errors=errors,
         )
+
+
+def _billionths(share: float | None) -> int | None:
+    return None if share is None else in_billionths(share)
 
 
 def _wrong(pointer: str, code: str, detail: str) -> Invalid:

@@ -29,6 +29,7 @@ class AgreementVersion(SQLModel, table=True):
     version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     digest: str
     document: str
+    state: str
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -55,6 +56,20 @@ class AgreementSignature(SQLModel, table=True):
     signed_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class AgreementReview(SQLModel, table=True):
+    """One review of an agreement, as an officer recorded it. The last one counts."""
+
+    __tablename__ = "agreement_review"
+
+    id: str = Field(primary_key=True)
+    agreement: str = Field(foreign_key="agreement.id", index=True)
+    version: int
+    passed: bool
+    review_by: datetime = Field(sa_type=UtcDateTime)
+    findings: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
 def agreement(session: Session, agreement_id: str) -> Agreement | None:
     """One agreement."""
     return session.get(Agreement, agreement_id)
@@ -68,6 +83,12 @@ def agreement_with_reference(session: Session, reference: str) -> Agreement | No
 def version(session: Session, agreement_id: str, number: int) -> AgreementVersion | None:
     """One version of an agreement."""
     return session.get(AgreementVersion, (agreement_id, number))
+
+
+def latest_review(session: Session, agreement_id: str) -> AgreementReview | None:
+    """The last review of an agreement, if there was one."""
+    query = select(AgreementReview).where(AgreementReview.agreement == agreement_id)
+    return session.exec(query.order_by(col(AgreementReview.id).desc()).limit(1)).first()
 
 
 def signatures(session: Session, agreement_id: str, number: int) -> Sequence[AgreementSignature]:

@@ -12,11 +12,33 @@ class EventType(StrEnum):
     ORGANISATION_CREATED = "organisation.created"
     ORGANISATION_INVITED = "organisation.invited"
     ORGANISATION_REGISTERED = "organisation.registered"
+    ORGANISATION_ASSURANCE_RECORDED = "organisation.assurance_recorded"
+    ORGANISATION_WARNED = "organisation.warned"
+    ORGANISATION_SUSPENDED = "organisation.suspended"
+    ORGANISATION_REINSTATED = "organisation.reinstated"
     ORGANISATION_REFUSED = "organisation.refused"
 
     CLIENT_ADDED = "client.added"
     CLIENT_REVOKED = "client.revoked"
+    CLIENT_KEY_ADDED = "client.key_added"
+    CLIENT_KEY_REVOKED = "client.key_revoked"
+    CLIENT_WARNED = "client.warned"
+    CLIENT_SUSPENDED = "client.suspended"
+    CLIENT_REINSTATED = "client.reinstated"
     CLIENT_REFUSED = "client.refused"
+
+    PERSON_INVITED = "person.invited"
+    PERSON_ENROLLED = "person.enrolled"
+    PERSON_SIGNED_IN = "person.signed_in"
+    PERSON_SIGNED_OUT = "person.signed_out"
+    PERSON_STEPPED_UP = "person.stepped_up"
+    PERSON_SESSIONS_REVOKED = "person.sessions_revoked"
+    PERSON_PASSWORD_CHANGED = "person.password_changed"  # noqa: S105 - the name of an event
+    PERSON_SECOND_FACTOR_RESET = "person.second_factor_reset"
+    PERSON_ROLES_CHANGED = "person.roles_changed"
+    PERSON_DISABLED = "person.disabled"
+    PERSON_ENABLED = "person.enabled"
+    PERSON_REFUSED = "person.refused"
 
     TOKEN_ISSUED = "token.issued"  # noqa: S105 - the name of an event
     TOKEN_REFUSED = "token.refused"  # noqa: S105 - the name of an event
@@ -25,9 +47,16 @@ class EventType(StrEnum):
     AGREEMENT_PROPOSED = "agreement.proposed"
     AGREEMENT_SIGNED = "agreement.signed"
     AGREEMENT_ACTIVATED = "agreement.activated"
+    AGREEMENT_AMENDED = "agreement.amended"
+    AGREEMENT_SUSPENDED = "agreement.suspended"
+    AGREEMENT_REINSTATED = "agreement.reinstated"
+    AGREEMENT_REVIEWED = "agreement.reviewed"
+    AGREEMENT_EXPIRED = "agreement.expired"
+    AGREEMENT_TERMINATED = "agreement.terminated"
     AGREEMENT_REFUSED = "agreement.refused"
 
     PROJECT_OPENED = "project.opened"
+    PROJECT_CLOSED = "project.closed"
     PROJECT_DISCLOSURES_VIEWED = "project.disclosures_viewed"
     PROJECT_REFUSED = "project.refused"
 
@@ -35,6 +64,8 @@ class EventType(StrEnum):
     UPLOAD_PART_RECEIVED = "upload.part_received"
     UPLOAD_COMPLETED = "upload.completed"
     UPLOAD_DELETED = "upload.deleted"
+    UPLOAD_QUESTIONED = "upload.questioned"
+    UPLOAD_ROW_TRACED = "upload.row_traced"
     UPLOAD_REFUSED = "upload.refused"
 
     RUN_REQUESTED = "run.requested"
@@ -42,10 +73,26 @@ class EventType(StrEnum):
     RUN_SUCCEEDED = "run.succeeded"
     RUN_FAILED = "run.failed"
     RUN_CANCELLED = "run.cancelled"
+    RUN_RESTRICTED = "run.restricted"
+    RUN_RESTRICTION_LIFTED = "run.restriction_lifted"
+    RUN_RECOMPUTED = "run.recomputed"
+    RUN_DELETED = "run.deleted"
     RUN_REFUSED = "run.refused"
 
     RELEASE_GRANTED = "release.granted"
+    RELEASE_RESTRICTED = "release.restricted"
+    RELEASE_RESTRICTION_LIFTED = "release.restriction_lifted"
+    RELEASE_DELETED = "release.deleted"
+    RELEASE_KEY_DELETED = "release.key_deleted"
     RELEASE_REFUSED = "release.refused"
+
+    WITHDRAWAL_MADE = "withdrawal.made"
+    WITHDRAWAL_RETRIEVED = "withdrawal.retrieved"
+    WITHDRAWAL_REFUSED = "withdrawal.refused"
+
+    CERTIFICATE_ISSUED = "certificate.issued"
+    CERTIFICATE_RETRIEVED = "certificate.retrieved"
+    CERTIFICATE_REFUSED = "certificate.refused"
 
     LINK_TABLE_RETRIEVED = "link_table.retrieved"
     LINK_TABLE_REFUSED = "link_table.refused"
@@ -57,4 +104,5 @@ class EventType(StrEnum):
     REPORT_REFUSED = "report.refused"
 
     AUDIT_VIEWED = "audit.viewed"
+    AUDIT_BODIES_DISPOSED = "audit.bodies_disposed"
     AUDIT_REFUSED = "audit.refused"

@@ -3,7 +3,7 @@
 Fail closed: an append that fails fails the transaction that it belongs to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -132,20 +132,19 @@ def entry(  # noqa: D417 - the rest are members of the header, see linkage_ledge
     outcome: events.Outcome,
     request_id: str,
     source: str,
-    body: dict[str, object] | None = None,
+    body: bytes | None = None,
     **optional: object,
 ) -> Entry:
     """Makes the entry of one event, with its id and time.
 
     Args:
         now: when it happened.
-        body: personal or bulky detail, tied in by a salted hash.
+        body: personal or bulky detail in canonical form (see `body_of`), tied in by a salted hash.
     """
-    encoded = salt = None
+    salt = None
     if body is not None:
         salt = events.new_salt()
-        encoded = events.canonical(body)
-        optional["body_hash"] = events.body_bytes_hash(salt, encoded).hex()
+        optional["body_hash"] = events.body_bytes_hash(salt, body).hex()
     header = events.Header(
         id=events.new_id(now),
         time=events.format_time(now),
@@ -158,4 +157,24 @@ def entry(  # noqa: D417 - the rest are members of the header, see linkage_ledge
         source=source,
         **optional,  # type: ignore[arg-type]  # members of Header, checked by its own validation
     )
-    return Entry(header=header, body=encoded, salt=salt)
+    return Entry(header=header, body=body, salt=salt)
+
+
+def body_of(
+    *, decision: bytes | None = None, detail: Mapping[str, object] | None = None, person: str | None = None
+) -> bytes | None:
+    """The body of an event in canonical form; None where there is nothing to say.
+
+    Args:
+        decision: the facts that were judged, in canonical form already.
+        detail: what else an officer needs to know, such as a stated reason.
+        person: the name of the person who acted, as it was then.
+    """
+    members = {
+        "decision": decision,
+        "detail": None if detail is None else events.canonical(dict(detail)),
+        "person": None if person is None else events.canonical({"name": person}),
+    }
+    # In the order of their names, as RFC 8785 has it. Facts are not parsed for it: they are most of the bytes.
+    present = [b'"' + name.encode() + b'":' + value for name, value in members.items() if value is not None]
+    return b"{" + b",".join(present) + b"}" if present else None

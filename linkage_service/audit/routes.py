@@ -10,7 +10,8 @@ from sqlmodel import Session
 
 from linkage_ledger import events
 from linkage_service.access.actions import Action
-from linkage_service.access.decide import LEDGER, Caller
+from linkage_service.access.callers import Caller
+from linkage_service.access.decide import LEDGER
 from linkage_service.access.guard import Gate, Operation, guard
 from linkage_service.agreements.tables import references_of_party
 from linkage_service.audit import schemas, tables

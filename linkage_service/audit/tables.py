@@ -1,6 +1,7 @@
 """The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from sqlalchemy import Column, LargeBinary, and_, or_
 from sqlalchemy import select as sa_select
@@ -120,6 +121,17 @@ def head(session: Session) -> AuditHead:
 def latest_checkpoint(session: Session) -> AuditCheckpoint | None:
     """The checkpoint of the longest log that was signed."""
     return session.exec(select(AuditCheckpoint).order_by(col(AuditCheckpoint.size).desc()).limit(1)).first()
+
+
+def newest_time(session: Session) -> datetime | None:
+    """When the newest event of the log happened; None for an empty log."""
+    found = session.exec(select(AuditEvent.time).order_by(col(AuditEvent.seq).desc()).limit(1)).first()
+    return None if found is None else datetime.fromisoformat(found)
+
+
+def body_at(session: Session, seq: int) -> AuditBody | None:
+    """The body of an event, if it ever had one."""
+    return session.get(AuditBody, seq)
 
 
 def event_at(session: Session, seq: int) -> AuditEvent | None:

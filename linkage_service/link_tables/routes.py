@@ -34,8 +34,10 @@ def request_release(
 
     def use_case(operation: Operation) -> Created:
         run, project = runs.existing(operation.session, run_id)
-        resource = runs.resource_of(run, project, operation.now)
-        operation.require(resource, purpose=draft.purpose, output=f"link_table_{draft.mode}")
+        resource = runs.resource_of(run, project)
+        operation.require(
+            resource, purpose=draft.purpose, output=f"link_table_{draft.mode}", columns=frozenset(draft.columns)
+        )
         row = service.release(operation, run=run, project=project, draft=draft)
         return Created(service.render(row, now=operation.now), f"/v1/releases/{row.id}")
 
@@ -54,7 +56,7 @@ def list_releases(
     """Releases, oldest first: a provider finds here which link tables it is to fetch."""
 
     def query(operation: Operation) -> Page[schemas.Release]:
-        operation.require(governed(operation.session, project_id).resource(operation.now))
+        operation.require(governed(operation.session, project_id).resource())
         rows = tables.releases_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
         return page.page(rows, lambda row: service.render(row, now=operation.now), lambda row: row.id)
 
@@ -124,7 +126,7 @@ def list_disclosures(
     """Every retrieval of a link table of the project, oldest first. Reading the list is recorded."""
 
     def use_case(operation: Operation) -> Page[schemas.Disclosure]:
-        operation.require(governed(operation.session, project_id).resource(operation.now))
+        operation.require(governed(operation.session, project_id).resource())
         rows = tables.disclosures_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
         operation.record(EventType.PROJECT_DISCLOSURES_VIEWED, resource=events.Resource("project", project_id))
         return page.page(rows, service.render_disclosure, lambda row: row[0].id)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from linkage_service.agreements.document import Column
 from linkage_service.wire import Code, Input, Output, Timestamp
 
 Mode = Literal["blind", "matched"]
@@ -23,6 +24,10 @@ class ReleaseDraft(Input):
             )
         ),
     ] = "blind"
+    columns: Annotated[
+        tuple[Column, ...],
+        Field(max_length=2, description="What a matched table tells beside row and link id."),
+    ] = ()
 
 
 class Release(Output):

@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Entity, Reference, Resource
+from linkage_service.access.decide import Resource
+from linkage_service.access.entities import Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
 from linkage_service.link_tables import schemas, tables
 from linkage_service.link_tables.link_ids import link_ids
-from linkage_service.organisations.service import organisation_reference
+from linkage_service.organisations import service as organisations
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import tables as runs
 from linkage_service.runs.results import read_groups
@@ -57,15 +58,24 @@ def resource_of(row: tables.Release, project: Governed, operation: Operation) ->
         Reference("Release", row.id),
         {
             "agreement": Reference("Agreement", project.row.agreement),
+            "project": Reference("Project", row.project),
             "recipient": organisation_reference(row.recipient),
             "output": f"link_table_{row.mode}",
+            "columns": frozenset(row.columns),
             "purpose": row.purpose,
             "delete_by": row.delete_by,
             "retrievals": retrieved,
+            "restricted": row.restricted or _run_is_restricted(operation.session, row.run),
         },
         parents=(Reference("Run", row.run),),
     )
-    return project.beneath(kind="release", entity=entity, now=operation.now)
+    recipient = organisations.facts_of(organisations.existing(operation.session, row.recipient)).entity()
+    return project.beneath(kind="release", entity=entity, related=(recipient,))
+
+
+def _run_is_restricted(session: Session, run_id: str) -> bool:
+    run = runs.run(session, run_id)
+    return run is None or run.restricted
 
 
 def release(operation: Operation, *, run: runs.Run, project: Governed, draft: schemas.ReleaseDraft) -> tables.Release:
@@ -74,9 +84,8 @@ def release(operation: Operation, *, run: runs.Run, project: Governed, draft: sc
     Raises:
         Conflict: the run has no result.
     """
-    if run.state != "succeeded":
+    if run.state != "succeeded" or run.delete_by is None:
         raise Conflict("This run has no result to release.", code="no_result")
-    days = project.agreement.document.retention.link_tables_days
     row = tables.Release(
         id=new_id("rel", operation.now),
         run=run.id,
@@ -84,8 +93,10 @@ def release(operation: Operation, *, run: runs.Run, project: Governed, draft: sc
         recipient=operation.caller.organisation,
         purpose=draft.purpose,
         mode=draft.mode,
+        columns=list(draft.columns),
         key_epoch=project.row.key_epoch,
-        delete_by=operation.now + timedelta(days=days),
+        # Whatever is made from a run goes with it.
+        delete_by=run.delete_by,
         created_at=operation.now,
     )
     operation.session.add(row)
@@ -147,7 +158,7 @@ def render(row: tables.Release, *, now: datetime) -> schemas.Release:
         recipient=row.recipient,
         purpose=row.purpose,
         mode=row.mode,
-        columns=_COLUMNS,
+        columns=[*_COLUMNS, *row.columns],
         state="released" if now < row.delete_by else "expired",
         delete_by=row.delete_by,
         created_at=row.created_at,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import JSON, Column, func
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
@@ -20,6 +20,8 @@ class Release(SQLModel, table=True):
     recipient: str = Field(foreign_key="organisation.id")
     purpose: str
     mode: str
+    columns: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    restricted: bool = False
     key_epoch: int
     delete_by: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)

@@ -118,7 +118,7 @@ def get_me(gate: Annotated[Gate, guard(Action.BROWSE)]) -> schemas.Me:
 
     def query(operation: Operation) -> schemas.Me:
         operation.require(SERVICE)
-        client = tables.client(operation.session, operation.caller.client)
+        client = tables.client(operation.session, operation.caller.id)
         assert client is not None  # noqa: S101 - the guard has just found it
         return schemas.Me(
             client=schemas.Client.of(client),

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Caller, Reference, Resource, organisation_entity
+from linkage_service.access.callers import ClientCaller, OrganisationFacts
+from linkage_service.access.decide import Resource
 from linkage_service.access.guard import Operation
 from linkage_service.access.tokens import PublicKey, public_key, token_digest
 from linkage_service.audit.catalogue import EventType
@@ -27,28 +28,37 @@ _UNIT_ROLES = frozenset({"administrator", "officer"})
 _DATA_ROLES = frozenset({"analyst", "recipient"})
 
 
-def load_caller(session: Session, client_id: str) -> Caller | None:
+def load_client(session: Session, client_id: str) -> ClientCaller | None:
     """A client and its organisation as the policy sees them now."""
     client = tables.client(session, client_id)
     organisation = tables.organisation(session, client.organisation) if client else None
     if client is None or organisation is None:
         return None
-    return Caller(
-        client=client.id,
-        organisation=organisation.id,
-        organisation_kind=organisation.kind,
+    return ClientCaller(
+        id=client.id,
+        facts=facts_of(organisation),
         roles=frozenset(client.roles),
         key_thumbprint=client.key_thumbprint,
-        revoked=client.status != "active",
-        suspended=organisation.status == "suspended",
+        key_registered=client.created_at,
+        revoked=client.status == "revoked",
+        suspended=client.status == "suspended",
+    )
+
+
+def facts_of(row: tables.Organisation) -> OrganisationFacts:
+    """What the policy knows of an organisation."""
+    return OrganisationFacts(
+        id=row.id,
+        kind=row.kind,
+        suspended=row.status == "suspended",
+        assurance=row.assurance,
+        assurance_expires=row.assurance_expires,
     )
 
 
 def resource_of(row: tables.Organisation) -> Resource:
     """An organisation as something that is acted on."""
-    return Resource(
-        kind="organisation", entity=organisation_entity(row.id, kind=row.kind, suspended=row.status == "suspended")
-    )
+    return Resource(kind="organisation", entity=facts_of(row).entity())
 
 
 def existing(session: Session, organisation_id: str) -> tables.Organisation:
@@ -98,7 +108,7 @@ def revoke_client(operation: Operation, *, row: tables.Organisation, client_id: 
     client = tables.client(operation.session, client_id)
     if client is None or client.organisation != row.id:
         raise NotFound("There is no such client in this organisation.")
-    if client.id == operation.caller.client:
+    if client.id == operation.caller.id:
         raise Conflict("A client cannot revoke itself: use another one, so that the organisation is not locked out.")
     client.status = "revoked"
     operation.session.add(client)
@@ -292,8 +302,3 @@ def _new_client(
 
 def _wrong(pointer: str, code: str, detail: str) -> Invalid:
     return Invalid(detail, errors=[FieldError(pointer, code, detail)])
-
-
-def organisation_reference(organisation_id: str) -> Reference:
-    """An organisation as the policy refers to it."""
-    return Reference("Organisation", organisation_id)

@@ -20,6 +20,8 @@ class Organisation(SQLModel, table=True):
     status: str
     signing_key: dict[str, str] | None = Field(sa_column=Column(JSON, nullable=True))
     signing_key_thumbprint: str | None
+    assurance: str = "none"
+    assurance_expires: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

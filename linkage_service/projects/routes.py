@@ -24,8 +24,9 @@ def open_project(draft: schemas.ProjectDraft, gate: Annotated[Gate, guard(Action
 
     def use_case(operation: Operation) -> Created:
         agreement = in_force(operation.session, draft.agreement)
-        operation.require(agreement.resource(operation.now), purpose=draft.purpose)
-        project = service.open_project(operation, agreement=agreement, draft=draft)
+        schema = service.canonical(draft.linkage_schema, pointer="/linkage_schema")
+        operation.require(agreement.resource(), purpose=draft.purpose, kind=draft.kind, linkage_schema=schema.sha256)
+        project = service.open_project(operation, agreement=agreement, draft=draft, schema=schema)
         return Created(service.render_detail(project), f"/v1/projects/{project.row.id}")
 
     return gate.change(use_case, status=201, body=draft)
@@ -52,7 +53,7 @@ def get_project(project_id: ProjectPath, gate: Annotated[Gate, guard(Action.READ
 
     def query(operation: Operation) -> schemas.ProjectDetail:
         project = service.governed(operation.session, project_id)
-        operation.require(project.resource(operation.now))
+        operation.require(project.resource())
         return service.render_detail(project)
 
     return gate.read(query)

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from linkage_service.wire import AgreementId, Code, Input, Name, Output, Timestamp
 
+ProjectKind = Literal["linkage", "feasibility"]
 _EXAMPLE: dict[str, Any] = {
     "agreement": "agr_01k5v3m8q2e9r7t6y4w1x0zabc",
     "name": "Spring 2026",
@@ -35,6 +36,13 @@ class ProjectDraft(Input):
 
     agreement: AgreementId
     name: Name
+    kind: Annotated[
+        ProjectKind,
+        Field(
+            description="linkage gives what the agreement lists. feasibility gives the suppressed summary and nothing "
+            "else, under an agreement that allows nothing more."
+        ),
+    ] = "linkage"
     purpose: Annotated[Code, Field(description="Code of one of the agreement's purposes.")]
     linkage_schema: Annotated[
         dict[str, Any],
@@ -59,6 +67,7 @@ class Project(Output):
     id: str
     name: str
     agreement: AgreementVersionRef
+    kind: ProjectKind
     purpose: str
     state: Literal["open", "closed"]
     linkage_schema_sha256: str

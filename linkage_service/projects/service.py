@@ -4,20 +4,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import rfc8785
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Entity, Reference, Resource
+from linkage_service.access.decide import Resource
+from linkage_service.access.entities import Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
 from linkage_service.agreements.service import InForce, in_force
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import FieldError, Invalid, NotFound
 from linkage_service.ids import new_id
-from linkage_service.organisations.service import organisation_reference
 from linkage_service.projects import schemas, tables
 
 _SMALLEST_BITS, _LARGEST_BITS, _WORD_BITS = 256, 4096, 64
@@ -38,6 +37,7 @@ class Governed:
             {
                 "agreement": Reference("Agreement", self.row.agreement),
                 "state": self.row.state,
+                "kind": self.row.kind,
                 "purpose": self.row.purpose,
                 "providers": frozenset(map(organisation_reference, self.providers)),
             },
@@ -49,20 +49,28 @@ class Governed:
         """The organisations that upload."""
         return self.agreement.document.organisations("provider")
 
-    def resource(self, now: datetime) -> Resource:
+    def resource(self) -> Resource:
         """The project as something that is acted on."""
-        return self.beneath(kind="project", entity=self.entity(), now=now)
+        return self.beneath(kind="project", entity=self.entity())
 
-    def beneath(self, *, kind: str, entity: Entity, now: datetime) -> Resource:
+    def beneath(self, *, kind: str, entity: Entity, related: tuple[Entity, ...] = ()) -> Resource:
         """Something that belongs to the project (an upload, a run, a release) as something that is acted on."""
         return Resource(
             kind=kind,
             entity=entity,
-            related=(self.entity(), self.agreement.entity(now)),
+            related=(self.entity(), *related),
             visible_to=self.agreement.parties,
-            agreement=self.agreement.reference,
+            under=self.agreement.governing,
             project=self.row.id,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalSchema:
+    """A linkage schema's canonical JSON (RFC 8785) and its SHA-256, hex."""
+
+    text: str
+    sha256: str
 
 
 def governed(session: Session, project_id: str) -> Governed:
@@ -77,30 +85,25 @@ def governed(session: Session, project_id: str) -> Governed:
     return Governed(row=row, agreement=in_force(session, row.agreement, version=row.agreement_version))
 
 
-def open_project(operation: Operation, *, agreement: InForce, draft: schemas.ProjectDraft) -> Governed:
-    """Opens a project under the agreement's present version.
+def open_project(
+    operation: Operation, *, agreement: InForce, draft: schemas.ProjectDraft, schema: CanonicalSchema
+) -> Governed:
+    """Opens a project under the agreement's present version, with the schema that the policy has compared.
 
     Raises:
-        Invalid: the linkage schema is not the one that the parties signed.
+        Invalid: the schema makes encodings that cannot be matched here.
     """
-    text, digest = canonical(draft.linkage_schema, pointer="/linkage_schema")
-    if digest != agreement.document.data.linkage_schema_sha256:
-        raise _wrong(
-            "/linkage_schema",
-            "other_schema",
-            "This is not the linkage schema that the parties signed: its digest differs from the agreement's "
-            "element 3.",
-        )
     bits = encoding_bits(draft.linkage_schema)
     row = tables.Project(
         id=new_id("prj", operation.now),
         name=draft.name,
         agreement=agreement.row.id,
         agreement_version=agreement.version.version,
+        kind=draft.kind,
         purpose=draft.purpose,
         state="open",
-        linkage_schema=text,
-        linkage_schema_sha256=digest,
+        linkage_schema=schema.text,
+        linkage_schema_sha256=schema.sha256,
         bits=bits,
         key_epoch=1,
         created_at=operation.now,
@@ -110,14 +113,14 @@ def open_project(operation: Operation, *, agreement: InForce, draft: schemas.Pro
     operation.record(
         EventType.PROJECT_OPENED,
         resource=events.Resource("project", row.id),
-        under=opened.resource(operation.now),
+        under=opened.resource(),
         purpose=draft.purpose,
     )
     return opened
 
 
-def canonical(document: Mapping[str, Any], *, pointer: str) -> tuple[str, str]:
-    """Canonical JSON (RFC 8785) of a document and its SHA-256, hex.
+def canonical(document: Mapping[str, Any], *, pointer: str) -> CanonicalSchema:
+    """A linkage schema in its canonical form.
 
     Raises:
         Invalid: it has no canonical form.
@@ -126,7 +129,7 @@ def canonical(document: Mapping[str, Any], *, pointer: str) -> tuple[str, str]:
         encoded = rfc8785.dumps(dict(document))
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise _wrong(pointer, "not_canonical", "The document holds a value that has no canonical JSON form.") from error
-    return encoded.decode(), hashlib.sha256(encoded).hexdigest()
+    return CanonicalSchema(encoded.decode(), hashlib.sha256(encoded).hexdigest())
 
 
 def encoding_bits(schema: Mapping[str, Any]) -> int:
@@ -189,6 +192,7 @@ def _common(project: Governed) -> dict[str, Any]:
             version=agreement.version.version,
             digest=agreement.version.digest,
         ),
+        "kind": row.kind,
         "purpose": row.purpose,
         "state": row.state,
         "linkage_schema_sha256": row.linkage_schema_sha256,

@@ -18,6 +18,7 @@ class Project(SQLModel, table=True):
     name: str
     agreement: str = Field(foreign_key="agreement.id", index=True)
     agreement_version: int
+    kind: str
     purpose: str
     state: str
     linkage_schema: str
@@ -25,6 +26,7 @@ class Project(SQLModel, table=True):
     bits: int
     key_epoch: int
     created_at: datetime = Field(sa_type=UtcDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
 def project(session: Session, project_id: str) -> Project | None:

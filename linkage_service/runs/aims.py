@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from linkage_service.access.decide import Attribute, in_billionths
+from linkage_service.access.decide import in_billionths
+from linkage_service.access.entities import Attribute
 from linkage_service.runs import schemas
 
 

@@ -36,7 +36,7 @@ def start_run(
     def use_case(operation: Operation) -> Created:
         project = governed(operation.session, project_id)
         aim = Aim.of(draft, agreed=project.agreement.document.quality.target_precision)
-        operation.require(project.resource(operation.now), **aim.context())
+        operation.require(project.resource(), **service.terms_of(operation.session, project, aim))
         row = service.request(operation, project=project, aim=aim, blocking=draft.blocking)
         return Created(_render(operation, row, project, gate), f"/v1/runs/{row.id}")
 
@@ -58,7 +58,7 @@ def list_runs(
 
     def query(operation: Operation) -> Page[schemas.Run]:
         project = governed(operation.session, project_id)
-        operation.require(project.resource(operation.now))
+        operation.require(project.resource())
         rows = tables.runs_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
         return page.page(rows, lambda row: _render(operation, row, project, gate), lambda row: row.id)
 
@@ -78,7 +78,7 @@ async def get_run(
 
     def query(operation: Operation) -> schemas.Run:
         row, project = service.existing(operation.session, run_id)
-        operation.require(service.resource_of(row, project, operation.now))
+        operation.require(service.resource_of(row, project))
         return _render(operation, row, project, gate)
 
     found = _WAIT.search(prefer or "")
@@ -102,7 +102,7 @@ def cancel_run(run_id: RunPath, request: Request, gate: Annotated[Gate, guard(Ac
 
     def use_case(operation: Operation) -> schemas.Run:
         row, project = service.existing(operation.session, run_id)
-        operation.require(service.resource_of(row, project, operation.now))
+        operation.require(service.resource_of(row, project))
         cancelled = service.cancel(operation, row=row)
         return _render(operation, cancelled, project, gate)
 
@@ -123,7 +123,7 @@ def get_summary(run_id: RunPath, gate: Annotated[Gate, guard(Action.READ_SUMMARY
 
     def use_case(operation: Operation) -> schemas.Summary:
         row, project = service.existing(operation.session, run_id)
-        operation.require(service.resource_of(row, project, operation.now))
+        operation.require(service.resource_of(row, project))
         return service.summarise(operation, row=row, project=project)
 
     return gate.change(use_case)
@@ -141,7 +141,7 @@ def get_report(run_id: RunPath, gate: Annotated[Gate, guard(Action.READ_REPORT)]
 
     def use_case(operation: Operation) -> schemas.RunReport:
         row, project = service.existing(operation.session, run_id)
-        operation.require(service.resource_of(row, project, operation.now))
+        operation.require(service.resource_of(row, project))
         return service.report(operation, row=row, project=project)
 
     return gate.change(use_case)

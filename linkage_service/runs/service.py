@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Entity, Reference, Resource
+from linkage_service.access.actions import Action
+from linkage_service.access.callers import WorkerActor
+from linkage_service.access.decide import Circumstance, Decision, Policy, Resource
+from linkage_service.access.entities import Attribute, Entity, Reference
 from linkage_service.access.guard import Operation
 from linkage_service.audit.catalogue import EventType
-from linkage_service.audit.log import Entry, entry
+from linkage_service.audit.log import Entry, body_of, entry
+from linkage_service.audit.tables import newest_time
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
 from linkage_service.problems import Problem
@@ -25,6 +29,8 @@ from linkage_service.runs.suppression import ROUNDED_TO, shown_counts, told_pair
 from linkage_service.uploads import tables as uploads
 
 _MILLION = 1_000_000
+# Where there is nothing to delete. Dates of agreements end long before.
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 FINISHED = ("succeeded", "failed", "cancelled")
 
 
@@ -70,17 +76,18 @@ def existing(session: Session, run_id: str) -> tuple[tables.Run, Governed]:
     return row, governed(session, row.project)
 
 
-def resource_of(row: tables.Run, project: Governed, now: datetime) -> Resource:
+def resource_of(row: tables.Run, project: Governed) -> Resource:
     """A run as something that is acted on."""
     entity = Entity(
         Reference("Run", row.id),
         {
             "agreement": Reference("Agreement", project.row.agreement),
             "project": Reference("Project", row.project),
+            "restricted": row.restricted,
         },
         parents=(Reference("Project", row.project),),
     )
-    return project.beneath(kind="run", entity=entity, now=now)
+    return project.beneath(kind="run", entity=entity)
 
 
 def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool) -> tables.Run:
@@ -157,24 +164,54 @@ def cancel(operation: Operation, *, row: tables.Run) -> tables.Run:
     return row
 
 
-def started(session: Session, *, run_id: str, data_key: bytes, now: datetime) -> Entry:
-    """Notes that a worker has begun, and gives the event of it.
+def terms_of(session: Session, project: Governed, aim: Aim) -> dict[str, Attribute]:
+    """What the policy judges of a run on the project's complete uploads: its aim, and the oldest of them."""
+    ready = uploads.complete_uploads(session, project.row.id)
+    applied = [uploads.opt_outs_applied_at(upload) for upload in ready]
+    stated = [moment for moment in applied if moment is not None]
+    terms: dict[str, Attribute] = {
+        **aim.context(),
+        "encodings_delete_by": min((upload.delete_by for upload in ready), default=_NEVER),
+    }
+    if stated and len(stated) == len(applied):
+        terms["opt_outs_applied"] = min(stated)
+    return terms
+
+
+def _may_go_on(session: Session, row: tables.Run, project: Governed, *, policy: Policy, now: datetime) -> Decision:
+    """Whether the agreement still allows a run, whoever asked for it and whenever."""
+    return policy.decide(
+        action=Action.CARRY_OUT_RUN,
+        caller=WorkerActor(),
+        resource=project.resource(),
+        at=Circumstance(now=now, newest=newest_time(session), source="worker"),
+        context=terms_of(session, project, aim_of(row)),
+    )
+
+
+def started(session: Session, *, run_id: str, data_key: bytes, policy: Policy, now: datetime) -> Entry:
+    """Notes that a worker has begun, or that the agreement does not allow the run any more; gives the event of it.
 
     Args:
         session: the transaction of the claim.
         run_id: the run.
         data_key: a new wrapped key, which the run keeps unless an earlier attempt left one with its finished units.
+        policy: decides.
         now: the time.
     """
     row, project = existing(session, run_id)
+    decision = _may_go_on(session, row, project, policy=policy, now=now)
+    if not decision.allowed:
+        return _refused(session, row, project, decision=decision, now=now)
     row.started_at = row.started_at or now
     row.data_key = row.data_key or data_key
     session.add(row)
-    return _worker_event(EventType.RUN_STARTED, row, project, now=now, counts={"attempt": row.attempt})
+    counts = {"attempt": row.attempt}
+    return _worker_event(EventType.RUN_STARTED, row, project, now=now, counts=counts, decision=decision)
 
 
-def succeeded(session: Session, *, claim: Claim, result: Result, now: datetime) -> Entry | None:
-    """Keeps a result, if the run is still the claim's and no upload was withdrawn meanwhile."""
+def succeeded(session: Session, *, claim: Claim, result: Result, policy: Policy, now: datetime) -> Entry | None:
+    """Keeps a result, if the run is still the claim's, no upload was withdrawn and the agreement still allows it."""
     row, project = existing(session, claim.run)
     if not _holds(row, claim):
         return None
@@ -186,7 +223,11 @@ def succeeded(session: Session, *, claim: Claim, result: Result, now: datetime) 
             detail="An upload of this run was deleted or replaced while it was matched. Start a new run.",
             now=now,
         )
+    decision = _may_go_on(session, row, project, policy=policy, now=now)
+    if not decision.allowed:
+        return _refused(session, row, project, decision=decision, now=now)
     row.state, row.phase, row.finished_at = "succeeded", "done", now
+    row.delete_by = now + timedelta(days=project.agreement.document.retention.link_tables_days)
     row.done = row.total = reporting.pairs_compared(result.report)
     row.seconds, row.report = result.seconds, result.report
     row.patterns = [
@@ -194,7 +235,8 @@ def succeeded(session: Session, *, claim: Claim, result: Result, now: datetime) 
     ]
     row.worker = row.lease_expires_at = None
     session.add(row)
-    return _worker_event(EventType.RUN_SUCCEEDED, row, project, now=now, counts={"attempt": row.attempt})
+    counts = {"attempt": row.attempt}
+    return _worker_event(EventType.RUN_SUCCEEDED, row, project, now=now, counts=counts, decision=decision)
 
 
 def failed(session: Session, *, claim: Claim, code: str, detail: str, now: datetime) -> Entry | None:
@@ -202,10 +244,7 @@ def failed(session: Session, *, claim: Claim, code: str, detail: str, now: datet
     row, project = existing(session, claim.run)
     if not _holds(row, claim):
         return None
-    row.state, row.error_code, row.error_detail, row.finished_at = "failed", code, detail, now
-    row.data_key = None
-    row.worker = row.lease_expires_at = None
-    session.add(row)
+    _end(session, row, code=code, detail=detail, now=now)
     return _worker_event(
         EventType.RUN_FAILED,
         row,
@@ -214,6 +253,27 @@ def failed(session: Session, *, claim: Claim, code: str, detail: str, now: datet
         counts={"attempt": row.attempt},
         outcome=events.Outcome("failed", code),
     )
+
+
+def _refused(session: Session, row: tables.Run, project: Governed, *, decision: Decision, now: datetime) -> Entry:
+    detail = " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in decision.refusals)
+    _end(session, row, code="refused", detail=detail, now=now)
+    return _worker_event(
+        EventType.RUN_REFUSED,
+        row,
+        project,
+        now=now,
+        counts={"attempt": row.attempt},
+        decision=decision,
+        outcome=events.Outcome("refused", "refused"),
+    )
+
+
+def _end(session: Session, row: tables.Run, *, code: str, detail: str, now: datetime) -> None:
+    row.state, row.error_code, row.error_detail, row.finished_at = "failed", code, detail, now
+    row.data_key = None
+    row.worker = row.lease_expires_at = None
+    session.add(row)
 
 
 def overlap(membership: Sequence[NDArray[np.int64]], *, groups: int) -> dict[tuple[int, ...], int]:
@@ -355,6 +415,7 @@ def _worker_event(
     *,
     now: datetime,
     counts: dict[str, int],
+    decision: Decision | None = None,
     outcome: events.Outcome | None = None,
 ) -> Entry:
     agreement = project.agreement.reference
@@ -365,7 +426,9 @@ def _worker_event(
         resource=events.Resource("run", row.id),
         agreement=events.AgreementRef(agreement.reference, agreement.version, agreement.digest),
         project=row.project,
-        action="carryOutRun",
+        action=Action.CARRY_OUT_RUN.value,
+        decision=decision and decision.for_ledger,
+        body=body_of(decision=decision.facts) if decision else None,
         outcome=outcome or events.Outcome("success", "ok"),
         counts=counts,
         request_id=f"{row.id}.{row.attempt}",

@@ -39,6 +39,8 @@ class Run(SQLModel, table=True):
     patterns: list[dict[str, Any]] | None = Field(sa_column=Column(JSON, nullable=True))
     report: dict[str, Any] | None = Field(sa_column=Column(JSON, nullable=True))
     data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    restricted: bool = False
+    delete_by: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True, index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
     finished_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)

@@ -83,7 +83,7 @@ def list_uploads(
 
     def query(operation: Operation) -> Page[schemas.UploadSummary]:
         project = governed(operation.session, project_id)
-        operation.require(project.resource(operation.now))
+        operation.require(project.resource())
         rows = tables.uploads_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
         mine = operation.caller.organisation
         return page.page(rows, lambda row: service.render_summary(row, organisation=mine), lambda row: row.id)
@@ -99,7 +99,7 @@ def get_upload(upload_id: UploadPath, gate: Annotated[Gate, guard(Action.READ_UP
 
     def query(operation: Operation) -> schemas.Upload:
         row, project = service.existing(operation.session, upload_id)
-        operation.require(service.resource_of(row, project, operation))
+        operation.require(service.resource_of(row, project))
         return service.render(operation.session, row)
 
     return gate.read(query)
@@ -199,7 +199,7 @@ def delete_upload(
 
     def use_case(operation: Operation) -> None:
         row, project = service.existing(operation.session, upload_id)
-        operation.require(service.resource_of(row, project, operation))
+        operation.require(service.resource_of(row, project))
         deleted.append(service.delete(operation, row=row))
 
     response = gate.change(use_case, status=204)
@@ -220,7 +220,7 @@ def _remove_blobs(blobs: BlobStore, gone: service.Discarded) -> None:
 
 def _require_own(operation: Operation, upload_id: str) -> tables.Upload:
     row, project = service.existing(operation.session, upload_id)
-    operation.require(service.resource_of(row, project, operation))
+    operation.require(service.resource_of(row, project))
     return row
 
 

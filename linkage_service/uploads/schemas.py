@@ -33,6 +33,7 @@ _EXAMPLE: dict[str, Any] = {
             "probe_auc": 0.93,
             "fill": 0.31,
         },
+        "opt_outs_applied_at": "2026-03-01T00:00:00Z",
     },
     "part_size_bytes": 4_194_304,
 }
@@ -100,6 +101,10 @@ class Manifest(Input):
         Field(max_length=64, description="Share of the values there are that are valid, for each of these fields."),
     ] = None
     leakage: Leakage | None = None
+    opt_outs_applied_at: Annotated[
+        Timestamp | None,
+        Field(description="When objections and opt-outs were last taken out of the extract that was encoded."),
+    ] = None
 
     @model_validator(mode="after")
     def _size_follows(self) -> Self:
@@ -131,6 +136,7 @@ class Upload(Output):
     parts_received: list[int]
     created_at: Timestamp
     completed_at: Timestamp | None
+    delete_by: Timestamp
 
 
 class UploadSummary(Output):
@@ -144,3 +150,4 @@ class UploadSummary(Output):
     sha256: str | None
     created_at: Timestamp
     completed_at: Timestamp | None
+    delete_by: Timestamp

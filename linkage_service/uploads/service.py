@@ -5,24 +5,34 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Entity, Reference, Resource, in_billionths
+from linkage_service.access.decide import Resource, in_billionths
+from linkage_service.access.entities import Attribute, Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
+from linkage_service.agreements.document import Tier
+from linkage_service.agreements.service import TIERS
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from linkage_service.ids import new_id
-from linkage_service.organisations.service import organisation_reference
 from linkage_service.projects.service import Governed, governed, hashed_fields
 from linkage_service.runs import tables as runs
 from linkage_service.storage import BlobStore
 from linkage_service.uploads import schemas, tables
 
 _CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:,|$)")
+
+
+_TIER_OF_PROFILE: Mapping[str, Tier] = {
+    "clk-1024-v1": "plain",
+    "clk-fold-1024-v1": "folded",
+    "saul-k3-2048-v1": "hardened",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ def existing(session: Session, upload_id: str) -> tuple[tables.Upload, Governed]
     return row, governed(session, row.project)
 
 
-def resource_of(row: tables.Upload, project: Governed, operation: Operation) -> Resource:
+def resource_of(row: tables.Upload, project: Governed) -> Resource:
     """An upload as something that is acted on: only its provider may know of its parts and manifest."""
     entity = Entity(
         Reference("Upload", row.id),
@@ -63,10 +73,11 @@ def resource_of(row: tables.Upload, project: Governed, operation: Operation) -> 
             "agreement": Reference("Agreement", project.row.agreement),
             "project": Reference("Project", row.project),
             "organisation": organisation_reference(row.organisation),
+            "delete_by": row.delete_by,
         },
         parents=(Reference("Project", row.project),),
     )
-    return project.beneath(kind="upload", entity=entity, now=operation.now)
+    return project.beneath(kind="upload", entity=entity)
 
 
 def require_processing(operation: Operation, project: Governed, manifest: schemas.Manifest) -> None:
@@ -75,8 +86,23 @@ def require_processing(operation: Operation, project: Governed, manifest: schema
     declared = frozenset(hashed_fields(schema))
     minimum = project.agreement.document.quality.min_completeness
     incomplete = frozenset(field for field, least in minimum.items() if manifest.completeness.get(field, 0.0) < least)
-    measured = {} if manifest.leakage is None else {"reidentified": in_billionths(manifest.leakage.reidentified_300)}
-    operation.require(project.resource(operation.now), fields=declared, incomplete_fields=incomplete, **measured)
+    declared_by_provider: dict[str, Attribute | None] = {
+        "profile": manifest.encoding_profile,
+        "reidentified": None if manifest.leakage is None else in_billionths(manifest.leakage.reidentified_300),
+        "opt_outs_applied": manifest.opt_outs_applied_at,
+    }
+    operation.require(
+        project.resource(),
+        fields=declared,
+        incomplete_fields=incomplete,
+        tier=TIERS.index(tier_of(manifest.encoding_profile)),
+        **{name: value for name, value in declared_by_provider.items() if value is not None},
+    )
+
+
+def tier_of(profile: str | None) -> Tier:
+    """How well encodings of a profile are protected. One that is not known here counts as plain."""
+    return _TIER_OF_PROFILE.get(profile or "", "plain")
 
 
 def declare(
@@ -128,6 +154,7 @@ def declare(
         data_key=blobs.new_data_key().wrapped,
         created_at=operation.now,
         completed_at=None,
+        delete_by=operation.now + timedelta(days=project.agreement.document.retention.encodings_days),
     )
     operation.session.add(row)
     operation.record(
@@ -310,6 +337,7 @@ def render(session: Session, row: tables.Upload) -> schemas.Upload:
         parts_received=[part.number for part in tables.parts(session, row.id)],
         created_at=row.created_at,
         completed_at=row.completed_at,
+        delete_by=row.delete_by,
     )
 
 
@@ -324,11 +352,12 @@ def render_summary(row: tables.Upload, *, organisation: str) -> schemas.UploadSu
         sha256=row.sha256 if row.organisation == organisation else None,
         created_at=row.created_at,
         completed_at=row.completed_at,
+        delete_by=row.delete_by,
     )
 
 
 def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
-    row, security = project.row, project.agreement.document.security
+    row = project.row
     checks = (
         (
             manifest.linkage_schema_sha256 == row.linkage_schema_sha256,
@@ -341,12 +370,6 @@ def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
             "/manifest/bits",
             "wrong_length",
             f"The project's encodings have {row.bits} bits. Encode again with the project's schema.",
-        ),
-        (
-            security.encoding_profile in (None, manifest.encoding_profile),
-            "/manifest/encoding_profile",
-            "other_profile",
-            "The agreement asks for another encoding profile (element 5).",
         ),
         (
             manifest.key.epoch == row.key_epoch,

@@ -1,5 +1,6 @@
 """Uploads and their parts, with every query on them."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -31,6 +32,7 @@ class Upload(SQLModel, table=True):
     data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
     created_at: datetime = Field(sa_type=UtcDateTime)
     completed_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
+    delete_by: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class UploadPart(SQLModel, table=True):
@@ -42,6 +44,12 @@ class UploadPart(SQLModel, table=True):
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     size_bytes: int
     sha256: str
+
+
+def opt_outs_applied_at(row: Upload) -> datetime | None:
+    """When opt-outs were last applied to what was encoded, as its provider declared."""
+    declared = json.loads(row.manifest).get("opt_outs_applied_at")
+    return datetime.fromisoformat(declared) if isinstance(declared, str) else None
 
 
 def upload(session: Session, upload_id: str) -> Upload | None:

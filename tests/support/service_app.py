@@ -201,6 +201,7 @@ class ServiceApp:
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
         upgrade(self.runtime.database.engine)
+        self.runtime.remember_policy()
         keys = {"administrator": Key(), "officer": Key()}
         clients = [(role, public_key(dict(key.jwk), pointer=""), role) for role, key in keys.items()]
         with unit_of_work(database=self.runtime.database, log=self.runtime.log, now=self.clock()) as unit:
@@ -396,7 +397,7 @@ def agreement_document(
             "onward_sharing": "none",
         },
         "quality": {"min_completeness": {"given_name": 0.5}, "target_precision": None},
-        "security": {"encoding_profile": None, "key_rotation_days": 365},
+        "security": {"encoding_profile": None, "key_rotation_days": 3650},
         "retention": {
             "encodings_days": 30,
             "link_tables_days": 90,
@@ -406,8 +407,9 @@ def agreement_document(
         "rights": {
             "contact": "rights@body.test",
             "privacy_notice_url": "https://body.test/privacy",
+            "opt_out_type": "local_objection",
             "opt_out": "By letter.",
-            "reapply_days": 90,
+            "reapply_days": 3650,
         },
         "review": {
             "starts": "2026-01-01T00:00:00Z",
@@ -416,7 +418,12 @@ def agreement_document(
             "measures": "Yearly report.",
             "termination": "Everything is deleted.",
         },
-        "sanctions": {"ladder": ["warn", "terminate"], "imposed_by": "The board.", "breach_notice_hours": 24},
+        "sanctions": {
+            "ladder": ["warn", "terminate"],
+            "imposed_by": "The board.",
+            "lifted_by": "The board.",
+            "breach_notice_hours": 24,
+        },
     }
     for name, value in changes.items():
         document[name] = {**document.get(name, {}), **value} if isinstance(value, Mapping) else value
@@ -436,6 +443,7 @@ def manifest(rows: bytes, **changes: Any) -> Json:
         "sha256": hashlib.sha256(rows).hexdigest(),
         "key": {"epoch": 1, "check_value": "ab" * 16},
         "completeness": dict.fromkeys(FIELDS, 0.9),
+        "opt_outs_applied_at": "2026-02-28T00:00:00Z",
         **changes,
     }
 

@@ -82,7 +82,7 @@ def test_provider_cannot_ask_for_a_release(service: ServiceApp, linked: Linked) 
 def test_recipient_cannot_retrieve_a_providers_table_nor_upload(service: ServiceApp, linked: Linked) -> None:
     recipient = linked.recipients[0]
     release = service.release(linked, service.run(linked))
-    _refused(service, recipient.get(f"/v1/releases/{release['id']}/link-table"), "link_table.refused", "no-grant")
+    _refused(service, recipient.get(f"/v1/releases/{release['id']}/link-table"), "link_table.refused", "G2-provider")
     _refused(service, recipient.declare(linked.project, ROWS[0]), "upload.refused", "G2-provider")
 
 
@@ -146,7 +146,14 @@ def test_agreement_not_signed_by_all_opens_no_project(service: ServiceApp, *, pr
     if proposed:
         ok(organisation.post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
         ok(organisation.sign_agreement(agreement), 201)
-    _refused(service, service.open_project(organisation, agreement), "project.refused", "G8-term-open")
+    _refused(
+        service,
+        service.open_project(organisation, agreement),
+        "project.refused",
+        "G8-term",
+        "G8-signed",
+        "G8-superseded",
+    )
 
 
 def test_agreement_past_its_end_stops_processing_and_disclosure(service: ServiceApp, linked: Linked) -> None:
@@ -154,27 +161,36 @@ def test_agreement_past_its_end_stops_processing_and_disclosure(service: Service
     release = service.release(linked, run)
     service.clock.move(days=366)
     provider, recipient = linked.providers[0], linked.recipients[0]
-    term_and_review = ("G8-term-process", "G8-review-process")
-    _refused(service, provider.post(f"/v1/projects/{linked.project}/runs", {}), "run.refused", *term_and_review)
+    term_and_review = ("G8-term", "G8-review")
+    _refused(
+        service,
+        provider.post(f"/v1/projects/{linked.project}/runs", {}),
+        "run.refused",
+        *term_and_review,
+        "G6-encodings",
+    )
     _refused(service, provider.declare(linked.project, ROWS[0]), "upload.refused", *term_and_review)
-    _refused(service, recipient.get(f"/v1/runs/{run['id']}/summary"), "summary.refused", "G8-term-run")
-    _refused(service, recipient.get(f"/v1/runs/{run['id']}/report"), "report.refused", "G8-term-run")
+    _refused(service, recipient.get(f"/v1/runs/{run['id']}/summary"), "summary.refused", *term_and_review)
+    _refused(service, recipient.get(f"/v1/runs/{run['id']}/report"), "report.refused", *term_and_review)
     answer = recipient.post(f"/v1/runs/{run['id']}/releases", {"purpose": "planning"})
-    _refused(service, answer, "release.refused", "G8-term-run")
+    _refused(service, answer, "release.refused", *term_and_review)
     answer = provider.get(f"/v1/releases/{release['id']}/link-table")
-    _refused(service, answer, "link_table.refused", "G8-term-table", "G6-retention")
+    _refused(service, answer, "link_table.refused", *term_and_review, "G6-retention")
     assert ok(provider.get(f"/v1/agreements/{linked.agreement['id']}"), 200)["state"] == "expired"
 
 
-def test_review_overdue_stops_new_processing_but_not_what_was_released(service: ServiceApp) -> None:
+def test_review_overdue_stops_processing_and_disclosure_until_one_passes(service: ServiceApp) -> None:
     review = {"review_by": "2026-04-01T00:00:00Z"}
     linked = service.uploaded(*ROWS, review=review)
     release = service.release(linked, service.run(linked))
     service.clock.move(days=35)
     provider = linked.providers[0]
-    _refused(service, provider.post(f"/v1/projects/{linked.project}/runs", {}), "run.refused", "G8-review-process")
-    _refused(service, service.open_project(provider, linked.agreement), "project.refused", "G8-review-open")
-    assert provider.get(f"/v1/releases/{release['id']}/link-table").status_code == 200
+    _refused(
+        service, provider.post(f"/v1/projects/{linked.project}/runs", {}), "run.refused", "G8-review", "G6-encodings"
+    )
+    _refused(service, service.open_project(provider, linked.agreement), "project.refused", "G8-review")
+    answer = provider.get(f"/v1/releases/{release['id']}/link-table")
+    _refused(service, answer, "link_table.refused", "G8-review")
 
 
 def test_suspended_organisation_is_refused_at_once(service: ServiceApp, linked: Linked) -> None:
@@ -205,7 +221,7 @@ def test_purpose_that_the_agreement_does_not_list_is_refused(service: ServiceApp
     _refused(service, answer, "project.refused", "G1-purpose")
     run = service.run(linked)
     answer = linked.recipients[0].post(f"/v1/runs/{run['id']}/releases", {"purpose": "marketing"})
-    _refused(service, answer, "release.refused", "G1-purpose-release")
+    _refused(service, answer, "release.refused", "G1-purpose")
 
 
 def test_output_that_the_agreement_does_not_list_is_refused(service: ServiceApp) -> None:
@@ -250,7 +266,7 @@ def test_parts_of_an_upload_are_refused_once_the_agreement_has_ended(service: Se
     service.clock.move(days=366)
     number, part = next(parts_of(ROWS[0]))
     answer = provider.put_part(upload, number, part)
-    _refused(service, answer, "upload.refused", "G8-term-upload", "G8-review-upload")
+    _refused(service, answer, "upload.refused", "G8-term", "G8-review", "G6-upload")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,10 @@ def test_result_of_a_worker_that_lost_its_run_does_not_count(service: ServiceApp
     before = service.size()
     with service.runtime.database.writing() as session:
         result = runs.Result(patterns={}, seconds=0.0, report={})
-        assert runs.succeeded(session, claim=claim, result=result, now=service.clock()) is None
+        assert (
+            runs.succeeded(session, claim=claim, result=result, policy=service.runtime.door.policy, now=service.clock())
+            is None
+        )
         assert runs.failed(session, claim=claim, code="x", detail="x", now=service.clock()) is None
     assert service.size() == before
     assert _run(service, linked, run)["state"] == "succeeded"
@@ -165,7 +168,9 @@ def test_run_whose_upload_is_deleted_while_it_is_matched_gives_no_result(
     ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
     result = runs.Result(patterns={(0, 1): 1}, seconds=0.1, report={})
     with service.runtime.database.writing() as session:
-        event = runs.succeeded(session, claim=claim, result=result, now=service.clock())
+        event = runs.succeeded(
+            session, claim=claim, result=result, policy=service.runtime.door.policy, now=service.clock()
+        )
         assert event is not None
         service.runtime.log.append(session, [event])
     failed = _run(service, linked, run)
