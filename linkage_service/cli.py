@@ -234,6 +234,47 @@ def audit_checkpoint(*, data_dir: Path | None) -> None:
         click.echo(runtime.log.checkpoint(runtime.database), nl=False)
 
 
+@audit.command("replay")
+@_data_dir
+@_as_json
+@click.argument("seq", type=click.IntRange(min=0))
+def audit_replay(*, data_dir: Path | None, as_json: bool, seq: int) -> None:
+    """Make the decision of event SEQ again, from the facts that were judged; exit 1 if the answer differs.
+
+    The policy text is the one that decided then, also when a later release has another.
+    """
+    from linkage_service.access.replay import replay  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime, runtime.database.reading() as session:
+        found = replay(session, seq=seq, current=runtime.door.policy)
+        annotations = runtime.door.policy.annotations
+    verdict = found.verdict
+    if as_json:
+        document = {
+            "seq": seq,
+            "type": found.header.type,
+            "recorded": {"allowed": found.recorded.effect == "allow", "policies": list(found.recorded.policies)},
+            "replayed": {"allowed": verdict.allowed, "policies": list(verdict.policies), "failed": verdict.failed},
+            "agrees": found.agrees,
+            "policy_digest": found.recorded.policy_digest,
+            "policy_is_current": found.policy_is_current,
+            "request": found.request,
+        }
+        click.echo(json.dumps(document))
+    else:
+        answer = "allowed" if verdict.allowed else "refused"
+        click.echo(f"Event {seq}, {found.header.type}, of {found.header.time}: {found.request['action']['id']}.")
+        click.echo(f"The same facts are {answer} by {', '.join(verdict.policies) or 'no policy'}.")
+        for policy in verdict.policies:
+            if reason := annotations.get(policy, {}).get("reason"):
+                click.echo(f"  {policy} ({annotations[policy]['element']}): {reason}")
+        text = "the policy text of this release" if found.policy_is_current else "the policy text of that time"
+        click.echo(f"Judged by {text}, {found.recorded.policy_digest[:16]}…")
+        click.echo("The answer is the one recorded." if found.agrees else "THE ANSWER IS NOT THE ONE RECORDED.")
+    if not found.agrees:
+        sys.exit(1)
+
+
 @main.group()
 def config() -> None:
     """Look at the settings."""

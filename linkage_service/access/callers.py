@@ -38,7 +38,7 @@ class OrganisationFacts:
         }
         if self.assurance_expires is not None:
             attributes["assurance_expires"] = self.assurance_expires
-        return Entity(organisation_reference(self.id), attributes)
+        return Entity(organisation_reference(self.id), attributes, key=self)
 
 
 class Actor(Protocol):
@@ -112,6 +112,7 @@ class ClientCaller(_OfOrganisation):
                 "suspended": self.suspended,
                 "key_registered": self.key_registered,
             },
+            key=self,
         )
         return client, self.facts.entity()
 
@@ -162,6 +163,7 @@ class PersonCaller(_OfOrganisation):
                 "second_factor": self.second_factor,
                 "stepped_up": self.stepped_up,
             },
+            key=self,
         )
         return person, self.facts.entity()
 

@@ -27,7 +27,8 @@ _NO_GRANT = "no-grant"
 EVALUATION = "policy-error"
 # Two machines of one service may differ by so much before either counts as wrong.
 CLOCK_TOLERANCE = timedelta(seconds=60)
-_AGREEMENTS_KEPT = 1024
+_KEPT = 4096
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +199,11 @@ class Policy:
         self.digest = self.text.digest
         self._policies = cedarpy.PolicySet.from_str(self.text.policies)
         self._schema = cedarpy.Schema.from_str(self.text.schema)
-        parsed = json.loads(cedarpy.policies_to_json_str(self.text.policies))["staticPolicies"].values()
+        parsed = json.loads(cedarpy.policies_to_json_str(self.text.policies))["staticPolicies"]
         self.annotations: dict[str, Mapping[str, str]] = {
-            policy["annotations"]["id"]: policy["annotations"] for policy in parsed
+            policy["annotations"]["id"]: policy["annotations"] for policy in parsed.values()
         }
+        self._of_action = {action: _policies_about(action, parsed) for action in Action}
         self._slices = _Slices(self._schema)
 
     def decide(
@@ -214,27 +216,25 @@ class Policy:
         context: Mapping[str, Attribute],
     ) -> Decision:
         """Decides one request: deny unless a permit fired, no forbid fired and nothing failed to evaluate."""
-        known = {entity.reference: entity for entity in (*resource.related, resource.entity, *caller.entities())}
         under = resource.under
-        base = self._slices.of(under.entity) if under else None
-        if under and base:
-            known.pop(under.entity.reference, None)
-        delta = [entity.to_json() for entity in known.values()]
-        request = {
-            "principal": caller.reference.to_json(),
-            "action": {"type": "Linkage::Action", "id": action.value},
-            "resource": resource.entity.reference.to_json(),
-            "context": {
-                "clock": at.clock(),
-                **({"under": _under(under, caller, at)} if under else {}),
-                **{name: attribute(value) for name, value in context.items()},
-            },
-        }
-        entities = [*delta, base.document] if base else delta
-        facts = json.dumps(
-            {"entities": entities, "request": request}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        known = {entity.reference: entity for entity in (*resource.related, resource.entity, *caller.entities())}
+        if under:
+            known[under.entity.reference] = under.entity
+        texts = self._slices
+        entities = "[" + ",".join([texts.text_of(entity) for entity in known.values()]) + "]"
+        members = {"clock": at.clock(), **{name: attribute(value) for name, value in context.items()}}
+        if under:
+            members["under"] = _under(under, caller, at)
+        stated = _text(members)
+        principal, acted_on = caller.reference.to_json(), resource.entity.reference.to_json()
+        about = {"type": "Linkage::Action", "id": action.value}
+        # Put together of what was spelled already: the whole is canonical because its parts are, and are in order.
+        facts = (
+            f'{{"entities":{entities},"request":{{"action":{_text(about)},"context":{stated},'
+            f'"principal":{_text(principal)},"resource":{_text(acted_on)}}}}}'
         ).encode()
-        verdict = self._evaluate(request, delta, base)
+        request = {"principal": principal, "action": about, "resource": acted_on, "context": stated}
+        verdict = self._evaluate(request, texts.entities_of(entities), self._of_action[action])
         return Decision(
             allowed=verdict.allowed,
             policies=verdict.policies,
@@ -245,23 +245,22 @@ class Policy:
         )
 
     def replay(self, facts: bytes) -> Verdict:
-        """Decides a recorded request again, by this text.
+        """Decides a recorded request again, by the whole of this text.
 
         Args:
             facts: `Decision.facts` as recorded.
         """
         recorded = json.loads(facts)
-        return self._evaluate(recorded["request"], recorded["entities"], None)
+        return self._evaluate(
+            recorded["request"], self._slices.entities_of(_text(recorded["entities"])), self._policies
+        )
 
-    def _evaluate(self, request: dict[str, Any], entities: list[dict[str, Any]], base: "_Slice | None") -> Verdict:
-        given: Any = entities
-        if base is not None:
-            try:
-                given = base.entities.with_added_json_str(json.dumps(entities), self._schema)
-            except ValueError:
-                # An attribute is missing or of another type than the schema says.
-                return Verdict(allowed=False, policies=(), failed=True)
-        result = cedarpy.is_authorized(request, self._policies, given, self._schema)
+    def _evaluate(
+        self, request: dict[str, Any], entities: cedarpy.Entities | None, policies: cedarpy.PolicySet
+    ) -> Verdict:
+        if entities is None:
+            return Verdict(allowed=False, policies=(), failed=True)
+        result = cedarpy.is_authorized(request, policies, entities, self._schema)
         failed = bool(result.diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision
         allowed = result.decision is cedarpy.Decision.Allow and not failed
         fired = tuple(sorted(set(result.diagnostics.id_annotations_by_reason.values())))
@@ -295,41 +294,69 @@ class Policy:
         return tuple(refusals)
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """One agreement version, read by the engine once."""
-
-    document: dict[str, Any]
-    entities: cedarpy.Entities
-
-
 class _Slices:
-    """The agreement versions that were decided under lately. An agreement that changes has another key."""
+    """What was decided on lately, read by the engine once: exactly the same entities need not be read again.
+
+    Kept by what they say and not by what they are called, so nothing old is ever judged.
+    """
 
     def __init__(self, schema: cedarpy.Schema) -> None:
         self._schema = schema
-        self._kept: OrderedDict[Hashable, _Slice] = OrderedDict()
+        self._texts: OrderedDict[Hashable, str] = OrderedDict()
+        self._entities: OrderedDict[str, cedarpy.Entities] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, entity: Entity) -> _Slice | None:
-        """The slice of an entity; None if it does not fit the schema, which the decision then fails on."""
+    def text_of(self, entity: Entity) -> str:
+        """The canonical JSON of an entity."""
         if entity.key is None:
-            return None
+            return _text(entity.to_json())
         with self._lock:
-            found = self._kept.get(entity.key)
+            found = self._texts.get(entity.key)
+        if found is None:
+            found = _text(entity.to_json())
+            self._keep(self._texts, entity.key, found)
+        return found
+
+    def entities_of(self, text: str) -> cedarpy.Entities | None:
+        """The entities of a JSON list, checked against the schema; None if an attribute is missing or does not fit."""
+        with self._lock:
+            found = self._entities.get(text)
             if found is not None:
-                self._kept.move_to_end(entity.key)
+                self._entities.move_to_end(text)
                 return found
-        document = entity.to_json()
         try:
-            made = _Slice(document, cedarpy.Entities.from_json_str(json.dumps([document]), self._schema))
+            made = cedarpy.Entities.from_json_str(text, self._schema)
         except ValueError:
             return None
-        with self._lock:
-            self._kept[entity.key] = made
-            if len(self._kept) > _AGREEMENTS_KEPT:
-                self._kept.popitem(last=False)
+        self._keep(self._entities, text, made)
         return made
+
+    def _keep(self, kept: "OrderedDict[Any, Any]", key: Hashable, value: object) -> None:
+        with self._lock:
+            kept[key] = value
+            if len(kept) > _KEPT:
+                kept.popitem(last=False)
+
+
+def _policies_about(action: Action, parsed: Mapping[str, Any]) -> cedarpy.PolicySet:
+    """The policies that can fire for an action: all but those that name other actions only.
+
+    A policy that names a group of actions is always among them, so no knowledge of groups can be wrong here.
+    """
+    concrete = {member.value for member in Action}
+
+    def is_about(policy: Mapping[str, Any]) -> bool:
+        scope = policy["action"]
+        named = {item["id"] for item in scope.get("entities", [scope["entity"]] if "entity" in scope else [])}
+        return not named or action.value in named or not named <= concrete
+
+    kept = {name: policy for name, policy in parsed.items() if is_about(policy)}
+    return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": kept, "templates": {}, "templateLinks": []}))
+
+
+def _text(value: object) -> str:
+    # Names are ASCII and numbers whole, and there the standard library writes what RFC 8785 asks, many times faster.
+    return _ENCODER.encode(value)
 
 
 def _under(under: Governing, caller: Actor, at: Circumstance) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Governed:
                 "providers": frozenset(map(organisation_reference, self.providers)),
             },
             parents=(Reference("Agreement", self.row.agreement),),
+            # A project keeps its version, and with it its providers and all else but its state.
+            key=("project", self.row.id, self.row.agreement, self.row.state),
         )
 
     @property

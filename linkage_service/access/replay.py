@@ -1,0 +1,83 @@
+"""Makes a recorded decision again, from the facts that were judged and by the policy text that judged them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from linkage_ledger import events
+from linkage_service.access.decide import Policy, Verdict
+from linkage_service.access.policy_texts import recall
+from linkage_service.audit import tables
+from linkage_service.errors import Conflict, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A decision as it was recorded, and as it is made again.
+
+    Attributes:
+        header: the event.
+        recorded: the decision in its header.
+        verdict: what the same policy text says to the same facts now.
+        request: the request that was judged: principal, action, resource, context.
+        policy_is_current: whether that text is the one of this release.
+    """
+
+    header: events.Header
+    recorded: events.Decision
+    verdict: Verdict
+    request: dict[str, Any]
+    policy_is_current: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the answer is the same, by the same policies."""
+        recorded = self.recorded
+        return (recorded.effect == "allow", recorded.policies) == (self.verdict.allowed, self.verdict.policies)
+
+
+def replay(session: Session, *, seq: int, current: Policy) -> Replayed:
+    """Makes the decision of an event again.
+
+    Args:
+        session: a transaction.
+        seq: sequence number of the event.
+        current: the policy of this release, so that it need not be read again.
+
+    Raises:
+        NotFound: there is no such event.
+        Conflict: it holds no decision, its facts are gone or are not those that were judged, or the policy text is not
+            known here.
+    """
+    row, body = tables.event_at(session, seq), tables.body_at(session, seq)
+    if row is None:
+        raise NotFound("There is no event with this sequence number.")
+    header = events.parse(row.header)
+    recorded = header.decision
+    if recorded is None:
+        raise Conflict("This event holds no decision of the policy.")
+    if body is None or body.body is None or body.salt is None:
+        raise Conflict("The facts of this decision were disposed of at the end of their retention.")
+    if header.body_hash != events.body_bytes_hash(body.salt, body.body).hex():
+        raise Conflict("The body of this event is not what its header says. Run `linkage-service audit verify`.")
+    facts = json.dumps(
+        json.loads(body.body)["decision"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    if hashlib.sha256(facts).hexdigest() != recorded.entities_digest:
+        raise Conflict("The facts of this event are not those that were judged. Treat this as a security incident.")
+    policy = current
+    if recorded.policy_digest != current.digest:
+        text = recall(session, recorded.policy_digest)
+        if text is None:
+            raise Conflict("The policy text of this decision is not known here. Restore the database it was made with.")
+        policy = Policy(text)
+    return Replayed(
+        header=header,
+        recorded=recorded,
+        verdict=policy.replay(facts),
+        request=json.loads(facts)["request"],
+        policy_is_current=policy is current,
+    )

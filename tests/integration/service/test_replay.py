@@ -1,0 +1,103 @@
+"""Every decision that was recorded can be made again, from its own facts and by its own policy text."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from linkage_service.access.decide import Policy, PolicyText
+from linkage_service.access.policy_texts import recall, remember
+from linkage_service.access.replay import replay
+from linkage_service.cli import main
+from linkage_service.errors import Conflict, NotFound
+from support.service_app import Linked, ServiceApp, data_sets, problem
+
+_STOP = '@id("G0-stop") @element("none") @reason("No.") @remedy("None.") forbid (principal, action, resource);'
+
+
+@pytest.fixture
+def linked(service: ServiceApp) -> Linked:
+    return service.uploaded(*data_sets(12, 12, shared=6))
+
+
+def _played(service: ServiceApp, linked: Linked) -> None:
+    """A round with every kind of answer in it."""
+    run = service.run(linked)
+    release = service.release(linked, run)
+    assert linked.providers[0].get(f"/v1/releases/{release['id']}/link-table").status_code == 200
+    problem(linked.recipients[0].get(f"/v1/releases/{release['id']}/link-table"), 403)
+    problem(service.open_project(linked.providers[0], linked.agreement, purpose="marketing"), 403)
+    problem(service.officer.get(f"/v1/runs/{run['id']}/summary"), 403)
+
+
+def test_every_recorded_decision_is_made_again_with_the_same_answer(service: ServiceApp, linked: Linked) -> None:
+    _played(service, linked)
+    decided = [seq for seq, event in enumerate(service.events()) if "decision" in event]
+    effects = set()
+    with service.runtime.database.reading() as session:
+        for seq in decided:
+            found = replay(session, seq=seq, current=service.runtime.door.policy)
+            assert found.agrees, seq
+            assert not found.verdict.failed
+            effects.add(found.recorded.effect)
+    assert effects == {"allow", "deny"}
+    assert len(decided) > 15
+
+
+def test_decision_of_an_earlier_policy_text_is_made_again_by_that_text(service: ServiceApp, linked: Linked) -> None:
+    _played(service, linked)
+    text = service.runtime.door.policy.text
+    later = Policy(PolicyText(f"{text.policies}\n{_STOP}", text.schema))
+    remember(service.runtime.database, later.text, now=service.clock())
+    refused = next(seq for seq, event in enumerate(service.events()) if event["type"] == "release.granted")
+    with service.runtime.database.reading() as session:
+        found = replay(session, seq=refused, current=later)
+        assert recall(session, later.digest) == later.text
+    assert (found.agrees, found.verdict.allowed, found.policy_is_current) == (True, True, False)
+
+
+def test_replay_of_what_is_no_decision_says_so(service: ServiceApp) -> None:
+    with service.runtime.database.reading() as session:
+        with pytest.raises(Conflict, match="no decision"):
+            replay(session, seq=0, current=service.runtime.door.policy)
+        with pytest.raises(NotFound):
+            replay(session, seq=10_000, current=service.runtime.door.policy)
+
+
+def test_replay_of_facts_that_were_disposed_of_says_so(service: ServiceApp, linked: Linked) -> None:
+    assert linked.project
+    seq = next(seq for seq, event in enumerate(service.events()) if event["type"] == "project.opened")
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE audit_body SET disposed = 1, salt = NULL, body = NULL WHERE seq = ?", (seq,)
+        )
+    with (
+        service.runtime.database.reading() as session,
+        pytest.raises(Conflict, match="disposed of at the end of their retention"),
+    ):
+        replay(session, seq=seq, current=service.runtime.door.policy)
+    assert service.verified()
+
+
+def test_policy_text_that_was_changed_in_the_database_is_not_recalled(service: ServiceApp) -> None:
+    digest = service.runtime.door.policy.digest
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE known_policy SET policies = 'permit(principal,action,resource);'")
+        assert recall(session, digest) is None
+
+
+def test_replay_command_names_element_and_answer(service: ServiceApp, linked: Linked) -> None:
+    _played(service, linked)
+    seq = next(seq for seq, event in enumerate(service.events()) if event["type"] == "project.refused")
+    folder = str(service.settings.data_dir)
+    shown = CliRunner().invoke(main, ["audit", "replay", "--data-dir", folder, str(seq)])
+    assert shown.exit_code == 0, shown.output
+    assert "G1-purpose (1 Purpose of the sharing)" in shown.output
+    assert "The answer is the one recorded." in shown.output
+    document = json.loads(
+        CliRunner().invoke(main, ["audit", "replay", "--data-dir", folder, str(seq), "--json"]).output
+    )
+    assert document["agrees"] is True
+    assert document["recorded"] == {"allowed": False, "policies": ["G1-purpose"]}
+    missing = CliRunner().invoke(main, ["audit", "replay", "--data-dir", folder, "99999"])
+    assert (missing.exit_code, "no event" in missing.output) == (1, True)
