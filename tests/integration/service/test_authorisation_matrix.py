@@ -1,0 +1,197 @@
+"""Every route, as every role of every organisation, in every state of an agreement, over HTTP.
+
+What came of each request is compared with the committed table: no cell may allow more than the agreement.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkage_service.access.decide import Decision
+from linkage_service.access.decision_table import Caller as TableCaller
+from linkage_service.access.decision_table import callers
+from support.matrix import Operation, Snapshot, World, forge, operations, with_review, world
+from support.service_app import ServiceApp, ok
+
+TABLE: dict[str, dict[str, list[str]]] = json.loads(
+    (Path(__file__).parents[3] / "docs" / "reference" / "decision-table.json").read_text("utf-8")
+)
+# Whatever state an agreement is in, these are decided without it: once is enough.
+UNGOVERNED = {
+    "browse", "createOrganisation", "inviteOrganisation", "readOrganisation", "recordAssurance", "sanctionOrganisation",
+    "manageClients", "rotateKey", "sanctionClient", "managePeople", "readPeople", "manageSelf", "draftAgreement",
+    "readLedger",
+}  # fmt: skip
+
+
+class Decisions:
+    """What the policy decided in a request, seen where it decides."""
+
+    def __init__(self, service: ServiceApp, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[tuple[str, Decision]] = []
+        policy = service.runtime.door.policy
+        decide = policy.decide
+
+        def watched(**asked: Any) -> Decision:
+            decision = decide(**asked)
+            self.made.append((asked["action"].value, decision))
+            return decision
+
+        monkeypatch.setattr(policy, "decide", watched)
+
+    def of(self, operation: Operation) -> list[bool]:
+        """The answers to what the route declares, and forgets them."""
+        found = [decision.allowed for action, decision in self.made if action == operation.action.value]
+        self.made.clear()
+        return found
+
+
+def _nothing(_: World) -> None:
+    """The world is in this state already."""
+
+
+def _unfinished(world: World, state: str, *, unsigned: str | None = None) -> None:
+    agreement = world.agreement["id"]
+    whose = () if unsigned is None else (unsigned,)
+    forge(
+        world.service,
+        ("UPDATE agreement SET state = ? WHERE id = ?", (state, agreement)),
+        ("UPDATE agreement_version SET state = ? WHERE agreement = ?", (state, agreement)),
+        (
+            "DELETE FROM agreement_signature WHERE agreement = ?"
+            if unsigned is None
+            else "DELETE FROM agreement_signature WHERE agreement = ? AND organisation = ?",
+            (agreement, *whose),
+        ),
+    )
+
+
+def _draft(world: World) -> None:
+    _unfinished(world, "draft")
+
+
+def _proposed(world: World) -> None:
+    _unfinished(world, "proposed", unsigned=world.organisations["processor"].organisation)
+
+
+def _superseded(world: World) -> None:
+    service = world.service
+    document = ok(world.organisations["provider"].get(f"/v1/agreements/{world.agreement['id']}/versions/1"), 200)[
+        "document"
+    ]
+    amended = service.amend(world.agreement, document | {"title": "As amended"}, list(world.organisations.values())[:5])
+    assert amended["version"] == 2
+
+
+def _suspended(world: World) -> None:
+    ok(world.service.act_on_agreement(world.service.officer, world.agreement["id"], "suspend"), 200)
+
+
+def _terminated(world: World) -> None:
+    ok(world.service.act_on_agreement(world.service.officer, world.agreement["id"], "terminate"), 200)
+
+
+def _review_failed(world: World) -> None:
+    review = {"passed": False, "review_by": "2026-12-01T00:00:00Z", "findings": "It did not help anybody."}
+    ok(world.service.act_on_agreement(world.service.officer, world.agreement["id"], "review", review), 200)
+
+
+def _dates(**dates: str) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        text = world.service.document_of(world.agreement["id"])
+        values = (with_review(text, **dates), world.agreement["id"])
+        forge(world.service, ("UPDATE agreement_version SET document = ? WHERE agreement = ?", values))
+
+    return change
+
+
+def _hold(world: World) -> None:
+    body = {"reason": "A case is open."}
+    ok(world.service.officer.post(f"/v1/runs/{world.ids['run_id']}:restrict", body), 200)
+
+
+STATES: Mapping[str, Callable[[World], None]] = {
+    "draft": _draft,
+    "proposed": _proposed,
+    "active": _nothing,
+    "superseded": _superseded,
+    "suspended": _suspended,
+    "review due": _dates(review_by="2026-02-01T00:00:00Z"),
+    "review failed": _review_failed,
+    "not begun": _dates(starts="2026-06-01T00:00:00Z"),
+    "expired": _dates(review_by="2026-02-01T00:00:00Z", ends="2026-02-01T00:00:00Z"),
+    "terminated": _terminated,
+    "hold": _hold,
+}
+
+
+def _asked(world: World, state: str) -> Iterator[Operation]:
+    for operation in operations(world.service):
+        if state in ("active", "sanction") or operation.action.value not in UNGOVERNED:
+            yield operation
+
+
+def _judge(world: World, decisions: Decisions, snapshot: Snapshot, *, state: str, who: list[TableCaller]) -> list[str]:
+    """Sends every request and returns what is not as the table says."""
+    wrong = []
+    for operation in _asked(world, state):
+        for wanted in who:
+            caller = world.caller(wanted)
+            decisions.made.clear()
+            answer = caller.request(operation.method, world.path(operation), **world.body(operation))
+            answers = decisions.of(operation)
+            may = state in TABLE[operation.action.value].get(wanted.name, [])
+            got = f"{operation.id} as {wanted.name}: {answer.status_code}, decided {answers}, table says {may}"
+            if not may and (any(answers) or answer.is_success):
+                wrong.append(f"MORE THAN THE AGREEMENT: {got}")
+            elif not may and answers and answer.status_code not in (403, 404):
+                wrong.append(f"refused and not said so: {got}")
+            elif may and False in answers:
+                wrong.append(f"less than the table: {got}")
+            elif answer.is_success and not answers:
+                wrong.append(f"answered without a decision: {got}")
+            elif answer.status_code >= 500:
+                wrong.append(f"crashed: {got}")
+            if answer.is_success and operation.method != "GET":
+                snapshot.restore()
+    return wrong
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("state", list(STATES))
+def test_no_route_allows_more_or_less_than_the_table_in_this_state(
+    service: ServiceApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    made = world(service)
+    made.meet_everybody()
+    STATES[state](made)
+    decisions = Decisions(service, monkeypatch)
+    snapshot = Snapshot.of(service, tmp_path / "kept")
+    assert _judge(made, decisions, snapshot, state=state, who=callers()) == []
+
+
+@pytest.mark.timeout(900)
+def test_no_route_serves_anybody_of_a_suspended_organisation(
+    service: ServiceApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world(service)
+    made.meet_everybody()
+    ids = {**{name: caller.organisation for name, caller in made.organisations.items()},
+           "linkage unit": service.officer.organisation}  # fmt: skip
+    decisions = Decisions(service, monkeypatch)
+    wrong = []
+    for standing, organisation in ids.items():
+        forge(service, ("UPDATE organisation SET status = 'suspended' WHERE id = ?", (organisation,)))
+        snapshot = Snapshot.of(service, tmp_path / "kept")
+        who = [wanted for wanted in callers() if wanted.standing == standing]
+        wrong += _judge(made, decisions, snapshot, state="sanction", who=who)
+        forge(service, ("UPDATE organisation SET status = 'active' WHERE id = ?", (organisation,)))
+    assert wrong == []
+
+
+def test_matrix_knows_every_action_of_the_table(service: ServiceApp) -> None:
+    declared = {operation.action.value for operation in operations(service)}
+    assert declared == set(TABLE) - {"carryOutRun"}
