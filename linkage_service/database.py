@@ -63,13 +63,14 @@ class Database:
     """The engine and its transactions.
 
     A writing transaction takes SQLite's write lock at its start (`BEGIN IMMEDIATE`), so what it read is still true when
-    it commits; a reading one sees a snapshot and never blocks.
+    it commits; a reading one sees a snapshot and never blocks. A noting one is a writing one that a power cut may undo.
     """
 
     def __init__(self, url: str) -> None:
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self._sqlite else _server_engine(url)
         self._reader = self.engine.execution_options(**{_READ_ONLY: True})
+        self._noter = _sqlite_engine(url, synchronous="NORMAL") if self._sqlite else self.engine
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -84,9 +85,18 @@ class Database:
             yield session
             # Closing gives the connection back and ends the snapshot; a rollback would expire the rows that were read.
 
+    @contextmanager
+    def noting(self) -> Iterator[Session]:
+        """One small transaction that does not wait for the disk: for notes that are worthless after a power cut."""
+        with Session(self._noter, expire_on_commit=False) as session, session.begin():
+            if not self._sqlite:
+                session.connection().exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+            yield session
+
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()
+        self._noter.dispose()
 
 
 def _server_engine(url: str) -> Engine:
@@ -94,7 +104,7 @@ def _server_engine(url: str) -> Engine:
     return create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
 
 
-def _sqlite_engine(url: str) -> Engine:
+def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
     # The thread pool of the web server has 40 threads; each may hold a connection for a short while.
     engine = create_engine(
         url,
@@ -107,7 +117,7 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "busy_timeout=30000"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

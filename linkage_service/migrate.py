@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 import linkage_service.access.idempotency
 import linkage_service.access.policy_texts
+import linkage_service.access.seen
 import linkage_service.agreements.tables
 import linkage_service.audit.tables
 import linkage_service.link_tables.tables

@@ -11,11 +11,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from linkage_service.access.tokens import PROOF_ALGORITHMS
 from linkage_service.errors import FieldError, Invalid, LinkageError, Refused, Unauthenticated, WrongMediaType
 
 MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger(__name__)
 _DECLARED = re.compile(r"[0-9]+|[A-Za-z][A-Za-z0-9_-]{0,40}")
+_BAD_PROOF = "invalid_dpop_proof"
+_ABOUT_PROOFS = "proof_"
 _OAUTH_ERRORS = {401: "invalid_client", 400: "invalid_request", 422: "invalid_request"}
 
 
@@ -92,15 +95,23 @@ def render(error: LinkageError, request: Request) -> JSONResponse:
     """An error as a response."""
     problem = problem_of(error, request_id=getattr(request.state, "request_id", "unknown"))
     if request.url.path.endswith("/oauth/token"):
-        problem.error = _OAUTH_ERRORS.get(error.status, "invalid_request")
+        is_proof = error.instance_code.startswith(_ABOUT_PROOFS)
+        problem.error = _BAD_PROOF if is_proof else _OAUTH_ERRORS.get(error.status, "invalid_request")
     headers = {}
     if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = f'Bearer error="{error.instance_code}"'
+        headers["WWW-Authenticate"] = _challenge(error.instance_code)
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "2"
     return JSONResponse(
         problem.model_dump(exclude_none=True), status_code=error.status, media_type=MEDIA_TYPE, headers=headers
     )
+
+
+def _challenge(code: str) -> str:
+    """RFC 9449 section 7.1; without an error where nobody tried to say who they are (RFC 6750 section 3.1)."""
+    word = _BAD_PROOF if code.startswith(_ABOUT_PROOFS) else "invalid_token"
+    error = "" if code == Unauthenticated.code else f'error="{word}", '
+    return f'DPoP {error}algs="{" ".join(PROOF_ALGORITHMS)}"'
 
 
 def install(app: FastAPI) -> None:

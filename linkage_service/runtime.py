@@ -59,6 +59,7 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
         load_client=load_client,
         load_person=lambda _session, _digest, _now: None,
         issuer=issuer or (lambda: settings.issuer or "http://127.0.0.1"),
+        require_dpop=settings.require_dpop,
     )
     return Runtime(
         settings=settings,

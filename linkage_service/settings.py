@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     scheduler_key: Path | None = Field(default=None, description="PEM file of that certificate's private key.")
     access_token_s: int = Field(default=300, ge=30, le=3600, description="Life of an access token, seconds.")
     assertion_s: int = Field(default=300, ge=30, le=300, description="Longest life of a client assertion, seconds.")
+    require_dpop: bool = Field(
+        default=True, description="Whether access tokens are bound to a key of the caller (DPoP, RFC 9449)."
+    )
     invitation_days: int = Field(default=14, ge=1, le=90, description="Life of an organisation's invitation.")
     checkpoint_s: float = Field(
         default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds."

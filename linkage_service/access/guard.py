@@ -15,7 +15,8 @@ from http import HTTPStatus
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
+from fastapi.security.http import HTTPBase
 from pydantic import BaseModel
 from sqlmodel import Session
 
@@ -35,7 +36,15 @@ from linkage_service.database import Database
 from linkage_service.errors import Invalid, LinkageError, NotFound, Refused
 
 Answer = TypeVar("Answer")
-_bearer = HTTPBearer(auto_error=False, scheme_name="client", description="An access token from the token endpoint.")
+_access_token = HTTPBase(
+    scheme="DPoP",
+    scheme_name="client",
+    description=(
+        "An access token from the token endpoint, bound to a key (RFC 9449): `Authorization: DPoP <token>`, and in the "
+        "header `DPoP` a proof for this one request, signed by that key."
+    ),
+    auto_error=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +52,11 @@ class Door:
     """What every gate needs, built once when the service starts.
 
     Attributes:
-        load_client: finds a client with its organisation as they stand now; None for one that is not registered.
+        load_client: finds the client of an access token with its organisation as they stand now; None for one that is
+            not registered.
         load_person: finds the person of a session, by the digest of its token; None where there is no such session.
         issuer: gives the issuer string of this service.
+        require_dpop: whether access tokens must be bound to a key of their holder.
     """
 
     database: Database
@@ -56,6 +67,7 @@ class Door:
     load_client: bearer.LoadClient
     load_person: sessions.LoadPerson
     issuer: Callable[[], str]
+    require_dpop: bool
 
 
 class HasDoor(Protocol):
@@ -343,7 +355,7 @@ class Guard:
     def __call__(
         self,
         request: Request,
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_access_token)],
         idempotency_key: Annotated[
             str | None,
             Header(

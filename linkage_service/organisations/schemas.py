@@ -1,14 +1,16 @@
 """Wire models of organisations, clients, registration and tokens."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from linkage_service.organisations import tables
-from linkage_service.wire import Base64Url, Input, Name, Output, Timestamp
+from linkage_service.wire import AgreementId, Base64Url, Input, Name, Output, Text, Timestamp
 
-Role = Literal["administrator", "officer", "analyst", "signatory", "recipient"]
-PartnerRole = Literal["officer", "analyst", "signatory", "recipient"]
+Role = Literal["administrator", "officer", "operator", "analyst", "signatory", "recipient"]
+PartnerRole = Literal["officer", "operator", "analyst", "signatory", "recipient"]
+Assurance = Literal["none", "approaching_standards", "standards_met", "standards_exceeded"]
 Jwk = Annotated[
     dict[str, Any], Field(description="Public JWK (RFC 7517): Ed25519, or P-256 where said so.", max_length=20)
 ]
@@ -43,12 +45,51 @@ class Organisation(Output):
     kind: Literal["linkage_unit", "partner"]
     status: Literal["invited", "active", "suspended"]
     signing_key: dict[str, str] | None
+    assurance: Assurance
+    assurance_expires: Timestamp | None
     created_at: Timestamp
 
     @classmethod
     def of(cls, row: tables.Organisation) -> "Organisation":
         """Renders a row."""
         return cls.model_validate(row.model_dump(include=set(cls.model_fields)))
+
+
+class AssuranceRecord(Input):
+    """What a party has shown of its information security, such as a Data Security and Protection Toolkit return."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "standards_met",
+                    "expires_at": "2027-06-30T23:59:59Z",
+                    "evidence": "DSPT 2025-26, seen on the public register.",
+                }
+            ]
+        }
+    )
+
+    status: Assurance
+    expires_at: Annotated[
+        Timestamp | None, Field(description="Until when it holds; null, and only then, with the status none.")
+    ]
+    evidence: Annotated[
+        Text, Field(description="What was seen and where, in a sentence. It stands in the ledger.", max_length=1000)
+    ]
+
+
+class Sanction(Input):
+    """Why a sanction is imposed or lifted, and under which agreement, if under one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reason": "Uploads were probed on 3 March.", "agreement": None}]}
+    )
+
+    reason: Annotated[Text, Field(description="Stands in the ledger. Name no data subject.", max_length=1000)]
+    agreement: Annotated[
+        AgreementId | None, Field(description="If given, the sanction must be on this agreement's ladder.")
+    ] = None
 
 
 class Invitation(Output):
@@ -66,7 +107,29 @@ class ClientDraft(Input):
 
     name: Name
     jwk: Jwk
-    roles: Annotated[list[PartnerRole], Field(min_length=1, max_length=4)]
+    roles: Annotated[list[PartnerRole], Field(min_length=1, max_length=5)]
+
+
+class KeyDraft(Input):
+    """A further key of a client."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jwk": _CLIENT_EXAMPLE["jwk"]}]})
+
+    jwk: Jwk
+
+
+class ClientKey(Output):
+    """A public key of a client."""
+
+    thumbprint: Annotated[str, Field(description="RFC 7638, base64url: the `kid` of assertions signed with it.")]
+    status: Literal["active", "revoked"]
+    registered_at: Timestamp
+    revoked_at: Timestamp | None
+
+    @classmethod
+    def of(cls, row: tables.ClientKey) -> "ClientKey":
+        """Renders a row."""
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)))
 
 
 class Client(Output):
@@ -76,14 +139,15 @@ class Client(Output):
     organisation: str
     name: str
     roles: list[Role]
-    key_thumbprint: str
-    status: Literal["active", "revoked"]
+    keys: Annotated[list[ClientKey], Field(description="Oldest first, revoked ones included.")]
+    status: Literal["active", "suspended", "revoked"]
     created_at: Timestamp
 
     @classmethod
-    def of(cls, row: tables.Client) -> "Client":
-        """Renders a row."""
-        return cls.model_validate(row.model_dump(include=set(cls.model_fields)))
+    def of(cls, row: tables.Client, keys: Sequence[tables.ClientKey]) -> "Client":
+        """Renders a row with the rows of its keys."""
+        shown = row.model_dump(include=set(cls.model_fields) - {"keys"})
+        return cls(**shown, keys=[ClientKey.of(key) for key in keys])
 
 
 class RegistrationDraft(Input):
@@ -123,7 +187,9 @@ class Token(Output):
     """RFC 6749 token answer."""
 
     access_token: str
-    token_type: Literal["Bearer"]
+    token_type: Annotated[
+        Literal["DPoP", "Bearer"], Field(description="DPoP: bound to the key of the proof. Bearer: where not required.")
+    ]
     expires_in: int
 
 
@@ -137,6 +203,7 @@ class Metadata(Output):
     token_endpoint_auth_methods_supported: list[str]
     token_endpoint_auth_signing_alg_values_supported: list[str]
     response_types_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]
 
 
 class JwkSet(Output):

@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session
 
 from linkage_ledger import events
+from linkage_service.access.bearer import Holder
 from linkage_service.access.callers import ClientCaller, OrganisationFacts
 from linkage_service.access.decide import Resource
+from linkage_service.access.entities import Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
-from linkage_service.access.tokens import PublicKey, public_key, token_digest
+from linkage_service.access.tokens import UNKNOWN_KEY, AccessToken, PublicKey, public_key, token_digest
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import entry
 from linkage_service.audit.unit import UnitOfWork
@@ -24,25 +26,30 @@ from linkage_service.organisations import schemas, tables
 from linkage_service.wire import from_base64url
 
 _REGISTRATION_CONTEXT = b"linkage/registration/v1\0"
-_UNIT_ROLES = frozenset({"administrator", "officer"})
+_UNIT_ROLES = frozenset({"administrator", "officer", "operator"})
 _DATA_ROLES = frozenset({"analyst", "recipient"})
+# Two are enough to rotate without a gap; more is a client that is several machines.
+_KEYS_MOST = 5
 
 
-def load_client(session: Session, client_id: str) -> ClientCaller | None:
-    """A client and its organisation as the policy sees them now."""
-    client = tables.client(session, client_id)
+def load_client(session: Session, token: AccessToken) -> Holder | None:
+    """The client of a token and its organisation as the policy sees them now."""
+    client = tables.client(session, token.client)
+    key = tables.client_key(session, token.key)
     organisation = tables.organisation(session, client.organisation) if client else None
-    if client is None or organisation is None:
+    if client is None or organisation is None or key is None or key.client != client.id:
         return None
-    return ClientCaller(
+    caller = ClientCaller(
         id=client.id,
         facts=facts_of(organisation),
         roles=frozenset(client.roles),
-        key_thumbprint=client.key_thumbprint,
-        key_registered=client.created_at,
-        revoked=client.status == "revoked",
+        key_thumbprint=key.thumbprint,
+        key_registered=key.registered_at,
+        revoked="revoked" in (client.status, key.status),
         suspended=client.status == "suspended",
     )
+    ended = [moment for moment in (client.tokens_from, organisation.tokens_from) if moment is not None]
+    return Holder(caller, tokens_from=max(ended, default=None))
 
 
 def facts_of(row: tables.Organisation) -> OrganisationFacts:
@@ -59,6 +66,45 @@ def facts_of(row: tables.Organisation) -> OrganisationFacts:
 def resource_of(row: tables.Organisation) -> Resource:
     """An organisation as something that is acted on."""
     return Resource(kind="organisation", entity=facts_of(row).entity())
+
+
+def client_resource(session: Session, row: tables.Client) -> Resource:
+    """A client as something that is acted on."""
+    organisation = existing(session, row.organisation)
+    good = [key.registered_at for key in tables.keys_of(session, [row.id])[row.id] if key.status == "active"]
+    entity = Entity(
+        Reference("Client", row.id),
+        {
+            "organisation": organisation_reference(row.organisation),
+            "roles": frozenset(row.roles),
+            "revoked": row.status == "revoked",
+            "suspended": row.status == "suspended",
+            "key_registered": max(good, default=row.created_at),
+        },
+    )
+    return Resource(
+        kind="client",
+        entity=entity,
+        related=(facts_of(organisation).entity(),),
+        visible_to=frozenset({row.organisation}),
+    )
+
+
+def existing_client(session: Session, organisation_id: str, client_id: str) -> tables.Client:
+    """One client of an organisation.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    client = tables.client(session, client_id)
+    if client is None or client.organisation != organisation_id:
+        raise NotFound("There is no such client in this organisation.")
+    return client
+
+
+def render_client(session: Session, row: tables.Client) -> schemas.Client:
+    """A client for the wire."""
+    return schemas.Client.of(row, tables.keys_of(session, [row.id])[row.id])
 
 
 def existing(session: Session, organisation_id: str) -> tables.Organisation:
@@ -96,7 +142,7 @@ def invite(operation: Operation, *, row: tables.Organisation, days: int) -> sche
 
 def add_client(operation: Operation, *, row: tables.Organisation, draft: schemas.ClientDraft) -> tables.Client:
     """Registers a further client of the caller's organisation."""
-    _check_roles(row, draft.roles)
+    check_roles(row, draft.roles)
     key = public_key(draft.jwk, pointer="/jwk")
     client = _new_client(operation.session, row, name=draft.name, key=key, roles=draft.roles, now=operation.now)
     operation.record(EventType.CLIENT_ADDED, resource=events.Resource("client", client.id))
@@ -105,14 +151,65 @@ def add_client(operation: Operation, *, row: tables.Organisation, draft: schemas
 
 def revoke_client(operation: Operation, *, row: tables.Organisation, client_id: str) -> None:
     """Revokes a client; its tokens stop working with the next request."""
-    client = tables.client(operation.session, client_id)
-    if client is None or client.organisation != row.id:
-        raise NotFound("There is no such client in this organisation.")
+    client = existing_client(operation.session, row.id, client_id)
     if client.id == operation.caller.id:
         raise Conflict("A client cannot revoke itself: use another one, so that the organisation is not locked out.")
     client.status = "revoked"
     operation.session.add(client)
     operation.record(EventType.CLIENT_REVOKED, resource=events.Resource("client", client.id))
+
+
+def add_key(operation: Operation, *, client: tables.Client, draft: schemas.KeyDraft) -> tables.ClientKey:
+    """Registers a further key of a client, which works beside the others until these are revoked."""
+    if client.status == "revoked":
+        raise Conflict("This client was revoked. A signatory of its organisation registers a new one.")
+    good = [key for key in tables.keys_of(operation.session, [client.id])[client.id] if key.status == "active"]
+    if len(good) >= _KEYS_MOST:
+        raise Conflict(f"A client has at most {_KEYS_MOST} keys at a time. Revoke one that is no longer used.")
+    key = _new_key(operation.session, client, public_key(draft.jwk, pointer="/jwk"), now=operation.now)
+    operation.record(
+        EventType.CLIENT_KEY_ADDED,
+        resource=events.Resource("client", client.id),
+        detail={"key_thumbprint": key.thumbprint},
+    )
+    return key
+
+
+def revoke_key(operation: Operation, *, client: tables.Client, thumbprint: str) -> None:
+    """Revokes a key; the tokens that were issued for it stop working with the next request."""
+    keys = {key.thumbprint: key for key in tables.keys_of(operation.session, [client.id])[client.id]}
+    key = keys.get(thumbprint)
+    if key is None:
+        raise NotFound("There is no such key of this client.")
+    if key.status == "revoked":
+        raise Conflict("This key was revoked already.")
+    if sum(other.status == "active" for other in keys.values()) == 1:
+        raise Conflict("This is the client's last key. Register another first, or revoke the client.")
+    key.status = "revoked"
+    key.revoked_at = operation.now
+    operation.session.add(key)
+    operation.record(
+        EventType.CLIENT_KEY_REVOKED,
+        resource=events.Resource("client", client.id),
+        detail={"key_thumbprint": key.thumbprint},
+    )
+
+
+def record_assurance(
+    operation: Operation, *, row: tables.Organisation, record: schemas.AssuranceRecord
+) -> tables.Organisation:
+    """Records what an organisation has shown of its security; decisions go by it from the next one on."""
+    if (record.expires_at is None) != (record.status == "none"):
+        raise _wrong("/expires_at", "no_expiry", "Say until when the assurance holds; with the status none, say null.")
+    row.assurance = record.status
+    row.assurance_expires = record.expires_at
+    operation.session.add(row)
+    operation.record(
+        EventType.ORGANISATION_ASSURANCE_RECORDED,
+        resource=events.Resource("organisation", row.id),
+        detail=record.model_dump(mode="json"),
+    )
+    return row
 
 
 def register(
@@ -137,7 +234,7 @@ def register(
         raise _wrong(
             "/client/jwk", "same_key", "The client needs a key of its own: the signing key signs agreements only."
         )
-    _check_roles(row, draft.client.roles)
+    check_roles(row, draft.client.roles)
     _check_registration_signature(draft, signing_key)
     row.signing_key = signing_key.members
     row.signing_key_thumbprint = signing_key.thumbprint
@@ -194,14 +291,39 @@ def found_unit(
     return row, made
 
 
-def check_active(client: tables.Client) -> None:
-    """Refuses a client that gets no more tokens.
+def key_for(session: Session, client: tables.Client, kid: str | None) -> tables.ClientKey:
+    """The key that an assertion says it is signed with; one without `kid` is unambiguous only with a single good key.
 
     Raises:
-        Unauthenticated: it was revoked.
+        Unauthenticated: the client has no such key.
     """
-    if client.status != "active":
-        raise Unauthenticated("This client's key was revoked.", code="revoked")
+    keys = tables.keys_of(session, [client.id])[client.id]
+    if kid is not None:
+        named = [key for key in keys if key.thumbprint == kid]
+    else:
+        named = [key for key in keys if key.status == "active"]
+    if len(named) != 1:
+        raise Unauthenticated(
+            "The assertion's kid names no key of this client. It is the RFC 7638 thumbprint of the key, and may be "
+            "left out only while the client has a single key.",
+            code=UNKNOWN_KEY,
+        )
+    return named[0]
+
+
+def check_active(session: Session, client: tables.Client, key: tables.ClientKey) -> None:
+    """Refuses a client that gets no tokens now.
+
+    Raises:
+        Unauthenticated: it, or its key, was revoked, or it or its organisation is suspended.
+    """
+    if "revoked" in (client.status, key.status):
+        raise Unauthenticated("This client, or this key of it, was revoked.", code="revoked")
+    if "suspended" in (client.status, existing(session, client.organisation).status):
+        raise Unauthenticated(
+            "This client, or its organisation, is suspended. An officer of the linkage unit lifts the suspension.",
+            code="suspended",
+        )
 
 
 def use_assertion(unit: UnitOfWork, *, client: tables.Client, token_id: str, expires_at: datetime) -> None:
@@ -251,12 +373,23 @@ def _check_registration_signature(draft: schemas.RegistrationDraft, key: PublicK
     verify_signature(key.members, signature=draft.signature, message=message, pointer="/signature")
 
 
-def _check_roles(row: tables.Organisation, roles: Sequence[str]) -> None:
-    # Separation of duties: whoever administers or oversees the service reads no link table.
+def check_roles(row: tables.Organisation, roles: Sequence[str]) -> None:
+    """Separation of duties.
+
+    Raises:
+        Invalid: nobody of this organisation may have these roles together.
+    """
+    # Whoever administers, runs or oversees the service reads no link table.
     if _UNIT_ROLES & set(roles) and _DATA_ROLES & set(roles):
         raise _wrong(
-            "/roles", "duties_not_separate", "An officer's client cannot also be an analyst's or a recipient's."
+            "/roles",
+            "duties_not_separate",
+            "An administrator, officer or operator cannot also be an analyst or a recipient.",
         )
+    if {"administrator", "officer"} <= set(roles):
+        raise _wrong("/roles", "duties_not_separate", "An administrator cannot also be the officer who oversees it.")
+    if row.kind != "linkage_unit" and "operator" in roles:
+        raise _wrong("/roles", "not_here", "Only the linkage unit has operators.")
     if row.kind == "linkage_unit" and _DATA_ROLES & set(roles):
         raise _wrong(
             "/roles", "duties_not_separate", "A client of the linkage unit cannot be an analyst's or a recipient's."
@@ -283,21 +416,31 @@ def _new_organisation(session: Session, *, name: str, kind: str, status: str, no
 def _new_client(
     session: Session, row: tables.Organisation, *, name: str, key: PublicKey, roles: Sequence[str], now: datetime
 ) -> tables.Client:
-    if tables.client_with_key(session, key.thumbprint) is not None:
-        raise Conflict("This key is registered already. Each client needs a key of its own.")
     client = tables.Client(
         id=new_id("cli", now),
         organisation=row.id,
         name=name,
         roles=sorted(set(roles)),
-        jwk=key.members,
-        key_thumbprint=key.thumbprint,
         status="active",
         created_at=now,
     )
     session.add(client)
     session.flush()
+    _new_key(session, client, key, now=now)
     return client
+
+
+def _new_key(session: Session, client: tables.Client, key: PublicKey, *, now: datetime) -> tables.ClientKey:
+    if tables.client_key(session, key.thumbprint) is not None:
+        raise Conflict("This key is registered already, or was. Make a new one: each key is of one client, once.")
+    if tables.signing_key_is_used(session, key.thumbprint):
+        raise _wrong("/jwk", "same_key", "A client needs a key of its own: signing keys sign agreements only.")
+    row = tables.ClientKey(
+        thumbprint=key.thumbprint, client=client.id, jwk=key.members, status="active", registered_at=now
+    )
+    session.add(row)
+    session.flush()
+    return row
 
 
 def _wrong(pointer: str, code: str, detail: str) -> Invalid:

@@ -1,5 +1,6 @@
-"""Organisations, clients, invitations and used assertions, with every query on them."""
+"""Organisations, clients with their keys, invitations and used assertions, with every query on them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -22,11 +23,12 @@ class Organisation(SQLModel, table=True):
     signing_key_thumbprint: str | None
     assurance: str = "none"
     assurance_expires: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
+    tokens_from: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class Client(SQLModel, table=True):
-    """A machine of an organisation, known by its public key."""
+    """A machine of an organisation, known by its public keys."""
 
     __tablename__ = "client"
 
@@ -34,10 +36,22 @@ class Client(SQLModel, table=True):
     organisation: str = Field(foreign_key="organisation.id", index=True)
     name: str
     roles: list[str] = Field(sa_column=Column(JSON, nullable=False))
-    jwk: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
-    key_thumbprint: str = Field(unique=True)
     status: str
+    tokens_from: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ClientKey(SQLModel, table=True):
+    """A public key of a client. It stays when it is revoked, so that it is never registered again."""
+
+    __tablename__ = "client_key"
+
+    thumbprint: str = Field(primary_key=True)
+    client: str = Field(foreign_key="client.id", index=True)
+    jwk: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    status: str
+    registered_at: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
 class Invitation(SQLModel, table=True):
@@ -92,9 +106,24 @@ def client(session: Session, client_id: str) -> Client | None:
     return session.get(Client, client_id)
 
 
-def client_with_key(session: Session, thumbprint: str) -> Client | None:
-    """The client that has this key."""
-    return session.exec(select(Client).where(Client.key_thumbprint == thumbprint)).first()
+def client_key(session: Session, thumbprint: str) -> ClientKey | None:
+    """One key of any client."""
+    return session.get(ClientKey, thumbprint)
+
+
+def keys_of(session: Session, client_ids: Sequence[str]) -> dict[str, list[ClientKey]]:
+    """Keys of clients by client, revoked ones included, oldest first."""
+    query = select(ClientKey).where(col(ClientKey.client).in_(list(client_ids)))
+    found: dict[str, list[ClientKey]] = defaultdict(list)
+    for key in session.exec(query.order_by(col(ClientKey.registered_at), col(ClientKey.thumbprint))):
+        found[key.client].append(key)
+    return found
+
+
+def signing_key_is_used(session: Session, thumbprint: str) -> bool:
+    """Whether an organisation signs with this key."""
+    query = select(Organisation.id).where(Organisation.signing_key_thumbprint == thumbprint)
+    return session.exec(query).first() is not None
 
 
 def clients_page(session: Session, *, organisation_id: str, after: str, limit: int) -> Sequence[Client]:

@@ -14,13 +14,14 @@ from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.callers import WorkerActor
 from linkage_service.access.decide import Circumstance, Decision, Policy, Resource
-from linkage_service.access.entities import Attribute, Entity, Reference
+from linkage_service.access.entities import Attribute, Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, body_of, entry
 from linkage_service.audit.tables import newest_time
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
+from linkage_service.organisations import tables as organisations
 from linkage_service.problems import Problem
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import reporting, schemas, tables
@@ -172,10 +173,16 @@ def terms_of(session: Session, project: Governed, aim: Aim) -> dict[str, Attribu
     terms: dict[str, Attribute] = {
         **aim.context(),
         "encodings_delete_by": min((upload.delete_by for upload in ready), default=_NEVER),
+        "suspended_providers": _suspended(session, project.providers),
     }
     if stated and len(stated) == len(applied):
         terms["opt_outs_applied"] = min(stated)
     return terms
+
+
+def _suspended(session: Session, organisation_ids: Sequence[str]) -> frozenset[Reference]:
+    found = organisations.organisations(session, organisation_ids)
+    return frozenset(organisation_reference(one) for one, row in found.items() if row.status == "suspended")
 
 
 def _may_go_on(session: Session, row: tables.Run, project: Governed, *, policy: Policy, now: datetime) -> Decision:

@@ -90,6 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         known = {
             "organisation_id": linked.providers[0].organisation,
             "client_id": linked.providers[0].client,
+            "thumbprint": linked.providers[0].key.thumbprint,
             "agreement_id": linked.agreement["id"],
             "version": "1",
             "project_id": linked.project,
@@ -118,12 +119,16 @@ def _caller(world: World, role: str) -> Caller:
     return callers[role]
 
 
+def _credentials(world: World, role: str, case: schemathesis.Case[Any]) -> dict[str, str]:
+    return _caller(world, role).credentials(case.method, case.formatted_path)
+
+
 @pytest.mark.parametrize(("method", "path"), [operation[:2] for operation in OPERATIONS])
 def test_operation_answers_anything_as_described(method: str, path: str, world: World, schema: Any) -> None:
     @settings(max_examples=10, **_BOUNDED)
     @given(case=schema[path][method].as_strategy(), role=st.sampled_from(ROLES))
     def check(case: schemathesis.Case[Any], role: str) -> None:
-        case.call_and_validate(headers={"Authorization": f"Bearer {_caller(world, role).token}"}, checks=CHECKS)
+        case.call_and_validate(headers=_credentials(world, role, case), checks=CHECKS)
 
     check()
 
@@ -136,6 +141,6 @@ def test_operation_on_what_exists_answers_as_described(method: str, path: str, w
     @given(case=schema[path][method].as_strategy(), role=st.sampled_from(ROLES))
     def check(case: schemathesis.Case[Any], role: str) -> None:
         case.path_parameters = {name: world[2][name] for name in case.path_parameters or {}}
-        case.call_and_validate(headers={"Authorization": f"Bearer {_caller(world, role).token}"}, checks=CHECKS)
+        case.call_and_validate(headers=_credentials(world, role, case), checks=CHECKS)
 
     check()

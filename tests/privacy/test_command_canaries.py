@@ -235,6 +235,9 @@ def _set_up(stage: Stage, say: Say) -> None:
     say("key", "new", folder / "machine.jwk", "--public-out", folder / "machine.public", who="")
     stage.canaries["private key of a machine"] = json.loads((folder / "machine.jwk").read_text("utf-8"))["d"].encode()
     say("key", "show", folder / "machine.jwk", who="")
+    say("key", "rotate", who="third")
+    for key in folder.glob("*.jwk"):
+        stage.canaries[f"private key third/{key.name}"] = json.loads(key.read_text("utf-8"))["d"].encode()
     admitting = ("--name", "second machine", "--public-key", folder / "machine.public", "--role", "analyst")
     client = id_of(say("organisation", "add-client", made, *admitting, "--json", who="third"))
     say("organisation", "clients", made, who="third")
@@ -243,6 +246,10 @@ def _set_up(stage: Stage, say: Say) -> None:
     say("config", "new", *identity, *keyed, "--config", folder / "machine.toml", who="")
     say("organisation", "revoke-client", made, client, who="third")
     say("organisation", "list", who="third")
+    assured = ("--status", "standards_met", "--expires", "2099-01-01T00:00:00Z", "--evidence", "Seen.")
+    say("organisation", "assurance", made, *assured, who="officer")
+    for step in ("warn", "suspend", "reinstate"):
+        say("organisation", step, made, "--reason", "An exercise.", who="officer")
     for shown in (("show", "--origin"), ("path",), ("list",)):
         say("config", *shown, who="third")
     say("config", "keystore", "file", who="third")

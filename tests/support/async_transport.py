@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from linkage_client._authentication import Clock, Credentials
+from linkage_client._authentication import AccessToken, Clock, Credentials
 from linkage_client._protocol import (
     Answer,
     Call,
@@ -77,7 +77,7 @@ class AsyncTransport:
         except NotAuthenticatedError:
             return await read(call.with_token(await self._token(rejected=token)))
 
-    async def _token(self, *, rejected: str | None = None) -> str:
+    async def _token(self, *, rejected: AccessToken | None = None) -> AccessToken:
         async with self._log_in_lock:
             return await self._converse(self._log_in.token(rejected=rejected))
 

@@ -51,6 +51,12 @@ class Reply:
         return b"" if self.content is None else json.dumps(self.content).encode()
 
 
+def claims_of(token: str) -> dict[str, Any]:
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
+
+
 def problem(status: int, code: str = "some_code", **members: Any) -> Reply:
     content = {"type": "about:blank", "title": "Refused", "status": status, "detail": "It says no.", "code": code}
     return Reply(status, {**content, "request_id": "req_body", **members}, {"X-Request-Id": "req_1"})
@@ -67,6 +73,7 @@ class FakeService:
         self.token_life_s = 300
         self.dead_tokens: set[str] = set()
         self.assertions: list[dict[str, Any]] = []
+        self.proofs: set[str] = set()
         self.public = {"/v1/oauth/token", "/.well-known/oauth-authorization-server", "/v1/registrations", "/version"}
         self.routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/me"): lambda _: Reply(content=me()),
@@ -94,24 +101,33 @@ class FakeService:
                 if isinstance(failure, Exception):
                     raise failure
                 return failure
-        if (
-            asked.path not in self.public
-            and asked.headers.get("authorization", "").removeprefix("Bearer ") not in self._live_tokens()
-        ):
+        if asked.path not in self.public and not self._is_let_in(asked):
             return problem(401, "invalid_token")
         handler = self.routes.get((asked.method, asked.path))
         return handler(asked) if handler else problem(404, "not_found")
+
+    def _is_let_in(self, asked: Asked) -> bool:
+        """Whether a live token comes with a proof of its own for this request."""
+        token = asked.headers.get("authorization", "").removeprefix("DPoP ")
+        proof = asked.headers.get("dpop", "")
+        if token not in self._live_tokens() or not proof or proof in self.proofs:
+            return False
+        self.proofs.add(proof)
+        claims = claims_of(proof)
+        ath = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).decode().rstrip("=")
+        return (claims["htm"], claims["htu"], claims["ath"]) == (asked.method, ISSUER + asked.path, ath)
 
     def _live_tokens(self) -> set[str]:
         return {f"token-{number}" for number in range(1, self.tokens_issued + 1)} - self.dead_tokens
 
     def _token(self, asked: Asked) -> Reply:
         form = parse_qs(asked.body.decode())
-        payload = form["client_assertion"][0].split(".")[1]
-        self.assertions.append(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
+        self.assertions.append(claims_of(form["client_assertion"][0]))
+        if claims_of(asked.headers["dpop"])["htu"] != ISSUER + asked.path:
+            return problem(401, "proof_other_request")
         self.tokens_issued += 1
         token = f"token-{self.tokens_issued}"
-        return Reply(content={"access_token": token, "token_type": "Bearer", "expires_in": self.token_life_s})
+        return Reply(content={"access_token": token, "token_type": "DPoP", "expires_in": self.token_life_s})
 
     def transport(self) -> httpx.MockTransport:
         def handle(request: httpx.Request) -> httpx.Response:
@@ -239,9 +255,13 @@ def organisation() -> dict[str, Any]:
     return {**members, "created_at": CREATED}
 
 
+def key(thumbprint: str = "tp", *, status: str = "active") -> dict[str, Any]:
+    return {"thumbprint": thumbprint, "status": status, "registered_at": CREATED, "revoked_at": None}
+
+
 def client() -> dict[str, Any]:
-    members = {"id": "cli_1", "organisation": OWN, "name": "laptop", "roles": ["analyst"], "key_thumbprint": "tp"}
-    return {**members, "status": "active", "created_at": CREATED}
+    members = {"id": "cli_1", "organisation": OWN, "name": "laptop", "roles": ["analyst"]}
+    return {**members, "keys": [key()], "status": "active", "created_at": CREATED}
 
 
 def me() -> dict[str, Any]:

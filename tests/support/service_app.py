@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 import numpy as np
 import rfc8785
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 from starlette.exceptions import StarletteDeprecationWarning
@@ -45,6 +47,7 @@ BITS = 256
 PART_BYTES = 1024
 SCHEMA = linkage_schema(l=BITS)
 FIELDS = ("given_name", "surname")
+TOKEN_PATH = "/v1/oauth/token"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 Json = dict[str, Any]
 
@@ -82,9 +85,18 @@ class Key:
             return {"kty": "EC", "crv": "P-256", **coordinates}
         return {"kty": "OKP", "crv": "Ed25519", "x": b64(public.public_bytes(Encoding.Raw, PublicFormat.Raw))}
 
+    @property
+    def thumbprint(self) -> str:
+        return public_key(dict(self.jwk), pointer="").thumbprint
+
+    @property
+    def alg(self) -> str:
+        return "ES256" if isinstance(self.private, ec.EllipticCurvePrivateKey) else "EdDSA"
+
     def sign(self, message: bytes) -> bytes:
         if isinstance(self.private, ec.EllipticCurvePrivateKey):
-            raise TypeError("only Ed25519 keys sign here")
+            r, s = decode_dss_signature(self.private.sign(message, ec.ECDSA(hashes.SHA256())))
+            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
         return self.private.sign(message)
 
 
@@ -92,9 +104,10 @@ def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def jws(claims: Mapping[str, Any], key: Key | None, *, alg: str = "EdDSA") -> str:
-    """A compact JWS; without a key its signature is empty."""
-    signed = ".".join(b64(json.dumps(part).encode()) for part in ({"alg": alg, "typ": "JWT"}, dict(claims)))
+def jws(claims: Mapping[str, Any], key: Key | None, *, alg: str = "EdDSA", **header: Any) -> str:
+    """A compact JWS; without a key its signature is empty. `header` adds members, or replaces them."""
+    head = {"alg": alg, "typ": "JWT", **header}
+    signed = ".".join(b64(json.dumps(part).encode()) for part in (head, dict(claims)))
     return f"{signed}.{b64(key.sign(signed.encode())) if key else ''}"
 
 
@@ -106,6 +119,7 @@ class Caller:
         self.client = client
         self.organisation = organisation
         self.key = key
+        self.proof_key = Key()
         self._token: tuple[str, datetime] | None = None
 
     def claims(self, **changes: Any) -> Json:
@@ -117,7 +131,8 @@ class Caller:
     def token(self) -> str:
         now = self.service.clock.now
         if self._token is None or self._token[1] <= now:
-            answer = self.service.ask_for_token(jws(self.claims(), self.key))
+            assertion = jws(self.claims(), self.key, alg=self.key.alg)
+            answer = self.service.ask_for_token(assertion, proof=self.proof("POST", TOKEN_PATH))
             assert answer.status_code == 200, answer.text
             self._token = answer.json()["access_token"], now + timedelta(seconds=240)
         return self._token[0]
@@ -125,8 +140,29 @@ class Caller:
     def forget_token(self) -> None:
         self._token = None
 
+    def proof_claims(self, method: str, path: str, *, token: str | None = None, **changes: Any) -> Json:
+        claims = {
+            "htm": method,
+            "htu": ISSUER + path.partition("?")[0],
+            "iat": int(self.service.clock.now.timestamp()),
+            "jti": secrets.token_hex(16),
+        }
+        ath = {} if token is None else {"ath": b64(hashlib.sha256(token.encode()).digest())}
+        return {**claims, **ath, **changes}
+
+    def proof(self, method: str, path: str, *, token: str | None = None, key: Key | None = None, **changes: Any) -> str:
+        """A proof of possession (RFC 9449); `changes` replaces claims."""
+        signing = key or self.proof_key
+        claims = self.proof_claims(method, path, token=token, **changes)
+        return jws(claims, signing, alg=signing.alg, typ="dpop+jwt", jwk=signing.jwk)
+
+    def credentials(self, method: str, path: str) -> dict[str, str]:
+        """The headers of one request."""
+        token = self.token
+        return {"Authorization": f"DPoP {token}", "DPoP": self.proof(method, path, token=token)}
+
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        headers = {**self.credentials(method, path), **options.pop("headers", {})}
         answer: httpx.Response = self.service.http.request(method, path, headers=headers, **options)
         return answer
 
@@ -217,14 +253,20 @@ class ServiceApp:
     def database_file(self) -> Path:
         return self.settings.data_dir / "linkage.db"
 
-    def ask_for_token(self, assertion: str, **changes: str) -> httpx.Response:
+    def ask_for_token(self, assertion: str, *, proof: str | None = None, **changes: str) -> httpx.Response:
+        """Asks with a proof by a key of its own where none is given; with an empty one, without."""
+        if proof is None:
+            key = Key()
+            claims = {"htm": "POST", "htu": ISSUER + TOKEN_PATH, "iat": int(self.clock.now.timestamp())}
+            proof = jws({**claims, "jti": secrets.token_hex(16)}, key, typ="dpop+jwt", jwk=key.jwk)
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": assertion,
             **changes,
         }
-        answer: httpx.Response = self.http.post("/v1/oauth/token", data=form)
+        headers = {"DPoP": proof} if proof else {}
+        answer: httpx.Response = self.http.post(TOKEN_PATH, data=form, headers=headers)
         return answer
 
     def invite(self) -> tuple[str, str]:

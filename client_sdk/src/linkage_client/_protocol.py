@@ -24,7 +24,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import stamina
 
-from linkage_client._authentication import ASSERTION_TYPE, Clock, Credentials, TokenCache, make_assertion
+from linkage_client._authentication import (
+    ASSERTION_TYPE,
+    AccessToken,
+    Clock,
+    Credentials,
+    TokenCache,
+    make_assertion,
+    make_proof,
+)
 from linkage_client.errors import (
     ConfigurationError,
     IncompleteDownloadError,
@@ -38,6 +46,7 @@ from linkage_client.errors import (
     TryAgainLaterError,
     UnexpectedAnswerError,
 )
+from linkage_client.keys import SigningKey
 
 METADATA_PATH = "/.well-known/oauth-authorization-server"
 TOKEN_PATH = "/v1/oauth/token"  # noqa: S105 - an address
@@ -81,9 +90,9 @@ class Call:
     public: bool = False
     """Needs no log-in."""
 
-    def with_token(self, token: str) -> "Call":
-        """The same request from a client that has logged in."""
-        return replace(self, headers={**self.headers, "Authorization": f"Bearer {token}"})
+    def with_token(self, token: AccessToken) -> "Call":
+        """The same request from a client that has logged in. It can be sent once: its proof is used up then."""
+        return replace(self, headers={**self.headers, **token.headers(self.method, self.path)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +164,14 @@ class LogIn:
         self._clock = clock
         self._tokens = TokenCache(clock=clock)
         self._issuer: str | None = None
+        self._proof_key = SigningKey.generate()
 
     @property
     def client_id(self) -> str | None:
         """The id of the registered client, None for one that can only do what is public."""
         return self._credentials.client_id if self._credentials else None
 
-    def token(self, *, rejected: str | None = None) -> Conversation[str]:
+    def token(self, *, rejected: AccessToken | None = None) -> Conversation[AccessToken]:
         """A token that is good for a while; `rejected` is one that the service no longer takes."""
         if self._credentials is None:
             raise ConfigurationError(
@@ -180,15 +190,19 @@ class LogIn:
             "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": assertion,
         }
+        url = self._issuer.rstrip("/") + TOKEN_PATH
+        proof = make_proof(key=self._proof_key, method="POST", url=url, now=self._clock.now())
         # Always to the configured service, never to an address that an answer names: an assertion is a credential.
         answer = yield make_call(
             "POST",
             TOKEN_PATH,
             content=urllib.parse.urlencode(form).encode(),
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            headers={"Content-Type": "application/x-www-form-urlencoded", "DPoP": proof},
             public=True,
         )
-        return self._tokens.keep(answer.json(), asked_at=asked_at, request_id=answer.request_id)
+        return self._tokens.keep(
+            answer.json(), key=self._proof_key, issuer=self._issuer, asked_at=asked_at, request_id=answer.request_id
+        )
 
 
 def _issuer_of(answer: Answer) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from linkage_client._authentication import Clock, Credentials
+from linkage_client._authentication import AccessToken, Clock, Credentials
 from linkage_client._protocol import (
     Answer,
     Call,
@@ -150,7 +150,7 @@ class Transport:
             # Expired early, or the service restarted with another key: one new log-in decides.
             return read(call.with_token(self._token(rejected=token)))
 
-    def _token(self, *, rejected: str | None = None) -> str:
+    def _token(self, *, rejected: AccessToken | None = None) -> AccessToken:
         with self._log_in_lock:
             return self._converse(self._log_in.token(rejected=rejected))
 

@@ -47,7 +47,18 @@ class Organisation(Answer):
     kind: str
     status: str
     signing_key: dict[str, Any] | None = None
+    assurance: str = "none"
+    assurance_expires: datetime | None = None
     created_at: datetime
+
+
+class ClientKey(Answer):
+    """A public key of a machine, known by its RFC 7638 thumbprint."""
+
+    thumbprint: str
+    status: str
+    registered_at: datetime
+    revoked_at: datetime | None = None
 
 
 class Client(Answer):
@@ -57,7 +68,8 @@ class Client(Answer):
     organisation: str
     name: str
     roles: list[str]
-    key_thumbprint: str
+    keys: list[ClientKey] = []
+    """Oldest first, revoked ones included."""
     status: str
     created_at: datetime
 

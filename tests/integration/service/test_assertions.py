@@ -3,9 +3,7 @@
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from support.service_app import ISSUER, Key, Organisation, ServiceApp, b64, jws, ok, problem, registration
 
@@ -17,7 +15,7 @@ def organisation(service: ServiceApp) -> Organisation:
 
 def test_assertion_sent_twice_works_once(service: ServiceApp, organisation: Organisation) -> None:
     assertion = jws(organisation.claims(), organisation.key)
-    assert service.ask_for_token(assertion).json()["token_type"] == "Bearer"
+    assert service.ask_for_token(assertion).json()["token_type"] == "DPoP"
     with service.expecting_event("token.refused") as events:
         document = problem(service.ask_for_token(assertion), 401, "assertion_replayed")
     assert document["error"] == "invalid_client"
@@ -29,6 +27,12 @@ def test_assertion_sent_twice_works_once(service: ServiceApp, organisation: Orga
     [
         ({"aud": "https://elsewhere.test"}, "bad_audience"),
         ({"aud": [ISSUER, "https://elsewhere.test"]}, "bad_audience"),
+        ({"aud": [ISSUER]}, "bad_audience"),
+        ({"aud": None}, "bad_audience"),
+        ({"iat": None}, "bad_assertion"),
+        ({"iat": "now"}, "bad_assertion"),
+        ({"iat": True}, "bad_assertion"),
+        ({"iat": 4_000_000_000}, "assertion_early"),
         ({"aud": f"{ISSUER}/v1/oauth/token"}, "bad_audience"),
         ({"exp": 0}, "assertion_expired"),
         ({"exp": 4_000_000_000}, "assertion_too_long"),
@@ -90,9 +94,8 @@ def test_client_with_an_es256_key_gets_a_token(service: ServiceApp, organisation
     private = ec.generate_private_key(ec.SECP256R1())
     draft = {"name": "hsm", "jwk": Key(private).jwk, "roles": ["analyst"]}
     client = ok(organisation.post(f"/v1/organisations/{organisation.organisation}/clients", draft), 201)["id"]
-    signed = jws(organisation.claims(iss=client, sub=client), None, alg="ES256")
-    r, s = decode_dss_signature(private.sign(signed.removesuffix(".").encode(), ec.ECDSA(hashes.SHA256())))
-    assert service.ask_for_token(signed + b64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))).status_code == 200
+    assertion = jws(organisation.claims(iss=client, sub=client), Key(private), alg="ES256")
+    assert service.ask_for_token(assertion).status_code == 200
 
 
 @pytest.mark.parametrize("changes", [{"grant_type": "password"}, {"client_assertion_type": "x"}, {"scope": "all"}])
@@ -108,8 +111,9 @@ def test_access_token_past_its_life_or_of_another_kind_is_refused(
 ) -> None:
     token = organisation.token
 
-    def ask(bearer: str) -> Any:
-        return service.http.get("/v1/me", headers={"Authorization": f"Bearer {bearer}"})
+    def ask(token: str) -> Any:
+        proof = organisation.proof("GET", "/v1/me", token=token)
+        return service.http.get("/v1/me", headers={"Authorization": f"DPoP {token}", "DPoP": proof})
 
     assert ask(token).status_code == 200
     problem(ask(jws(organisation.claims(), organisation.key)), 401, "invalid_token")

@@ -22,14 +22,6 @@ def _refused(service: ServiceApp, response: Any, event_type: str, *policies: str
     assert service.verified()
 
 
-def _suspend(service: ServiceApp, organisation: str) -> None:
-    # The console of the linkage unit will do this; there is no route for it yet.
-    with service.runtime.database.writing() as session:
-        session.connection().exec_driver_sql(
-            "UPDATE organisation SET status = 'suspended' WHERE id = ?", (organisation,)
-        )
-
-
 @pytest.fixture
 def linked(service: ServiceApp) -> Linked:
     return service.uploaded(*ROWS)
@@ -195,7 +187,7 @@ def test_review_overdue_stops_processing_and_disclosure_until_one_passes(service
 
 def test_suspended_organisation_is_refused_at_once(service: ServiceApp, linked: Linked) -> None:
     provider = linked.providers[0]
-    _suspend(service, provider.organisation)
+    ok(service.officer.post(f"/v1/organisations/{provider.organisation}:suspend", {"reason": "Probing."}), 200)
     _refused(service, provider.post(f"/v1/projects/{linked.project}/runs", {}), "run.refused", "G9-sanction")
 
 

@@ -44,3 +44,26 @@ def test_upgrade_of_a_current_database_changes_nothing(engine: Engine) -> None:
     upgrade(engine)
     upgrade(engine)
     assert is_current(engine)
+
+
+def test_keys_of_clients_survive_the_way_to_several_keys_and_back(engine: Engine) -> None:
+    command.upgrade(config_for(engine), "0002")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO organisation (id, name, kind, status, created_at) "
+            "VALUES ('org_1', 'Council', 'partner', 'active', '2026-01-01 00:00:00.000000')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO client (id, organisation, name, roles, jwk, key_thumbprint, status, created_at) VALUES "
+            """('cli_1', 'org_1', 'laptop', '[]', '{"x": "y"}', 'thumb', 'active', '2026-01-02 00:00:00.000000')"""
+        )
+    command.upgrade(config_for(engine), "0004")
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT thumbprint, client, jwk, status, registered_at FROM client_key"
+        ).all()
+    assert [tuple(row) for row in found] == [("thumb", "cli_1", '{"x": "y"}', "active", "2026-01-02 00:00:00.000000")]
+    command.downgrade(config_for(engine), "0002")
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT id, jwk, key_thumbprint FROM client").all()
+    assert [tuple(row) for row in found] == [("cli_1", '{"x": "y"}', "thumb")]

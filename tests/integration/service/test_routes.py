@@ -49,7 +49,7 @@ def test_every_guarded_route_without_a_token_says_401(service: ServiceApp) -> No
         for method in route.methods or ():
             answer = service.http.request(method, path)
             problem(answer, 401, "unauthenticated")
-            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.headers["www-authenticate"].startswith("DPoP")
 
 
 def test_unknown_address_and_method_are_problems(service: ServiceApp) -> None:

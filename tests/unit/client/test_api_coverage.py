@@ -43,6 +43,30 @@ REACHED_BY: dict[str, Callable[[LinkageClient], Any]] = {
         organisation_id="org_1", name="laptop", public_jwk=JWK, roles=["analyst"]
     ),
     "revoke_client": lambda client: client.organisations.revoke_client(organisation_id="org_1", client_id="cli_1"),
+    "list_client_keys": lambda client: client.organisations.client_keys(
+        organisation_id="org_1", client_id="cli_1"
+    ).first(),
+    "add_client_key": lambda client: client.organisations.add_client_key(
+        organisation_id="org_1", client_id="cli_1", public_jwk=JWK
+    ),
+    "revoke_client_key": lambda client: client.organisations.revoke_client_key(
+        organisation_id="org_1", client_id="cli_1", key_thumbprint=KEY.thumbprint
+    ),
+    "record_assurance": lambda client: client.organisations.record_assurance(
+        organisation_id="org_1", status="none", expires_at=None, evidence="None was shown."
+    ),
+    "warn_organisation": lambda client: client.organisations.warn(organisation_id="org_1", reason="Late."),
+    "suspend_organisation": lambda client: client.organisations.suspend(organisation_id="org_1", reason="Late."),
+    "reinstate_organisation": lambda client: client.organisations.reinstate(organisation_id="org_1", reason="Done."),
+    "warn_client": lambda client: client.organisations.warn_client(
+        organisation_id="org_1", client_id="cli_1", reason="Late."
+    ),
+    "suspend_client": lambda client: client.organisations.suspend_client(
+        organisation_id="org_1", client_id="cli_1", reason="Late."
+    ),
+    "reinstate_client": lambda client: client.organisations.reinstate_client(
+        organisation_id="org_1", client_id="cli_1", reason="Done."
+    ),
     "invite_organisation": lambda client: client.organisations.invite(organisation_id="org_1"),
     "register": lambda client: client.organisations.register(
         invitation="i", signing_key=KEY, client_key=KEY, client_name="laptop", roles=["analyst"]

@@ -193,7 +193,7 @@ def keystore(session: Session, *, place: str | None) -> None:
             }
         )
         return
-    moved = move_keys(profile, cast("KeystoreName", place), others=_other_profiles(profile))
+    moved = move_keys(profile, cast("KeystoreName", place), others=other_profiles(profile))
     for file in moved.files_left:
         session.say(f"The key file {file} stays: it lies elsewhere, or another profile uses it.")
     if place == "file":
@@ -203,7 +203,7 @@ def keystore(session: Session, *, place: str | None) -> None:
     session.show({"keystore": place, "keys": moved.keys, "secrets": moved.secrets})
 
 
-def _other_profiles(profile: Profile) -> list[Profile]:
+def other_profiles(profile: Profile) -> list[Profile]:
     """The profiles of this account whose keys must not go."""
     found = []
     for name in profile_names(folder := user_folder()):

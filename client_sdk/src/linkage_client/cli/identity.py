@@ -8,7 +8,7 @@ from linkage_client.cli._session import Session, common_options, quieten_retries
 from linkage_client.config import Profile, save_profile
 from linkage_client.errors import OutputExistsError
 
-ROLES = ("analyst", "signatory", "recipient", "officer")
+ROLES = ("analyst", "signatory", "recipient", "officer", "operator")
 
 
 @click.command()
@@ -96,7 +96,7 @@ def register(
             "organisation": registration.organisation.id,
             "client": registration.client.id,
             "roles": registration.client.roles,
-            "key_thumbprint": registration.client.key_thumbprint,
+            "key_thumbprint": keys.client.key.thumbprint,
             "profile": str(path),
             "keystore": written.keystore,
             "client_key_file": str(written.client_key_file) if written.client_key_file else None,
@@ -123,7 +123,7 @@ def whoami(session: Session) -> None:
 
 @click.group()
 def key() -> None:
-    """Make and show key files."""
+    """Make and show key files, and rotate the key of this machine."""
 
 
 @key.command("new")
@@ -150,3 +150,25 @@ def key_show(session: Session, *, file: Path) -> None:
 
     loaded = SigningKey.load(file)
     session.show({"thumbprint": loaded.thumbprint, "public_jwk": loaded.public_jwk})
+
+
+@key.command("rotate")
+@common_options
+def key_rotate(session: Session) -> None:
+    """Give this machine a new key and revoke the old one.
+
+    The new key is kept where the old one was, before the service hears of it; if anything breaks, say it again and it
+    goes on. Every other profile that uses the old key has to be removed first.
+    """
+    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.rotation import rotate_client_key  # noqa: PLC0415 - as above
+
+    quieten_retries()
+    profile = session.profile()
+    rotated = rotate_client_key(profile, others=other_profiles(profile))
+    file = rotated.profile.client_key_file
+    if file is not None:
+        session.say(f"The key lies in {file}. Keep a copy of it where nobody else can read it.")
+    session.show(
+        {"revoked": rotated.old, "key_thumbprint": rotated.new, "client_key_file": str(file) if file else None}
+    )

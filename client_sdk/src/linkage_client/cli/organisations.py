@@ -1,16 +1,21 @@
-"""Commands of administrators and signatories: organisations, invitations, further clients."""
+"""Commands of administrators, signatories and officers: organisations, invitations, further clients, sanctions."""
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from linkage_client.cli._session import Session, common_options, read_document
 from linkage_client.cli.identity import ROLES
 
+ASSURANCE = ("none", "approaching_standards", "standards_met", "standards_exceeded")
+
 
 @click.group()
 def organisation() -> None:
-    """Organisations, invitations and clients."""
+    """Organisations, invitations, clients, assurance and sanctions."""
 
 
 @organisation.command("create")
@@ -52,7 +57,11 @@ def clients(session: Session, *, organisation_id: str) -> None:
     """List the machines of an organisation."""
     with session.client() as client:
         found = client.organisations.clients(organisation_id=organisation_id)
-        session.show_list(found, columns=("id", "name", "roles", "status", "key_thumbprint"))
+        session.show_list(
+            found,
+            columns=("id", "name", "roles", "status", "keys"),
+            worded=lambda one: {"keys": ", ".join(key.thumbprint for key in one.keys if key.status == "active")},
+        )
 
 
 @organisation.command("add-client")
@@ -80,3 +89,77 @@ def revoke_client(session: Session, *, organisation_id: str, client_id: str) -> 
     with session.client() as client:
         client.organisations.revoke_client(organisation_id=organisation_id, client_id=client_id)
     session.show({"client": client_id, "status": "revoked"})
+
+
+@organisation.command("assurance")
+@click.argument("organisation_id")
+@click.option("--status", required=True, type=click.Choice(ASSURANCE), help="What was seen.")
+@click.option("--expires", metavar="TIME", help="Until when it holds, such as 2027-06-30T23:59:59Z.")
+@click.option("--evidence", required=True, help="What was seen and where, in a sentence; it stands in the ledger.")
+@common_options
+def assurance(session: Session, *, organisation_id: str, status: str, expires: str | None, evidence: str) -> None:
+    """Record the security assurance of an organisation (administrator or officer of the linkage unit)."""
+    with session.client() as client:
+        recorded = client.organisations.record_assurance(
+            organisation_id=organisation_id, status=status, expires_at=_moment(expires), evidence=evidence
+        )
+    session.show(recorded)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise click.UsageError("--expires is a time with its zone, such as 2027-06-30T23:59:59Z.")
+    return moment
+
+
+def _sanction_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the three sanctions have in common."""
+    for option in (
+        click.argument("organisation_id"),
+        click.option("--agreement", "agreement_id", metavar="ID", help="The agreement whose ladder provides for it."),
+        click.option("--reason", required=True, help="Why; it stands in the ledger. Name no data subject."),
+        click.option("--client", "client_id", metavar="ID", help="This machine only, not the whole organisation."),
+    ):
+        command = option(command)
+    return command
+
+
+@organisation.command("warn")
+@_sanction_options
+@common_options
+def warn(session: Session, /, **sanction: Any) -> None:
+    """Put a warning into the ledger (officer of the linkage unit)."""
+    _impose(session, "warn", **sanction)
+
+
+@organisation.command("suspend")
+@_sanction_options
+@common_options
+def suspend(session: Session, /, **sanction: Any) -> None:
+    """Stop an organisation, or one machine of it, at once (officer of the linkage unit)."""
+    _impose(session, "suspend", **sanction)
+
+
+@organisation.command("reinstate")
+@_sanction_options
+@common_options
+def reinstate(session: Session, /, **sanction: Any) -> None:
+    """Lift a suspension (officer of the linkage unit)."""
+    _impose(session, "reinstate", **sanction)
+
+
+def _impose(
+    session: Session, step: str, *, organisation_id: str, client_id: str | None, reason: str, agreement_id: str | None
+) -> None:
+    with session.client() as client:
+        given: dict[str, Any] = {"organisation_id": organisation_id, "reason": reason, "agreement_id": agreement_id}
+        if client_id is not None:
+            session.show(getattr(client.organisations, f"{step}_client")(client_id=client_id, **given))
+        else:
+            session.show(getattr(client.organisations, step)(**given))

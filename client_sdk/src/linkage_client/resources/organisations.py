@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from linkage_client._protocol import path_of
-from linkage_client.keys import SigningKey, client_description, sign_registration
-from linkage_client.models import Client, Invitation, Organisation, Registration
-from linkage_client.resources._base import Listing, Resource
+from linkage_client.keys import SigningKey, client_description, sign_registration, thumbprint
+from linkage_client.models import Client, ClientKey, Invitation, Organisation, Registration
+from linkage_client.resources._base import Listing, Model, Resource, parsed
 
 
 class Organisations(Resource):
@@ -75,3 +76,83 @@ class Organisations(Resource):
     def revoke_client(self, *, organisation_id: str, client_id: str) -> None:
         """Shut a machine out, from its next request on."""
         self._transport.send("DELETE", path_of("organisations", organisation_id, "clients", client_id))
+
+    def client_keys(self, *, organisation_id: str, client_id: str) -> Listing[ClientKey]:
+        """The keys of a machine, oldest first. For the machine itself, or a signatory of its organisation."""
+        return self._items(_keys(organisation_id, client_id), ClientKey)
+
+    def add_client_key(self, *, organisation_id: str, client_id: str, public_jwk: Mapping[str, str]) -> ClientKey:
+        """Register a further key of a machine, which works beside the others.
+
+        Registering the same key again, also from another process, gives the same answer.
+        """
+        body = {"jwk": dict(public_jwk)}
+        return self._post(
+            _keys(organisation_id, client_id), body, ClientKey, idempotency_key=f"key-{thumbprint(public_jwk)}"
+        )
+
+    def revoke_client_key(self, *, organisation_id: str, client_id: str, key_thumbprint: str) -> None:
+        """Make a key worthless, with the tokens issued for it. The last key of a machine stays."""
+        path = path_of("organisations", organisation_id, "clients", client_id, "keys", key_thumbprint)
+        self._transport.send("DELETE", path)
+
+    def record_assurance(
+        self, *, organisation_id: str, status: str, expires_at: datetime | None, evidence: str
+    ) -> Organisation:
+        """Record what an organisation has shown of its security. Role: administrator or officer of the linkage unit.
+
+        Args:
+            organisation_id: whose it is.
+            status: `none`, `approaching_standards`, `standards_met` or `standards_exceeded`.
+            expires_at: until when it holds; None with the status `none`.
+            evidence: what was seen and where. It stands in the ledger.
+        """
+        until = None if expires_at is None else expires_at.isoformat()
+        body = {"status": status, "expires_at": until, "evidence": evidence}
+        path = path_of("organisations", organisation_id, "assurance")
+        return parsed(self._transport.send("PUT", path, json_body=body), Organisation)
+
+    def warn(self, *, organisation_id: str, reason: str, agreement_id: str | None = None) -> Organisation:
+        """Put a warning into the ledger. Role: officer of the linkage unit.
+
+        With `agreement_id`, here and below, the sanction must be on that agreement's ladder.
+        """
+        return self._sanction(path_of("organisations", f"{organisation_id}:warn"), Organisation, reason, agreement_id)
+
+    def suspend(self, *, organisation_id: str, reason: str, agreement_id: str | None = None) -> Organisation:
+        """Stop everything that an organisation does, from its next request on. Role: officer of the linkage unit."""
+        path = path_of("organisations", f"{organisation_id}:suspend")
+        return self._sanction(path, Organisation, reason, agreement_id)
+
+    def reinstate(self, *, organisation_id: str, reason: str, agreement_id: str | None = None) -> Organisation:
+        """Lift the suspension of an organisation. Role: officer of the linkage unit."""
+        path = path_of("organisations", f"{organisation_id}:reinstate")
+        return self._sanction(path, Organisation, reason, agreement_id)
+
+    def warn_client(
+        self, *, organisation_id: str, client_id: str, reason: str, agreement_id: str | None = None
+    ) -> Client:
+        """Put a warning of one machine into the ledger. Role: officer of the linkage unit."""
+        path = path_of("organisations", organisation_id, "clients", f"{client_id}:warn")
+        return self._sanction(path, Client, reason, agreement_id)
+
+    def suspend_client(
+        self, *, organisation_id: str, client_id: str, reason: str, agreement_id: str | None = None
+    ) -> Client:
+        """Stop one machine, from its next request on. Role: officer of the linkage unit."""
+        path = path_of("organisations", organisation_id, "clients", f"{client_id}:suspend")
+        return self._sanction(path, Client, reason, agreement_id)
+
+    def reinstate_client(
+        self, *, organisation_id: str, client_id: str, reason: str, agreement_id: str | None = None
+    ) -> Client:
+        """Lift the suspension of one machine. Role: officer of the linkage unit."""
+        path = path_of("organisations", organisation_id, "clients", f"{client_id}:reinstate")
+        return self._sanction(path, Client, reason, agreement_id)
+
+    def _sanction(self, path: str, model: type[Model], reason: str, agreement_id: str | None) -> Model:
+        return self._post(path, {"reason": reason, "agreement": agreement_id}, model)
+
+
+def _keys(organisation_id: str, client_id: str) -> str:
+    return path_of("organisations", organisation_id, "clients", client_id, "keys")
