@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from linkage_service.organisations import tables
+from linkage_service.people.schemas import Person
 from linkage_service.wire import Base64Url, Input, Name, Output, Timestamp
 
 Role = Literal["administrator", "officer", "analyst", "signatory", "recipient"]
@@ -113,9 +114,10 @@ class Registration(Output):
 
 
 class Me(Output):
-    """Who the caller is."""
+    """Who the caller is: a client, or a person in a session."""
 
-    client: Client
+    client: Client | None
+    person: Person | None
     organisation: Organisation
 
 
