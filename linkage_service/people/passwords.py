@@ -1,5 +1,6 @@
 """Passwords: what is asked of them (NIST SP 800-63B-4 section 3.1.1), and Argon2id hashes of them (RFC 9106)."""
 
+import secrets
 import unicodedata
 from collections.abc import Iterable
 from threading import BoundedSemaphore
@@ -33,7 +34,7 @@ class Passwords:
     def __init__(self, *, memory_kib: int, passes: int, lanes: int) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
         self._gate = BoundedSemaphore(_AT_ONCE)
-        self._nobodys = self.hash("the password of nobody")
+        self._nobodys = self.hash(secrets.token_urlsafe())
 
     def hash(self, password: str) -> str:
         """The hash in PHC form, with its parameters and a salt of its own."""
@@ -47,7 +48,7 @@ class Passwords:
                 self._hasher.verify(kept or self._nobodys, _normal(password))
             except (VerificationError, InvalidHashError):
                 return False
-        return kept is not None
+        return bool(kept)
 
     def is_weak(self, kept: str) -> bool:
         """Whether a hash was made with other parameters than those in force."""

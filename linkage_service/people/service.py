@@ -257,9 +257,7 @@ def invited(session: Session, digest: str, *, now: datetime) -> tables.Person:
     return _invited(session, digest, now=now)[1]
 
 
-def invite_administrator(
-    unit: UnitOfWork, *, name: str, email: str, hours: int
-) -> tuple[schemas.PersonInvitation, tables.Person]:
+def invite_administrator(unit: UnitOfWork, *, name: str, email: str, hours: int) -> schemas.PersonInvitation:
     """A one-time link for an administrator of the linkage unit, made by whoever runs the machine.
 
     A person of the unit who has this e-mail address becomes an administrator and starts anew; else one is made.
@@ -291,7 +289,7 @@ def invite_administrator(
             source="command line",
         )
     )
-    return new_invitation(session, person, now=unit.now, hours=hours), person
+    return new_invitation(session, person, now=unit.now, hours=hours)
 
 
 def forget_credentials(session: Session, person: tables.Person) -> None:

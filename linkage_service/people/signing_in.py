@@ -233,12 +233,15 @@ def start_with_provider(
 
     Raises:
         NotFound: no identity provider is configured, or the invitation is not valid.
+        Unauthenticated: a step-up without a session.
     """
     provider, now = _provider(reception), reception.clock()
     invitation = token_digest(draft.invitation) if draft.invitation else None
-    if invitation:
-        with reception.database.reading() as reading:
+    with reception.database.reading() as reading:
+        if invitation:
             service.invited(reading, invitation, now=now)
+        if draft.purpose == "step_up" and tables.person_session(reading, session or "") is None:
+            raise Unauthenticated("The session has ended. Sign in again.", code="session_ended")
     request = provider.authorization(again=draft.purpose == "step_up")
     until = now + _PROVIDER_LIFE
     members: dict[str, Any] = {
