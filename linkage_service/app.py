@@ -22,6 +22,7 @@ from linkage_service.errors import LinkageError, TooLarge, Unavailable
 from linkage_service.health import router as health
 from linkage_service.link_tables import routes as link_tables
 from linkage_service.organisations import routes as organisations
+from linkage_service.people import routes as people
 from linkage_service.projects import routes as projects
 from linkage_service.runs import routes as runs
 from linkage_service.runtime import Runtime
@@ -36,6 +37,7 @@ _SECURITY_HEADERS = {
 }
 _TAGS = [
     {"name": "identity", "description": "Tokens, organisations, registration, machine clients."},
+    {"name": "people", "description": "People of organisations: enrolment, sign-in, sessions."},
     {"name": "agreements", "description": "Information sharing protocols: documents, signatures, state."},
     {"name": "projects", "description": "Linkage rounds under an agreement."},
     {"name": "uploads", "description": "Encodings and their manifests."},
@@ -77,7 +79,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.service = runtime
     problems.install(app)
-    for room in (organisations, agreements, projects, uploads, runs, link_tables, audit):
+    for room in (organisations, people, agreements, projects, uploads, runs, link_tables, audit):
         app.include_router(room.router)
     app.include_router(health)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from linkage_service.people.schemas import PersonDraft, PersonInvitation
     from linkage_service.runtime import Runtime
     from linkage_service.settings import Settings
 
@@ -35,11 +36,12 @@ def main() -> None:
 @main.command()
 @_data_dir
 @click.option("--organisation", required=True, help="Name of the organisation that runs the linkage unit.")
+@click.option("--administrator-email", metavar="ADDRESS", help="Login name of the first administrator, a person.")
+@click.option("--administrator-name", default="Administrator", show_default=True, help="Their name.")
 @click.option(
     "--administrator-jwk",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File with the administrator client's public key as JWK.",
+    help="File with an administrator client's public key as JWK.",
 )
 @click.option(
     "--officer-jwk",
@@ -48,11 +50,19 @@ def main() -> None:
 )
 @_as_json
 def init(
-    *, data_dir: Path | None, organisation: str, administrator_jwk: Path, officer_jwk: Path | None, as_json: bool
+    *,
+    data_dir: Path | None,
+    organisation: str,
+    administrator_email: str | None,
+    administrator_name: str,
+    administrator_jwk: Path | None,
+    officer_jwk: Path | None,
+    as_json: bool,
 ) -> None:
-    """Create database, keys, the linkage unit and its first clients.
+    """Create database, keys, the linkage unit and its first administrator.
 
-    There is no default password: whoever holds the private key of the administrator's client administers.
+    There is no default password. The administrator is a person, who enrols with the one-time link that is printed, or a
+    client, whose private key is the way in, or both.
     """
     from linkage_service import service_keys  # noqa: PLC0415
     from linkage_service.access.tokens import public_key  # noqa: PLC0415
@@ -60,13 +70,20 @@ def init(
     from linkage_service.database import Database  # noqa: PLC0415
     from linkage_service.migrate import upgrade  # noqa: PLC0415
     from linkage_service.organisations.service import found_unit  # noqa: PLC0415
+    from linkage_service.people.service import invite_administrator  # noqa: PLC0415
     from linkage_service.runtime import build  # noqa: PLC0415
 
+    if administrator_email is None and administrator_jwk is None:
+        raise click.UsageError("Nobody could come in. Give --administrator-email, --administrator-jwk, or both.")
     settings = _settings(data_dir)
+    person = _person(administrator_name, administrator_email) if administrator_email else None
+    link = None
     with _errors():
-        clients = [("administrator", public_key(_read_jwk(administrator_jwk), pointer=""), "administrator")]
-        if officer_jwk is not None:
-            clients.append(("officer", public_key(_read_jwk(officer_jwk), pointer=""), "officer"))
+        clients = [
+            (name, public_key(_read_jwk(file), pointer=""), name)
+            for name, file in (("administrator", administrator_jwk), ("officer", officer_jwk))
+            if file is not None
+        ]
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         service_keys.create(settings.resolved_keys_dir, log_origin=settings.log_origin)
         database = Database(settings.resolved_database_url)
@@ -75,6 +92,10 @@ def init(
         runtime = build(settings)
         with unit_of_work(database=runtime.database, log=runtime.log, now=runtime.clock()) as unit:
             unit_row, made = found_unit(unit, name=organisation, clients=clients)
+            if person is not None:
+                link = invite_administrator(
+                    unit, name=person.name, email=person.email, hours=settings.person_invitation_hours
+                )
         runtime.log.checkpoint(runtime.database)
         runtime.close()
     document = {
@@ -82,6 +103,7 @@ def init(
         "clients": {client.name: client.id for client in made},
         "log_verifier_key": runtime.log.verifier.format(),
         "data_dir": str(settings.data_dir),
+        **(_link_document(settings, link) if link else {}),
     }
     if as_json:
         click.echo(json.dumps(document))
@@ -90,7 +112,36 @@ def init(
     for client in made:
         click.echo(f"Its {client.name} is the client {client.id}.")
     click.echo(f"Publish this key, with which anyone can check the access log:\n{document['log_verifier_key']}")
+    if link is not None:
+        _say_link(document)
     click.echo(f"Next: linkage-service serve --data-dir {settings.data_dir}", err=True)
+
+
+@main.command("invite-administrator")
+@_data_dir
+@click.option("--email", required=True, metavar="ADDRESS", help="Login name of the person.")
+@click.option("--name", default="Administrator", show_default=True, help="Their name, if they are new.")
+@_as_json
+def invite_administrator_command(*, data_dir: Path | None, email: str, name: str, as_json: bool) -> None:
+    """Print a one-time link for an administrator of the linkage unit, new or locked out.
+
+    For when nobody can sign in who could invite. What the person signed in with before stops working; it is an event of
+    the access log, as everything is.
+    """
+    from linkage_service.audit.unit import unit_of_work  # noqa: PLC0415
+    from linkage_service.people.service import invite_administrator  # noqa: PLC0415
+
+    person = _person(name, email)
+    with _runtime(data_dir) as runtime:
+        with unit_of_work(database=runtime.database, log=runtime.log, now=runtime.clock()) as unit:
+            link = invite_administrator(
+                unit, name=person.name, email=person.email, hours=runtime.settings.person_invitation_hours
+            )
+        document = _link_document(runtime.settings, link)
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    _say_link(document)
 
 
 @main.command()
@@ -319,6 +370,36 @@ def _settings(data_dir: Path | None, **given: str | None) -> "Settings":
             for item in error.errors()
         )
         _fail(f"The settings are wrong. {wrong}")
+
+
+def _person(name: str, email: str) -> "PersonDraft":
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from linkage_service.people.schemas import PersonDraft  # noqa: PLC0415
+
+    try:
+        return PersonDraft(name=name, email=email, roles=["administrator"])
+    except ValidationError:
+        raise click.UsageError(
+            "The name is up to 200 characters; the e-mail address is like name@example.org."
+        ) from None
+
+
+def _link_document(settings: "Settings", invitation: "PersonInvitation") -> dict[str, Any]:
+    return {
+        "administrator": invitation.person.id,
+        "link": f"{(settings.issuer or '').rstrip('/')}{invitation.path}",
+        "expires_at": invitation.expires_at.isoformat(timespec="seconds"),
+    }
+
+
+def _say_link(document: dict[str, Any]) -> None:
+    click.echo(
+        f"The administrator {document['administrator']} enrols with this link. It works once:\n{document['link']}"
+    )
+    click.echo(f"It is shown this once, and is good until {document['expires_at']}.", err=True)
+    if document["link"].startswith("/"):
+        click.echo("Put the service's address in front of it; with LINKAGE_ISSUER set, it is there.", err=True)
 
 
 def _read_jwk(path: Path) -> dict[str, Any]:

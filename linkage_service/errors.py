@@ -3,11 +3,13 @@
     LinkageError
     ├── Unauthenticated        401  who is calling is not proven
     ├── Refused                403  the agreement, or the lack of a grant, says no
+    ├── ForeignOrigin          403  a page of another site sent it
     ├── NotFound               404  missing, or not the caller's: the answer is the same
     ├── Conflict               409  the thing is not in a state that allows this
     ├── Invalid                422  the request is well formed and wrong
     ├── TooLarge               413  a body above its limit
     ├── WrongMediaType         415  a body of another kind
+    ├── TooManyAttempts        429  wrong codes or passwords too often; later again
     ├── NotAcceptable          406  no representation that the caller accepts
     └── Unavailable            503  the service cannot do it now; the same request may succeed later
 
@@ -80,6 +82,14 @@ class Refused(LinkageError):
         self.elements = tuple(elements)
 
 
+class ForeignOrigin(LinkageError):
+    """A page of another site sent it."""
+
+    code = "foreign_origin"
+    status = 403
+    title = "Not from a page of this service"
+
+
 class NotFound(LinkageError):
     """Missing, or not the caller's."""
 
@@ -118,6 +128,14 @@ class WrongMediaType(LinkageError):
     code = "wrong_media_type"
     status = 415
     title = "Wrong media type"
+
+
+class TooManyAttempts(LinkageError):
+    """Wrong codes or passwords too often."""
+
+    code = "too_many_attempts"
+    status = 429
+    title = "Too many attempts"
 
 
 class NotAcceptable(LinkageError):

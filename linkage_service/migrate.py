@@ -15,6 +15,7 @@ import linkage_service.agreements.tables
 import linkage_service.audit.tables
 import linkage_service.link_tables.tables
 import linkage_service.organisations.tables
+import linkage_service.people.tables
 import linkage_service.projects.tables
 import linkage_service.runs.tables
 import linkage_service.uploads.tables  # noqa: F401 - each import registers its tables

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from linkage_service import service_keys
 from linkage_service.access import policy_texts
@@ -13,6 +14,10 @@ from linkage_service.audit.log import Log
 from linkage_service.clock import Clock, utc_now
 from linkage_service.database import Database
 from linkage_service.organisations.service import load_client
+from linkage_service.people.oidc import Provider
+from linkage_service.people.passwords import Passwords
+from linkage_service.people.reception import Reception
+from linkage_service.people.service import SessionLimits, load_person, touch_session
 from linkage_service.service_keys import ServiceKeys
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore
@@ -29,6 +34,7 @@ class Runtime:
     keys: ServiceKeys = field(repr=False)
     blobs: BlobStore = field(repr=False)
     door: Door
+    reception: Reception
 
     def remember_policy(self) -> None:
         """Keeps the policy text that decides from now on, so that its decisions can be made again later."""
@@ -50,6 +56,8 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
     log = Log(key=keys.log)
     configured = settings.key_encryption_key
     storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
+    blobs = BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[storage_key])
+    issuer = issuer or (lambda: settings.issuer or "http://127.0.0.1")
     door = Door(
         database=database,
         log=log,
@@ -57,9 +65,24 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
         tokens=TokenAuthority(key=keys.token, life_s=settings.access_token_s),
         clock=clock,
         load_client=load_client,
-        load_person=lambda _session, _digest, _now: None,
-        issuer=issuer or (lambda: settings.issuer or "http://127.0.0.1"),
+        load_person=partial(
+            load_person, limits=SessionLimits(idle_s=settings.session_idle_s, step_up_s=settings.step_up_s)
+        ),
+        touch_session=touch_session,
+        issuer=issuer,
         require_dpop=settings.require_dpop,
+    )
+    reception = Reception(
+        database=database,
+        log=log,
+        clock=clock,
+        blobs=blobs,
+        passwords=Passwords(
+            memory_kib=settings.password_memory_kib, passes=settings.password_passes, lanes=settings.password_lanes
+        ),
+        settings=settings,
+        issuer=issuer,
+        provider=_provider(settings, issuer),
     )
     return Runtime(
         settings=settings,
@@ -67,6 +90,20 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
         database=database,
         log=log,
         keys=keys,
-        blobs=BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[storage_key]),
+        blobs=blobs,
         door=door,
+        reception=reception,
+    )
+
+
+def _provider(settings: Settings, issuer: Callable[[], str]) -> Provider | None:
+    secret = settings.oidc_client_secret
+    if settings.oidc_issuer is None or settings.oidc_client_id is None or secret is None:
+        return None
+    return Provider(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=secret.get_secret_value(),
+        redirect_uri=lambda: f"{issuer().rstrip('/')}{settings.oidc_redirect_path}",
+        acr=settings.oidc_acr,
     )

@@ -68,6 +68,49 @@ class Settings(BaseSettings):
         default=True, description="Whether access tokens are bound to a key of the caller (DPoP, RFC 9449)."
     )
     invitation_days: int = Field(default=14, ge=1, le=90, description="Life of an organisation's invitation.")
+    person_invitation_hours: int = Field(
+        default=72, ge=1, le=336, description="Life of a person's one-time link, hours."
+    )
+    password_memory_kib: int = Field(
+        default=65536, ge=8, le=2**21, description="Argon2id memory of one password hash, KiB (RFC 9106)."
+    )
+    password_passes: int = Field(default=3, ge=1, le=16, description="Argon2id passes of one password hash.")
+    password_lanes: int = Field(default=4, ge=1, le=16, description="Argon2id lanes of one password hash.")
+    session_idle_s: int = Field(
+        default=1800, ge=120, le=43200, description="A session that is not used for so long ends, seconds."
+    )
+    session_s: int = Field(default=43200, ge=120, le=86400, description="Longest life of a session, seconds.")
+    step_up_s: int = Field(
+        default=300, ge=30, le=3600, description="A second factor given again counts for so long, seconds."
+    )
+    sign_in_attempts: int = Field(
+        default=5, ge=1, le=100, description="Failed attempts after which an account has to wait."
+    )
+    sign_in_wait_s: int = Field(
+        default=30, ge=1, le=3600, description="First wait of an account, seconds; it doubles up to an hour."
+    )
+    sign_in_answer_s: float = Field(
+        default=0.5,
+        ge=0,
+        le=10,
+        description="A refused sign-in is answered no sooner, so that the time says nothing; seconds.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="Issuer of an OpenID provider with which people may sign in; https."
+    )
+    oidc_client_id: str | None = Field(default=None, description="This service's client id at that provider.")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="This service's client secret at that provider."
+    )
+    oidc_redirect_path: str = Field(
+        default="/sign-in/oidc",
+        pattern=r"^/[A-Za-z0-9/_-]*$",
+        description="Page to which that provider sends people back.",
+    )
+    oidc_acr: frozenset[str] = Field(
+        default=frozenset(),
+        description='Values of acr that mean a second factor at that provider, besides amr mfa, otp, hwk; JSON: ["…"].',
+    )
     checkpoint_s: float = Field(
         default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds."
     )
@@ -97,6 +140,16 @@ class Settings(BaseSettings):
             )
         if self.executor == "dask" and self.resolved_blob_url.startswith("memory:"):
             raise ValueError("executor dask needs a blob store that its workers can reach too")
+        return self
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Self:
+        given = [self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret]
+        if any(given) is not all(given):
+            raise ValueError("an OpenID provider needs oidc_issuer, oidc_client_id and oidc_client_secret")
+        issuer = self.oidc_issuer or "https://"
+        if not issuer.startswith("https://") and not (issuer.startswith("http://") and _is_here(issuer)):
+            raise ValueError("oidc_issuer starts with https://; http:// is for a provider on this machine only")
         return self
 
     @property

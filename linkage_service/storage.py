@@ -24,6 +24,7 @@ from linkage_service.errors import LinkageError
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 8
 _WRAP_CONTEXT = b"linkage/data-key/v1\0"
+_SEAL_CONTEXT = b"linkage/sealed/v1\0"
 _KEY_ID_CONTEXT = b"linkage/key-encryption-key-id/v1"
 
 
@@ -127,6 +128,25 @@ class BlobStore:
         with as_storage_errors():
             plain = decrypt(rest, key=key_encryption_key, context=_WRAP_CONTEXT + header)
         return WrappedKey(plain=plain, wrapped=wrapped)
+
+    def seal(self, plaintext: bytes, *, context: bytes) -> bytes:
+        """Encrypt a few bytes that are kept outside the store; `context` says what they are and whose."""
+        header = _VERSION + self._newest_key_id
+        newest = self._key_encryption_keys[self._newest_key_id]
+        return encrypt(plaintext, key=newest, context=_SEAL_CONTEXT + header + context, header=header)
+
+    def unseal(self, sealed: bytes, *, context: bytes) -> bytes:
+        """Open what `seal` gave for the same context.
+
+        Raises:
+            BlobTampered: sealed under a key-encryption key that is not configured, for another context, or changed.
+        """
+        header, rest = sealed[: 1 + _KEY_ID_BYTES], sealed[1 + _KEY_ID_BYTES :]
+        key_encryption_key = self._key_encryption_keys.get(header[1:])
+        if header[:1] != _VERSION or key_encryption_key is None:
+            raise BlobTampered(_TAMPERED)
+        with as_storage_errors():
+            return decrypt(rest, key=key_encryption_key, context=_SEAL_CONTEXT + header + context)
 
     def put(self, key: str, plaintext: bytes | bytearray | memoryview, *, data_key: WrappedKey) -> None:
         """Encrypt and write; a blob of the same key is replaced.

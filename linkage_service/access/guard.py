@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials
 from fastapi.security.http import HTTPBase
 from pydantic import BaseModel
 from sqlmodel import Session
@@ -45,6 +45,13 @@ _access_token = HTTPBase(
     ),
     auto_error=False,
 )
+_session = APIKeyCookie(
+    name=sessions.COOKIE,
+    auto_error=False,
+    scheme_name="session",
+    description=f"A person's session. At a service on plain http on this machine it is `{sessions.LOOPBACK_COOKIE}`. "
+    "What changes something must come from a page of the service: `Sec-Fetch-Site` or `Origin` say so.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Door:
         load_client: finds the client of an access token with its organisation as they stand now; None for one that is
             not registered.
         load_person: finds the person of a session, by the digest of its token; None where there is no such session.
+        touch_session: writes down that a session was used.
         issuer: gives the issuer string of this service.
         require_dpop: whether access tokens must be bound to a key of their holder.
     """
@@ -66,6 +74,7 @@ class Door:
     clock: Clock
     load_client: bearer.LoadClient
     load_person: sessions.LoadPerson
+    touch_session: sessions.TouchSession
     issuer: Callable[[], str]
     require_dpop: bool
 
@@ -347,7 +356,7 @@ def _render(answer: BaseModel | Created | None, *, status: int, seq: int | None)
 
 
 class Guard:
-    """The dependency of a route that acts for a signed-in client."""
+    """The dependency of a route that acts for a signed-in client or person."""
 
     def __init__(self, action: Action) -> None:
         self.action = action
@@ -356,6 +365,7 @@ class Guard:
         self,
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_access_token)],
+        _: Annotated[str | None, Depends(_session)],
         idempotency_key: Annotated[
             str | None,
             Header(
@@ -367,7 +377,7 @@ class Guard:
         state: HasDoor = request.app.state.service
         door = state.door
         # A session is for the console's pages. A request that carries a token is a machine's, whatever else it carries.
-        if credentials is None and sessions.token_of(request) is not None:
+        if credentials is None and sessions.token_of(request, door.issuer()) is not None:
             caller: Caller = sessions.caller_of(door, request)
         else:
             caller = bearer.caller_of(door, request, credentials)

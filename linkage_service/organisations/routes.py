@@ -25,6 +25,8 @@ from linkage_service.audit.unit import unit_of_work
 from linkage_service.errors import Unauthenticated
 from linkage_service.ids import new_id
 from linkage_service.organisations import sanctions, schemas, service, tables
+from linkage_service.people import tables as person_tables
+from linkage_service.people.schemas import Person
 from linkage_service.problems import responses
 from linkage_service.settings import Settings
 from linkage_service.wire import OrganisationPath, Page, PageQuery
@@ -149,15 +151,16 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
 
 @router.get("/v1/me", operation_id="get_me", summary="Who am I?", responses=responses(401, 403, 422))
 def get_me(gate: Annotated[Gate, guard(Action.BROWSE)]) -> schemas.Me:
-    """The client and the organisation behind the access token."""
+    """The client or the person who calls, and their organisation."""
 
     def query(operation: Operation) -> schemas.Me:
         operation.require(SERVICE)
         client = tables.client(operation.session, operation.caller.id)
-        assert client is not None  # noqa: S101 - the guard has just found it
+        person = person_tables.person(operation.session, operation.caller.id)
         return schemas.Me(
-            client=service.render_client(operation.session, client),
-            organisation=schemas.Organisation.of(service.existing(operation.session, client.organisation)),
+            client=service.render_client(operation.session, client) if client else None,
+            person=Person.of(person) if person else None,
+            organisation=schemas.Organisation.of(service.existing(operation.session, operation.caller.organisation)),
         )
 
     return gate.read(query)

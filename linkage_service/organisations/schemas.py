@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from linkage_service.organisations import tables
+from linkage_service.people.schemas import Person
 from linkage_service.wire import AgreementId, Base64Url, Input, Name, Output, Text, Timestamp
 
 Role = Literal["administrator", "officer", "operator", "analyst", "signatory", "recipient"]
@@ -177,9 +178,10 @@ class Registration(Output):
 
 
 class Me(Output):
-    """Who the caller is."""
+    """Who the caller is: a client, or a person in a session."""
 
-    client: Client
+    client: Client | None
+    person: Person | None
     organisation: Organisation
 
 

@@ -26,7 +26,11 @@ OPERATIONS = [
     for path, item in json.loads(COMMITTED.read_text("utf-8"))["paths"].items()
     for method, operation in item.items()
 ]
-PUBLIC = {"get_health", "get_readiness", "get_version", "get_metadata", "get_jwks", "issue_token", "register"}
+PUBLIC = {
+    "get_health", "get_readiness", "get_version", "get_metadata", "get_jwks", "issue_token", "register",
+    "get_enrolment", "begin_enrolment", "confirm_enrolment", "get_sign_in_options", "check_password", "open_session",
+    "start_with_provider", "finish_with_provider",
+}  # fmt: skip
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 World = tuple[ServiceApp, Linked, dict[str, str]]
 _BOUNDED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
@@ -99,6 +103,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "run_id": run["id"],
             "release_id": release["id"],
             "seq": "1",
+            "person_id": service.invite_person(linked.providers[0], "analyst")["person"]["id"],
+            "session_id": "0" * 64,
+            "token": service.invite_person(linked.providers[0], "analyst")["token"],
         }
         yield service, linked, known
 

@@ -25,12 +25,14 @@ from fastapi import FastAPI
 from starlette.exceptions import StarletteDeprecationWarning
 
 from linkage_service import service_keys
+from linkage_service.access.sessions import COOKIE
 from linkage_service.access.tokens import public_key
 from linkage_service.app import create_app
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
 from linkage_service.migrate import upgrade
 from linkage_service.organisations.service import found_unit
+from linkage_service.people import totp
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
 from linkage_service.worker import Worker
@@ -48,6 +50,8 @@ PART_BYTES = 1024
 SCHEMA = linkage_schema(l=BITS)
 FIELDS = ("given_name", "surname")
 TOKEN_PATH = "/v1/oauth/token"
+# Hashes that take no time, and refusals that come at once.
+QUICK: dict[str, Any] = {"password_memory_kib": 8, "password_passes": 1, "password_lanes": 1, "sign_in_answer_s": 0}
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 Json = dict[str, Any]
 
@@ -176,6 +180,66 @@ class Caller:
         return self.request("DELETE", path)
 
 
+class Person:
+    """A person who is signed in and calls as the console's pages do: with the session's cookie and our `Origin`."""
+
+    password = "a long phrase of somebody"
+
+    def __init__(self, service: "ServiceApp", *, organisation: str, invitation: Json) -> None:
+        self.service = service
+        self.organisation = organisation
+        self.person: str = invitation["person"]["id"]
+        self.email: str = invitation["person"]["email"]
+        self.http = TestClient(service.app, base_url=ISSUER, headers={"Origin": ISSUER})
+        self.secret = b""
+        self.enrol(invitation["token"])
+
+    def enrol(self, token: str) -> None:
+        path = f"/v1/enrolments/{token}"
+        begun = ok(self.http.post(f"{path}:begin", json={"password": self.password}), 200)
+        self.secret = base64.b32decode(begun["secret"])
+        ok(self.http.post(f"{path}:confirm", json={"enrolment": begun["enrolment"], "code": self.code()}), 200)
+
+    def code(self) -> str:
+        """The code of now."""
+        return totp.code_at(self.secret, int(self.service.clock.now.timestamp()) // totp.PERIOD_S)
+
+    def next_code(self) -> str:
+        """A code that was not used yet: it moves the clock."""
+        self.service.clock.move(seconds=totp.PERIOD_S)
+        return self.code()
+
+    def sign_in(self) -> Json:
+        draft = {"email": self.email, "password": self.password, "code": self.next_code()}
+        session: Json = ok(self.http.post("/v1/sessions", json=draft), 201)
+        return session
+
+    def step_up(self) -> Json:
+        session: Json = ok(self.post("/v1/sessions/current:step-up", {"code": self.next_code()}), 200)
+        return session
+
+    @property
+    def token(self) -> str:
+        """The session's token, of which the service keeps the digest."""
+        return str(self.http.cookies[COOKIE])
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        answer: httpx.Response = self.http.request(method, path, **options)
+        return answer
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        return self.request("POST", path, json=json, **options)
+
+    def put(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        return self.request("PUT", path, json=json, **options)
+
+    def delete(self, path: str) -> httpx.Response:
+        return self.request("DELETE", path)
+
+
 class Organisation(Caller):
     """A partner: its signing key and its first client, which has every role a partner's client may have."""
 
@@ -232,7 +296,8 @@ class ServiceApp:
     """A service of its own: database, keys and blobs in a folder, a clock that the test moves."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.settings = Settings(data_dir=folder, issuer=ISSUER, log_origin="log.linkage.test", **settings)
+        chosen: dict[str, Any] = {"issuer": ISSUER, "log_origin": "log.linkage.test", **QUICK, **settings}
+        self.settings = Settings(data_dir=folder, **chosen)
         self.clock = HandClock()
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
@@ -286,6 +351,27 @@ class ServiceApp:
         return Organisation(
             self, client=made["client"]["id"], organisation=organisation, key=key, signing_key=signing_key
         )
+
+    def invite_person(self, by: "Caller | Person", *roles: str) -> Json:
+        """A person of the inviter's organisation who has not enrolled yet."""
+        self._names += 1
+        draft = {"name": f"Person {self._names}", "email": f"person.{self._names}@body.test", "roles": list(roles)}
+        made: Json = ok(by.post(f"/v1/organisations/{by.organisation}/people", draft), 201)
+        return made
+
+    def person(self, by: "Caller | Person", *roles: str, stepped_up: bool = False) -> Person:
+        """A person of the inviter's organisation with these roles, who has enrolled and signed in.
+
+        Args:
+            by: a caller who may invite people: its administrator or signatory.
+            roles: of the person.
+            stepped_up: whether they have given the second factor again. It holds for five minutes of the clock.
+        """
+        person = Person(self, organisation=by.organisation, invitation=self.invite_person(by, *roles))
+        person.sign_in()
+        if stepped_up:
+            person.step_up()
+        return person
 
     def draft(self, parties: Mapping[Organisation, Sequence[str]], **changes: Any) -> Json:
         document = agreement_document({org.organisation: list(roles) for org, roles in parties.items()}, **changes)

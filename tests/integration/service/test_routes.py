@@ -9,8 +9,9 @@ from linkage_service.app import routes_of
 from support.service_app import ServiceApp, problem
 
 PUBLIC = {
-    "get_health", "get_jwks", "get_metadata", "get_readiness", "get_version", "issue_token", "openapi_document",
-    "register",
+    "begin_enrolment", "check_password", "confirm_enrolment", "finish_with_provider", "get_enrolment", "get_health",
+    "get_jwks", "get_metadata", "get_readiness", "get_sign_in_options", "get_version", "issue_token", "open_session",
+    "openapi_document", "register", "start_with_provider",
 }  # fmt: skip
 
 
@@ -43,9 +44,10 @@ def test_every_guarded_route_without_a_token_says_401(service: ServiceApp) -> No
         if route.name in PUBLIC:
             continue
         path = route.path
-        for name in ("organisation", "agreement", "project", "upload", "run", "release", "client"):
+        for name in ("organisation", "agreement", "project", "upload", "run", "release", "client", "person"):
             path = path.replace(f"{{{name}_id}}", f"{name[:3]}_{'0' * 26}".replace("cli_", "cli_"))
         path = path.replace("{version}", "1").replace("{number}", "1").replace("{seq}", "0")
+        path = path.replace("{session_id}", "0" * 64)
         for method in route.methods or ():
             answer = service.http.request(method, path)
             problem(answer, 401, "unauthenticated")
