@@ -26,7 +26,10 @@ OPERATIONS = [
     for path, item in json.loads(COMMITTED.read_text("utf-8"))["paths"].items()
     for method, operation in item.items()
 ]
-PUBLIC = {"get_health", "get_readiness", "get_version", "get_metadata", "get_jwks", "issue_token", "register"}
+PUBLIC = {
+    "get_agreement_schema", "get_health", "get_readiness", "get_version", "get_metadata", "get_jwks", "issue_token",
+    "register",
+}  # fmt: skip
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 World = tuple[ServiceApp, Linked, dict[str, str]]
 _BOUNDED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
