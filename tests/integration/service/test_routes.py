@@ -9,8 +9,8 @@ from linkage_service.app import routes_of
 from support.service_app import ServiceApp, problem
 
 PUBLIC = {
-    "get_agreement_schema", "get_health", "get_jwks", "get_metadata", "get_readiness", "get_version", "issue_token", "openapi_document",
-    "register",
+    "get_agreement_schema", "get_health", "get_jwks", "get_metadata", "get_readiness", "get_version", "issue_token",
+    "openapi_document", "register",
 }  # fmt: skip
 
 
