@@ -353,6 +353,14 @@ def openapi() -> None:
     click.echo(document(), nl=False)
 
 
+@main.command("agreement-schema")
+def agreement_schema() -> None:
+    """Print the JSON Schema of agreement documents."""
+    from linkage_service.agreements.document import json_schema_text  # noqa: PLC0415
+
+    click.echo(json_schema_text(), nl=False)
+
+
 def _settings(data_dir: Path | None, **given: str | None) -> "Settings":
     from pydantic import ValidationError  # noqa: PLC0415
 

@@ -106,6 +106,22 @@ class Conflict(LinkageError):
     title = "Not possible in the present state"
 
 
+class ChangedMeanwhile(LinkageError):
+    """Somebody changed the thing after the caller read it."""
+
+    code = "precondition_failed"
+    status = 412
+    title = "It was changed meanwhile"
+
+
+class PreconditionRequired(LinkageError):
+    """The request does not say which state of the thing it is meant for."""
+
+    code = "precondition_required"
+    status = 428
+    title = "If-Match is required"
+
+
 class Invalid(LinkageError):
     """The request is well formed and wrong."""
 

@@ -6,9 +6,10 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, 
 
 from linkage_service.agreements.document import AgreementDocument, PartyRole
 from linkage_service.agreements.example import DOCUMENT
-from linkage_service.wire import Base64Url, Input, Output, Sha256, Timestamp
+from linkage_service.wire import Base64Url, Input, Output, Sha256, Text, Timestamp
 
 AgreementState = Literal["draft", "proposed", "active", "suspended", "expired", "terminated"]
+AgreementVersionState = Literal["draft", "proposed", "active", "superseded", "withdrawn"]
 
 
 class AgreementDraft(Input):
@@ -52,6 +53,30 @@ class SignatureDraft(Input):
     ]
 
 
+class ReasonDraft(Input):
+    """Why something is done; it goes into the access log."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "A breach was reported on 3 May."}]})
+
+    reason: Annotated[Text, Field(description="Why, in words, without anything about a person whose data are shared.")]
+
+
+class ReviewDraft(Input):
+    """What a review found."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"passed": True, "review_by": "2026-12-01T00:00:00Z", "findings": "The measures of element 8 are met."}
+            ]
+        }
+    )
+
+    passed: Annotated[bool, Field(description="Whether the sharing goes on.")]
+    review_by: Annotated[Timestamp, Field(description="When the next review is due; not after the agreement's end.")]
+    findings: Annotated[Text, Field(description="What was found, in words, without anything about a person.")]
+
+
 class PartyState(Output):
     """A party and whether it has signed."""
 
@@ -60,16 +85,39 @@ class PartyState(Output):
     signed: bool
 
 
+class VersionState(Output):
+    """One version of an agreement, and where it stands."""
+
+    version: int
+    state: AgreementVersionState
+    digest: str
+    created_at: Timestamp
+
+
+class Review(Output):
+    """What an officer of the linkage unit recorded of a review."""
+
+    version: int
+    passed: bool
+    review_by: Timestamp
+    findings: str
+    created_at: Timestamp
+
+
 class Agreement(Output):
-    """An agreement as it stands."""
+    """An agreement as it stands, at one of its versions. `versions` holds those that name the caller."""
 
     id: str
     reference: str
     title: str
     state: AgreementState
     version: int
+    version_state: AgreementVersionState
     digest: str
     parties: list[PartyState]
+    versions: list[VersionState]
+    review_by: Timestamp
+    review: Review | None
     created_at: Timestamp
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import delete
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
 
 
 class Agreement(SQLModel, table=True):
-    """One information sharing protocol."""
+    """One information sharing protocol. `version` is the one in force, or the first until it is."""
 
     __tablename__ = "agreement"
 
@@ -21,7 +22,10 @@ class Agreement(SQLModel, table=True):
 
 
 class AgreementVersion(SQLModel, table=True):
-    """One version: the canonical document that is signed, unchangeable once proposed."""
+    """One version: the canonical document that is signed, unchangeable once proposed.
+
+    `state` is "draft", "proposed", "active", "superseded" by a later one, or "withdrawn" before all had signed it.
+    """
 
     __tablename__ = "agreement_version"
 
@@ -75,6 +79,11 @@ def agreement(session: Session, agreement_id: str) -> Agreement | None:
     return session.get(Agreement, agreement_id)
 
 
+def lock(session: Session, agreement_id: str) -> None:
+    """Lets nobody else change an agreement until the transaction ends."""
+    session.exec(select(Agreement.id).where(Agreement.id == agreement_id).with_for_update()).first()
+
+
 def agreement_with_reference(session: Session, reference: str) -> Agreement | None:
     """One agreement by its reference."""
     return session.exec(select(Agreement).where(Agreement.reference == reference)).first()
@@ -85,9 +94,49 @@ def version(session: Session, agreement_id: str, number: int) -> AgreementVersio
     return session.get(AgreementVersion, (agreement_id, number))
 
 
-def latest_review(session: Session, agreement_id: str) -> AgreementReview | None:
-    """The last review of an agreement, if there was one."""
-    query = select(AgreementReview).where(AgreementReview.agreement == agreement_id)
+def versions(session: Session, agreement_id: str) -> Sequence[AgreementVersion]:
+    """Every version of an agreement, the first one first."""
+    query = select(AgreementVersion).where(AgreementVersion.agreement == agreement_id)
+    return session.exec(query.order_by(col(AgreementVersion.version))).all()
+
+
+def versions_naming(session: Session, agreement_id: str, organisation: str) -> set[int]:
+    """Numbers of the versions that name an organisation."""
+    query = select(AgreementParty.version).where(
+        AgreementParty.agreement == agreement_id, AgreementParty.organisation == organisation
+    )
+    return set(session.exec(query))
+
+
+def forget_draft(session: Session, agreement_id: str, number: int) -> None:
+    """Deletes a version; the database lets drafts only be deleted."""
+    forget_parties(session, agreement_id, number)
+    session.execute(
+        delete(AgreementVersion).where(
+            col(AgreementVersion.agreement) == agreement_id, col(AgreementVersion.version) == number
+        )
+    )
+
+
+def forget_parties(session: Session, agreement_id: str, number: int) -> None:
+    """Deletes the list of parties of a version."""
+    session.execute(
+        delete(AgreementParty).where(
+            col(AgreementParty.agreement) == agreement_id, col(AgreementParty.version) == number
+        )
+    )
+
+
+def forget_agreement(session: Session, agreement_id: str) -> None:
+    """Deletes an agreement that has no version left."""
+    session.execute(delete(Agreement).where(col(Agreement.id) == agreement_id))
+
+
+def latest_review(session: Session, agreement_id: str, *, since_version: int) -> AgreementReview | None:
+    """The last review of an agreement that counts for a version: of itself, or of a later one."""
+    query = select(AgreementReview).where(
+        AgreementReview.agreement == agreement_id, AgreementReview.version >= since_version
+    )
     return session.exec(query.order_by(col(AgreementReview.id).desc()).limit(1)).first()
 
 
@@ -99,34 +148,30 @@ def signatures(session: Session, agreement_id: str, number: int) -> Sequence[Agr
     return session.exec(query.order_by(col(AgreementSignature.organisation))).all()
 
 
-def agreements_page(
-    session: Session, *, organisation: str | None, after: str, limit: int
-) -> Sequence[tuple[Agreement, AgreementVersion]]:
-    """Agreements with their current versions, by id.
+def agreements_page(session: Session, *, organisation: str | None, after: str, limit: int) -> Sequence[Agreement]:
+    """Agreements by id.
 
     Args:
         session: a transaction.
-        organisation: only those that name this party; None for all.
+        organisation: only those of which a version names this party; None for all.
         after: ids above this one.
         limit: at most so many.
     """
-    query = (
-        select(Agreement, AgreementVersion)
-        .where(AgreementVersion.agreement == Agreement.id, AgreementVersion.version == Agreement.version)
-        .where(Agreement.id > after)
-    )
+    query = select(Agreement).where(Agreement.id > after)
     if organisation is not None:
-        query = query.where(
-            AgreementParty.agreement == Agreement.id,
-            AgreementParty.version == Agreement.version,
-            AgreementParty.organisation == organisation,
-        )
+        named = select(AgreementParty.agreement).where(AgreementParty.organisation == organisation)
+        query = query.where(col(Agreement.id).in_(named))
     return session.exec(query.order_by(col(Agreement.id)).limit(limit)).all()
 
 
 def references_of_party(session: Session, organisation: str) -> Sequence[str]:
-    """References of the agreements that name an organisation in any version."""
+    """References of the agreements that name an organisation in a version that is or was the present one.
+
+    Whoever is named only in an amendment that is not signed yet learns nothing of what happens under the agreement.
+    """
     query = select(Agreement.reference).where(
-        AgreementParty.agreement == Agreement.id, AgreementParty.organisation == organisation
+        AgreementParty.agreement == Agreement.id,
+        AgreementParty.organisation == organisation,
+        AgreementParty.version <= Agreement.version,
     )
     return session.exec(query.distinct()).all()

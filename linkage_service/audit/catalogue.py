@@ -53,6 +53,7 @@ class EventType(StrEnum):
     AGREEMENT_REVIEWED = "agreement.reviewed"
     AGREEMENT_EXPIRED = "agreement.expired"
     AGREEMENT_TERMINATED = "agreement.terminated"
+    AGREEMENT_WITHDRAWN = "agreement.withdrawn"
     AGREEMENT_REFUSED = "agreement.refused"
 
     PROJECT_OPENED = "project.opened"

@@ -27,6 +27,7 @@ OPERATIONS = [
     for method, operation in item.items()
 ]
 PUBLIC = {
+    "get_agreement_schema",
     "get_health", "get_readiness", "get_version", "get_metadata", "get_jwks", "issue_token", "register",
     "get_enrolment", "begin_enrolment", "confirm_enrolment", "get_sign_in_options", "check_password", "open_session",
     "start_with_provider", "finish_with_provider",

@@ -179,6 +179,11 @@ class Caller:
     def delete(self, path: str) -> httpx.Response:
         return self.request("DELETE", path)
 
+    def change(self, path: str, json: Any = None, *, method: str = "POST", of: str | None = None) -> httpx.Response:
+        """A change of an agreement, or of a version of one, as it is now: reads its ETag first."""
+        read = self.get(of or path.partition(":")[0])
+        return self.request(method, path, json=json, headers={"If-Match": read.headers.get("etag", '"unread"')})
+
 
 class Person:
     """A person who is signed in and calls as the console's pages do: with the session's cookie and our `Origin`."""
@@ -381,7 +386,7 @@ class ServiceApp:
     def activate(self, parties: Mapping[Organisation, Sequence[str]], **changes: Any) -> Json:
         """An agreement that every party has signed."""
         agreement: Json = self.draft(parties, **changes)
-        ok(next(iter(parties)).post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
+        ok(next(iter(parties)).change(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
         for party in parties:
             agreement = ok(party.sign_agreement(agreement), 201)
         assert agreement["state"] == "active"

@@ -136,7 +136,7 @@ def test_agreement_not_signed_by_all_opens_no_project(service: ServiceApp, *, pr
     organisation, other = service.join(), service.join()
     agreement = service.draft({organisation: ["provider", "recipient"], other: ["provider"]})
     if proposed:
-        ok(organisation.post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
+        ok(organisation.change(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
         ok(organisation.sign_agreement(agreement), 201)
     _refused(
         service,

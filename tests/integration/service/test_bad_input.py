@@ -284,14 +284,14 @@ def test_signature_over_another_document_or_by_another_key_is_refused(service: S
     organisation, other = service.join(), service.join()
     agreement = service.draft({organisation: ["provider", "recipient"], other: ["provider"]})
     problem(organisation.sign_agreement(agreement), 409, "conflict")
-    ok(organisation.post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
+    ok(organisation.change(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
     problem(organisation.sign_agreement({**agreement, "digest": "0" * 64}), 422)
     organisation.signing_key, kept = other.signing_key, organisation.signing_key
     problem(organisation.sign_agreement(agreement), 422)
     organisation.signing_key = kept
     ok(organisation.sign_agreement(agreement), 201)
     problem(organisation.sign_agreement(agreement), 409, "conflict")
-    problem(organisation.post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 409, "conflict")
+    problem(organisation.change(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 409, "conflict")
 
 
 def test_project_with_another_schema_than_signed_is_refused(service: ServiceApp, linked: Linked) -> None:

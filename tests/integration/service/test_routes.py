@@ -9,6 +9,7 @@ from linkage_service.app import routes_of
 from support.service_app import ServiceApp, problem
 
 PUBLIC = {
+    "get_agreement_schema",
     "begin_enrolment", "check_password", "confirm_enrolment", "finish_with_provider", "get_enrolment", "get_health",
     "get_jwks", "get_metadata", "get_readiness", "get_sign_in_options", "get_version", "issue_token", "open_session",
     "openapi_document", "register", "start_with_provider",

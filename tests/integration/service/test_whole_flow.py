@@ -86,7 +86,7 @@ def test_organisation_becomes_party_with_one_event_for_each_step(service: Servic
     with service.expecting_event("agreement.drafted"):
         agreement = service.draft({organisation: ["provider"], other: ["provider", "recipient"]})
     with service.expecting_event("agreement.proposed"):
-        ok(organisation.post(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
+        ok(organisation.change(f"/v1/agreements/{agreement['id']}/versions/1:propose"), 200)
     other.token  # noqa: B018 - a token is issued before the events are counted
     with service.expecting_event("agreement.signed"):
         ok(organisation.sign_agreement(agreement), 201)
