@@ -1,8 +1,8 @@
 """Judges an upload by its statistics: what it cannot be, and what should be looked at.
 
 Refused is only what is certain: nothing but one row, empty rows, noise where a profile leaves a pattern, and plain or
-folded filters that claim a hardened profile. Everything else is accepted with findings, for a band was measured on a few
-kinds of registers and a provider's may be another. Uploads below `JUDGED_FROM` rows are too small for most of it.
+folded filters that claim a hardened profile. Everything else is accepted with findings, for a band was measured on a
+few kinds of registers and a provider's may be another. Uploads below `JUDGED_FROM` rows are too small for most of it.
 """
 
 from dataclasses import dataclass

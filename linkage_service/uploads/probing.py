@@ -38,6 +38,12 @@ _OFTEN = Found(
 )
 
 
+class ProbingSuspected(Conflict):
+    """A provider's uploads differ in few rows too often."""
+
+    code = "probing_suspected"
+
+
 def make_key(session: Session, blobs: BlobStore, *, project: str) -> None:
     """Makes the key of a project's sketches, unless it has one."""
     if tables.probe_key(session, project) is not None:
@@ -54,7 +60,7 @@ def compare(operation: Operation, *, row: tables.Upload, sketch: Sketch | None) 
     """What the provider's earlier uploads say of this one, which is kept for the next.
 
     Raises:
-        Conflict: it is one small difference too many.
+        ProbingSuspected: it is one small difference too many.
     """
     session, now = operation.session, operation.now
     found: list[Found] = []
@@ -101,10 +107,9 @@ def _refuse_if_too_many(session: Session, row: tables.Upload) -> None:
         session, project_id=row.project, organisation=row.organisation, code=SMALL_DIFFERENCE
     )
     if before >= SMALL_DIFFERENCES:
-        raise Conflict(
+        raise ProbingSuspected(
             f"This is upload number {before + 1} in this project that differs from an earlier one of your "
             "organisation in a few rows only. Comparing their results tells about single people, so it is not taken, "
             "and its encodings are deleted; what was uploaded before stays. Ask the linkage unit's officer, who sees "
-            "this in the ledger.",
-            code="probing_suspected",
+            "this in the ledger."
         )

@@ -1,8 +1,8 @@
 """The encoding profiles that the service knows, and what their encodings look like from outside.
 
-The service never encodes, so these figures are measured, not derived: `tests/benchmarks/acceptance.py` encodes generated
-people and FEBRL4 with the real encoder under several linkage schemas, 100 to 100,000 rows, and prints the extremes.
-`docs/acceptance.md` has them. Bands are wider than what was seen, so that honest uploads lie inside.
+The service never encodes, so these figures are measured, not derived: `tests/benchmarks/acceptance.py` encodes
+generated people and FEBRL4 with the real encoder under several linkage schemas, 100 to 100,000 rows, and prints the
+extremes. `docs/acceptance.md` has them. Bands are wider than what was seen, so that honest uploads lie inside.
 """
 
 from collections.abc import Mapping

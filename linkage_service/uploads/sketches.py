@@ -1,25 +1,22 @@
 """Sketches of uploads: enough to tell that two differ in few rows, and nothing of a row once their key is gone.
 
-A provider that uploads twice, with one person more the second time, learns from the two results whether the others know
-that person (a differencing attack). To notice it, an upload is compared with those before it, whose encodings are
-deleted by then. So what is kept is an invertible Bloom lookup table (Goodrich and Mitzenmacher 2011) of keyed digests of
-the rows (BLAKE2b, RFC 7693, with a random key of the project): 16 kilobytes, whatever the upload's size. Two of them are
-subtracted, and if few rows differ, the difference can be counted exactly; if many do, it cannot be read at all. A table
-is a sum over all rows, and without the key nobody can ask it whether some encoding was among them. The key is destroyed
-with `probing.forget`.
+A provider that uploads twice, with one person more the second time, learns from the two results whether the others
+know that person (a differencing attack). To notice it, an upload is compared with those before it, whose encodings are
+deleted by then. So what is kept is an invertible Bloom lookup table (Goodrich and Mitzenmacher 2011) of keyed digests
+of the rows (BLAKE2b, RFC 7693, with a random key of the project): 12 kilobytes, whatever the upload's size. Two of them
+are subtracted, and if few rows differ, the difference can be counted exactly; if many do, it cannot be read at all. A
+table is a sum over all rows, and without the key nobody can ask it whether some encoding was among them. The key is
+destroyed with `probing.forget`.
 
 Several equal rows are counted as often as they occur, so that repeating a row hides nothing.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-from linkage_service.uploads.statistics import word_batches
 
 _TABLES: Final = 3
 _CELLS: Final = 128
@@ -44,31 +41,25 @@ class Difference:
 
 
 class Sketch:
-    """The table of one upload: by cell, how many rows fell into it, and the sums of the halves of their digests and of a check."""
+    """The table of one upload: by cell, how many rows fell into it, and sums of the halves of their digests, checked."""
 
-    def __init__(self, cells: NDArray[np.int64] | None = None) -> None:
-        self._cells = np.zeros((_TABLES * _CELLS, _SUMS), np.int64) if cells is None else cells
-
-    @classmethod
-    def of(cls, pieces: Iterable[bytes], *, bits: int, key: bytes) -> Self:
-        """The sketch of an upload whose bytes come in order; `key` has 32 bytes."""
-        made = cls()
-        for batch in word_batches(pieces, bits=bits):
-            made.add(batch, key=key)
-        return made
+    def __init__(self, *, key: bytes = b"", cells: NDArray[np.int64] | None = None) -> None:
+        """An empty one, of rows to be digested with a key of 32 bytes."""
+        self._key = key
+        self.cells = np.zeros((_TABLES * _CELLS, _SUMS), np.int64) if cells is None else cells
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """What `to_bytes` gave."""
-        return cls(np.frombuffer(raw, _WIRE).reshape(_TABLES * _CELLS, _SUMS).astype(np.int64))
+        """What `to_bytes` gave, to compare with."""
+        return cls(cells=np.frombuffer(raw, _WIRE).reshape(_TABLES * _CELLS, _SUMS).astype(np.int64))
 
     def to_bytes(self) -> bytes:
         """12,288 bytes."""
-        return self._cells.astype(_WIRE).tobytes()
+        return self.cells.astype(_WIRE).tobytes()
 
-    def add(self, batch: NDArray[np.uint64], *, key: bytes) -> None:
+    def add(self, batch: NDArray[np.uint64]) -> None:
         """Counts further rows."""
-        keyed = hashlib.blake2b(key=key, digest_size=_DIGEST.itemsize, person=b"linkage/sketch")
+        keyed = hashlib.blake2b(key=self._key, digest_size=_DIGEST.itemsize, person=b"linkage/sketch")
         digests = bytearray()
         for row in np.ascontiguousarray(batch).view(np.uint8):
             one = keyed.copy()
@@ -78,11 +69,11 @@ class Sketch:
         high, low = found["high"].astype(np.int64), found["low"].astype(np.int64)
         parts = np.stack([np.ones(len(found), np.int64), high, low, _check(high, low)], axis=1)
         for table in range(_TABLES):
-            np.add.at(self._cells, _places(low, table), parts)
+            np.add.at(self.cells, _places(low, table), parts)
 
     def difference(self, earlier: "Sketch") -> Difference | None:
         """How this upload differs from an earlier one; None where in too many rows to say (about 300)."""
-        cells = self._cells - earlier._cells
+        cells = self.cells - earlier.cells
         added = removed = 0
         waiting = list(range(len(cells)))
         while waiting:

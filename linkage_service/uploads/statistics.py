@@ -3,10 +3,11 @@
 Fill and column rates tell kinds of encodings apart (`profiles.py`). Rows that are equal, and rows within a few bits of
 one another, tell a register of people from variants of one person, as somebody makes who probes.
 
-Equal rows are found by a universal hash with random coefficients (Dietzfelbinger 1996), near ones by bit sampling (Indyk
-and Motwani 1998): rows that agree in forty bits drawn at random are nearly always near, whatever else the encodings are.
-Both cost time in proportion to the rows. Memory is bounded: of more than `SAMPLED_ROWS` rows a random share is looked
-at for equal and near ones; all count for fill and columns.
+Equal rows are found by a universal hash with random coefficients (Dietzfelbinger 1996), near ones by bit sampling
+(Indyk and Motwani 1998): rows that agree in forty bits drawn at random are nearly always near, whatever else the
+encodings are. Both cost time in proportion to the rows. Memory is bounded: of more than `SAMPLED_ROWS` rows a random
+share is looked at for equal and near ones; all count for fill and columns. Hardened encodings move near rows too far
+apart for that, so every pair of a sample of fixed size is compared as well.
 """
 
 import secrets
@@ -68,7 +69,9 @@ class Statistics:
     cluster: int
 
 
-def measure(read: Callable[[], Iterable[bytes]], *, rows: int, bits: int) -> Statistics:
+def measure(
+    read: Callable[[], Iterable[bytes]], *, rows: int, bits: int, each: Callable[[Words], None] | None = None
+) -> Statistics:
     """Measures an upload.
 
     Args:
@@ -76,10 +79,13 @@ def measure(read: Callable[[], Iterable[bytes]], *, rows: int, bits: int) -> Sta
             three times where some rows seem to lie dense.
         rows: how many it has.
         bits: of an encoding; a multiple of 64.
+        each: shown the rows of the first reading too, some thousand at a time.
     """
     measuring = _Measuring(rows=rows, bits=bits)
     for batch in word_batches(read(), bits=bits):
         measuring.add(batch)
+        if each is not None:
+            each(batch)
     burst = 1
     if numbers := measuring.dense_rows():
         centres = _rows_at(word_batches(read(), bits=bits), numbers)
@@ -216,7 +222,7 @@ def _largest_cluster(rows: Words, *, within: int, bits: int) -> int:
 
 
 def column_counts(batch: Words) -> NDArray[np.int64]:
-    """In how many rows each bit is set: eight columns of a byte at a time, added up in bytes while they cannot run over.
+    """In how many rows each bit is set: eight columns of a byte at a time, added up in bytes till they run over.
 
     Columns come bit by bit of each byte, which is enough for how far they spread.
     """

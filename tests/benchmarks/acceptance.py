@@ -4,9 +4,9 @@ Run: python tests/benchmarks/acceptance.py [--rows 100 1000 10000 100000] [--see
 
 Generated people and FEBRL4 are encoded with the real encoder, under every encoding profile and several linkage schemas
 (all columns, few columns, parameters that nobody proposed), and measured as the service does when an upload completes.
-The bands of `linkage_service/uploads/profiles.py` are the extremes found here, widened; the script says which of its own
-figures lie outside. Then registers get variants of one person mixed in, equal rows, or the encodings of another profile,
-to see what is noticed. Exit code 1 if an honest upload would be refused or questioned, or a false claim accepted.
+The bands of `linkage_service/uploads/profiles.py` are the extremes found here, widened; the script says which of its
+own figures lie outside. Then registers get variants of one person mixed in, or claim another profile, to see what is
+noticed. Exit code 1 if an honest upload would be refused or questioned, or a false claim accepted.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from linkage_service.uploads.statistics import Statistics, measure
 
 Table = Mapping[str, Sequence[str]]
 Rows = NDArray[np.uint8]
+FIGURES = ("fill", "popcount_spread", "column_spread", "repeated", "repeats", "burst", "cluster")
 SECRET = b"a secret that only this benchmark uses"
 VARIANTS = (5, 10, 15, 20, 25, 30, 50, 100)
 TRIALS = 5
@@ -184,8 +185,6 @@ def false_claims(sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 # --- report ----------------------------------------------------------------------------------------------------------
 
-FIGURES = ("fill", "popcount_spread", "column_spread", "repeated", "repeats", "burst")
-
 
 def extremes(measured: Sequence[tuple[str, Statistics]]) -> dict[str, dict[str, list[float]]]:
     """By profile and by size class, the least and the most of every figure."""
@@ -218,7 +217,9 @@ def main() -> int:
             wronged.append({**uploads[-1], "codes": said})
     probing = list(noticed([size for size in options.rows if size >= 1000]))
     claims = list(false_claims([size for size in options.rows if size <= 10_000]))
-    believed = [claim for claim in claims if claim["claimed"].startswith("saul") and "not_the_profile" not in claim["codes"]]
+    believed = [
+        claim for claim in claims if claim["claimed"].startswith("saul") and "not_the_profile" not in claim["codes"]
+    ]
     document = {
         "uploads": len(uploads),
         "extremes": extremes(measured),
