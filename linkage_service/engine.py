@@ -76,11 +76,13 @@ class Matched:
         membership: for each data set the group of each row, -1 for a row without one.
         groups: how many groups there are.
         report: the engine's report, with exact counts.
+        probabilities: by group, the match probability of its weakest pair; None where the run has none.
     """
 
     membership: Sequence[NDArray[np.int64]] = field(repr=False)
     groups: int
     report: dict[str, Any] = field(repr=False)
+    probabilities: NDArray[np.float64] | None = field(repr=False, default=None)
 
 
 def executor_of(settings: Settings) -> Executor:
@@ -127,7 +129,12 @@ def match(
             cancelled=cancelled,
         )
     groups = linkage.groups
-    return Matched(membership=groups.membership, groups=groups.count, report=linkage.report.document())
+    return Matched(
+        membership=groups.membership,
+        groups=groups.count,
+        report=linkage.report.document(),
+        probabilities=groups.lowest if linkage.report.probabilities is not None else None,
+    )
 
 
 def similarity_of(profile: str | None) -> Similarity:

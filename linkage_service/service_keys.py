@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import OKPKey
 
 from linkage_ledger.notes import SigningKey
 from linkage_service.errors import LinkageError
 
-_LOG, _TOKEN, _STORAGE, _LINK_ID = "log.key", "token.jwk", "storage.key", "link-id.key"
+_LOG, _TOKEN, _STORAGE = "log.key", "token.jwk", "storage.key"
 _KEY_BYTES = 32
 
 
@@ -31,22 +29,12 @@ class ServiceKeys:
     Attributes:
         log: signs checkpoints.
         token: signs access tokens.
-        storage: wraps the data keys of blobs.
-        link_id: root of the keys of recipients' link ids.
+        storage: wraps the data keys of blobs and the keys of recipients' link ids.
     """
 
     log: SigningKey = field(repr=False)
     token: OKPKey = field(repr=False)
     storage: bytes = field(repr=False)
-    link_id: bytes = field(repr=False)
-
-    def recipient_key(self, *, agreement: str, recipient: str, epoch: int) -> bytes:
-        """The key of link ids for one recipient under one agreement (HKDF-SHA256, RFC 5869): 32 bytes.
-
-        Two recipients, agreements or epochs have unrelated keys, so their tables cannot be joined.
-        """
-        info = b"\0".join((b"linkage/link-id/v1", agreement.encode(), recipient.encode(), str(epoch).encode()))
-        return HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(self.link_id)
 
 
 def create(folder: Path, *, log_origin: str | None) -> ServiceKeys:
@@ -62,7 +50,6 @@ def create(folder: Path, *, log_origin: str | None) -> ServiceKeys:
     _write_once(folder / _LOG, SigningKey.generate(origin).format)
     _write_once(folder / _TOKEN, lambda: json.dumps(OKPKey.generate_key("Ed25519").as_dict(private=True)))
     _write_once(folder / _STORAGE, lambda: secrets.token_hex(_KEY_BYTES))
-    _write_once(folder / _LINK_ID, lambda: secrets.token_hex(_KEY_BYTES))
     return load(folder)
 
 
@@ -77,7 +64,6 @@ def load(folder: Path) -> ServiceKeys:
             log=SigningKey.parse((folder / _LOG).read_text("utf-8").strip()),
             token=OKPKey.import_key(json.loads((folder / _TOKEN).read_text("utf-8"))),
             storage=bytes.fromhex((folder / _STORAGE).read_text("utf-8").strip()),
-            link_id=bytes.fromhex((folder / _LINK_ID).read_text("utf-8").strip()),
         )
     except (OSError, ValueError) as error:
         raise KeysMissing(

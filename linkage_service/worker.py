@@ -66,6 +66,7 @@ class _Taken:
     similarity: engine.Similarity
     blocking: bool
     data_key: WrappedKey
+    feasibility: bool
 
 
 class _Lease:
@@ -246,7 +247,8 @@ class Worker:
             cancelled=cancelled,
         )
         lease.report("store")
-        for position, membership in enumerate(service.told_apart(matched.membership, groups=matched.groups)):
+        kept = () if taken.feasibility else service.told_apart(matched.membership, groups=matched.groups)
+        for position, membership in enumerate(kept):
             results.write_groups(
                 self._runtime.blobs,
                 membership,
@@ -255,6 +257,13 @@ class Worker:
                 position=position,
                 data_key=taken.data_key,
             )
+        results.write_probabilities(
+            self._runtime.blobs,
+            None if taken.feasibility else matched.probabilities,
+            run_id=claim.run,
+            attempt=claim.attempt,
+            data_key=taken.data_key,
+        )
         return service.Result(
             patterns=service.overlap(matched.membership, groups=matched.groups),
             seconds=round(time.monotonic() - began, 3),
@@ -291,6 +300,7 @@ class Worker:
                 similarity=_one_similarity(profiles),
                 blocking=run.blocking,
                 data_key=blobs.unwrap(run.data_key),
+                feasibility=service.is_feasibility(session, run),
             )
 
     def _dataset(self, source: _Source, *, cancelled: Callable[[], bool]) -> Encodings | Dataset:
@@ -335,6 +345,11 @@ class Worker:
         with runtime.database.writing() as session:
             event = service.succeeded(session, claim=claim, result=result, policy=runtime.door.policy, now=now)
             self._append(session, event)
+            ended = service.end_feasibility(session, claim=claim, now=now)
+            for deleted in ended:
+                self._append(session, deleted)
+        if ended:
+            service.remove_encodings(runtime.database, runtime.blobs, run_id=claim.run)
         self._clean_up(claim)
         _log.info("run_succeeded" if event else "run_lost", run=claim.run, attempt=claim.attempt)
 

@@ -1,8 +1,6 @@
 """HTTP of releases, link tables and disclosures."""
 
-from collections.abc import Iterator
-from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
@@ -12,15 +10,15 @@ from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import NotAcceptable
-from linkage_service.link_tables import schemas, service, tables
+from linkage_service.link_tables import formats, schemas, service, tables
 from linkage_service.problems import responses
 from linkage_service.projects.service import governed
 from linkage_service.runs import service as runs
+from linkage_service.storage import BlobStore
 from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, RunPath
 
 router = APIRouter(prefix="/v1", tags=["results"])
-_JSON_LINES, _CSV = "application/jsonl", "text/csv"
-_BATCH = 4096
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.post(
@@ -28,9 +26,13 @@ _BATCH = 4096
     response_model=schemas.Release, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def request_release(
-    run_id: RunPath, draft: schemas.ReleaseDraft, gate: Annotated[Gate, guard(Action.REQUEST_RELEASE)]
+    run_id: RunPath,
+    draft: schemas.ReleaseDraft,
+    request: Request,
+    gate: Annotated[Gate, guard(Action.REQUEST_RELEASE)],
 ) -> Response:
     """A recipient asks, stating the purpose; the policy decides at once and the answer is recorded either way."""
+    blobs: BlobStore = request.app.state.service.blobs
 
     def use_case(operation: Operation) -> Created:
         run, project = runs.existing(operation.session, run_id)
@@ -38,7 +40,7 @@ def request_release(
         operation.require(
             resource, purpose=draft.purpose, output=f"link_table_{draft.mode}", columns=frozenset(draft.columns)
         )
-        row = service.release(operation, run=run, project=project, draft=draft)
+        row = service.release(operation, run=run, project=project, draft=draft, blobs=blobs)
         return Created(service.render(row, now=operation.now), f"/v1/releases/{row.id}")
 
     return gate.change(use_case, status=201, body=draft)
@@ -84,8 +86,13 @@ def get_release(release_id: ReleasePath, gate: Annotated[Gate, guard(Action.READ
         200: {
             "description": "Row numbers of your upload with link ids, by row.",
             "content": {
-                _JSON_LINES: {"schema": {"type": "string"}, "example": '{"row":0,"link_id":"mfrggzdfmztwq2lk"}\n'},
-                _CSV: {"schema": {"type": "string"}, "example": "row,link_id\r\n0,mfrggzdfmztwq2lk\r\n"},
+                formats.JSON_LINES: {
+                    "schema": {"type": "string"},
+                    "example": '{"row":0,"link_id":"mfrggzdfmztwq2lk"}\n',
+                },
+                formats.CSV: {"schema": {"type": "string"}, "example": "row,link_id\r\n0,mfrggzdfmztwq2lk\r\n"},
+                formats.ARROW: _BINARY,
+                formats.PARQUET: _BINARY,
             },
         },
         **responses(401, 403, 404, 406, 409, 422),
@@ -95,24 +102,32 @@ def get_link_table(
     release_id: ReleasePath,
     request: Request,
     gate: Annotated[Gate, guard(Action.RETRIEVE_LINK_TABLE)],
-    accept: Annotated[str, Header(description=f"{_JSON_LINES} (default) or {_CSV}.")] = "*/*",
+    accept: Annotated[
+        str, Header(description=f"One of {', '.join(formats.MEDIA_TYPES)}, by weight; the first by default.")
+    ] = "*/*",
 ) -> StreamingResponse:
     """A provider's own rows only. The retrieval is in the ledger before the first byte leaves, and is counted.
 
     `Linkage-Rows` says how many rows follow, so that a table that was cut short is noticed.
     """
     state = request.app.state.service
-    media_type = _negotiated(accept)
+    media_type = formats.negotiated(accept)
+    if media_type is None:
+        raise NotAcceptable(f"A link table is given as one of {', '.join(formats.MEDIA_TYPES)}.")
 
     def use_case(operation: Operation) -> service.LinkTable:
         row, project = service.existing(operation.session, release_id)
         operation.require(service.resource_of(row, project, operation))
-        return service.retrieve(operation, row=row, project=project, blobs=state.blobs, keys=state.keys)
+        return service.retrieve(operation, row=row, project=project, blobs=state.blobs)
 
     table, seq = gate.perform(use_case)
-    text = _json_lines(table.links) if media_type == _JSON_LINES else _csv(table.links)
-    headers = {"Linkage-Rows": str(table.rows), "Linkage-Event": str(seq), "Cache-Control": "no-store"}
-    return StreamingResponse(text, media_type=media_type, headers=headers)
+    headers = {
+        "Linkage-Rows": str(table.rows),
+        "Linkage-Event": str(seq),
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
+    return StreamingResponse(formats.written(table.table, media_type), media_type=media_type, headers=headers)
 
 
 @router.get(
@@ -132,28 +147,3 @@ def list_disclosures(
         return page.page(rows, service.render_disclosure, lambda row: row[0].id)
 
     return gate.change(use_case)
-
-
-def _negotiated(accept: str) -> str:
-    for wanted in (item.split(";")[0].strip().lower() for item in accept.split(",")):
-        if wanted in (_JSON_LINES, "application/*", "*/*", ""):
-            return _JSON_LINES
-        if wanted in (_CSV, "text/*"):
-            return _CSV
-    raise NotAcceptable(f"A link table is given as {_JSON_LINES} or {_CSV}.")
-
-
-def _json_lines(links: Iterator[tuple[int, str]]) -> Iterator[str]:
-    for batch in _batches(links):
-        yield "".join(f'{{"row":{row},"link_id":"{link_id}"}}\n' for row, link_id in batch)
-
-
-def _csv(links: Iterator[tuple[int, str]]) -> Iterator[str]:
-    yield "row,link_id\r\n"
-    for batch in _batches(links):
-        yield "".join(f"{row},{link_id}\r\n" for row, link_id in batch)
-
-
-def _batches(links: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    while batch := list(islice(links, _BATCH)):
-        yield batch

@@ -1,10 +1,12 @@
 """Use cases of releases and link tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlmodel import Session
 
 from linkage_ledger import events
@@ -14,16 +16,18 @@ from linkage_service.access.guard import Operation
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
-from linkage_service.link_tables import schemas, tables
+from linkage_service.link_tables import recipient_keys, schemas, tables
+from linkage_service.link_tables.formats import Batch, Table
 from linkage_service.link_tables.link_ids import link_ids
 from linkage_service.organisations import service as organisations
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import tables as runs
-from linkage_service.runs.results import read_groups
-from linkage_service.service_keys import ServiceKeys
-from linkage_service.storage import BlobStore
+from linkage_service.runs.results import read_groups, read_probabilities
+from linkage_service.storage import BlobStore, WrappedKey
 
 _COLUMNS = ["row", "link_id"]
+_BATCH = 16_384
+_PROBABILITY_DECIMALS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,11 @@ class LinkTable:
 
     Attributes:
         rows: how many rows it has.
-        links: row number and link id, by row.
+        table: its rows, in the order of the upload.
     """
 
     rows: int
-    links: Iterator[tuple[int, str]]
+    table: Table
 
 
 def existing(session: Session, release_id: str) -> tuple[tables.Release, Governed]:
@@ -78,11 +82,13 @@ def _run_is_restricted(session: Session, run_id: str) -> bool:
     return run is None or run.restricted
 
 
-def release(operation: Operation, *, run: runs.Run, project: Governed, draft: schemas.ReleaseDraft) -> tables.Release:
+def release(
+    operation: Operation, *, run: runs.Run, project: Governed, draft: schemas.ReleaseDraft, blobs: BlobStore
+) -> tables.Release:
     """Lets the link tables of a run go to the caller's organisation.
 
     Raises:
-        Conflict: the run has no result.
+        Conflict: the run has no result, or the key of the caller's link ids is gone.
     """
     if run.state != "succeeded" or run.delete_by is None:
         raise Conflict("This run has no result to release.", code="no_result")
@@ -100,18 +106,17 @@ def release(operation: Operation, *, run: runs.Run, project: Governed, draft: sc
         created_at=operation.now,
     )
     operation.session.add(row)
+    _recipient_key(operation, row, project, blobs)
     operation.record(EventType.RELEASE_GRANTED, resource=events.Resource("release", row.id), purpose=draft.purpose)
     return row
 
 
-def retrieve(
-    operation: Operation, *, row: tables.Release, project: Governed, blobs: BlobStore, keys: ServiceKeys
-) -> LinkTable:
+def retrieve(operation: Operation, *, row: tables.Release, project: Governed, blobs: BlobStore) -> LinkTable:
     """The link table of the caller's own rows; the disclosure is recorded before anything of it leaves.
 
     Raises:
         NotFound: the caller has no rows in the run.
-        Conflict: the result is gone.
+        Conflict: the result or the key of the link ids is gone.
     """
     session, provider = operation.session, operation.caller.organisation
     upload = runs.upload_of(session, row.run, provider)
@@ -122,7 +127,7 @@ def retrieve(
         raise Conflict("The result of this run was deleted.", code="no_result")
     run_key = blobs.unwrap(run.data_key)
     groups = read_groups(blobs, run_id=run.id, attempt=run.attempt, position=upload.position, data_key=run_key)
-    recipient_key = keys.recipient_key(agreement=project.agreement.row.id, recipient=row.recipient, epoch=row.key_epoch)
+    recipient_key = _recipient_key(operation, row, project, blobs)
     blind = row.mode == "blind"
     rows = len(groups) if blind else int(np.count_nonzero(groups >= 0))
     # How many rows matched is itself a fact about the overlap, so only a blind table's size is noted.
@@ -146,7 +151,98 @@ def retrieve(
     links = link_ids(
         groups.tolist(), run_key=run_key.plain, recipient_key=recipient_key, upload=upload.upload, blind=blind
     )
-    return LinkTable(rows=rows, links=links)
+    extra = _extra_columns(session, row, groups, run=run, data_key=run_key, blobs=blobs, project=project)
+    agreement = project.agreement.reference
+    about = {
+        "linkage.release": row.id,
+        "linkage.run": row.run,
+        "linkage.mode": row.mode,
+        "linkage.agreement": agreement.reference,
+        "linkage.agreement_digest": agreement.digest,
+    }
+    return LinkTable(rows=rows, table=Table(columns=[*_COLUMNS, *extra], batches=_batches(links, extra), about=about))
+
+
+def _recipient_key(operation: Operation, row: tables.Release, project: Governed, blobs: BlobStore) -> bytes:
+    return recipient_keys.get_or_make(
+        operation.session,
+        blobs,
+        agreement=project.agreement.row.id,
+        recipient=row.recipient,
+        epoch=row.key_epoch,
+        now=operation.now,
+    )
+
+
+def _extra_columns(
+    session: Session,
+    row: tables.Release,
+    groups: NDArray[np.int64],
+    *,
+    run: runs.Run,
+    data_key: WrappedKey,
+    blobs: BlobStore,
+    project: Governed,
+) -> dict[str, NDArray[np.float64]]:
+    """By name, the value of each row of the upload in each further column; nan where there is none."""
+    extra: dict[str, NDArray[np.float64]] = {}
+    for name in row.columns if row.mode == "matched" else ():
+        if name == "match_probability":
+            found = read_probabilities(blobs, run_id=run.id, attempt=run.attempt, data_key=data_key)
+            values = np.full(len(groups), np.nan)
+            if found is not None:
+                values[groups >= 0] = found[groups[groups >= 0]].round(_PROBABILITY_DECIMALS)
+            extra[name] = values
+        elif name == "group_size":
+            every = [
+                read_groups(blobs, run_id=run.id, attempt=run.attempt, position=item.position, data_key=data_key)
+                for item in runs.uploads_of(session, run.id)
+            ]
+            extra[name] = told_sizes(groups, every, least=project.agreement.document.data.min_group_count)
+    return extra
+
+
+def told_sizes(groups: NDArray[np.int64], every: Sequence[NDArray[np.int64]], *, least: int) -> NDArray[np.float64]:
+    """How many rows the group of each row has, at least.
+
+    A table of exact sizes would count the groups of every size, the small ones that the summary leaves out among them.
+    So sizes that fewer rows have than the agreement's minimum are told as the next smaller size that is told, from the
+    largest down (top coding; Hundepool et al., Statistical Disclosure Control, 2012), and left out if there is none.
+
+    Args:
+        groups: of one upload, the group of each row, below 0 for a row without a match.
+        every: the same of every upload of the run.
+        least: the agreement's minimum.
+
+    Returns:
+        float64 of the rows of the upload, nan for a row without a match and where nothing is told.
+    """
+    matched = np.concatenate([rows[rows >= 0] for rows in every])
+    sizes = np.bincount(matched, minlength=1)
+    of_row = np.where(groups >= 0, sizes[np.maximum(groups, 0)], 0)
+    told = np.full(len(groups), np.nan)
+    waiting = np.zeros(len(groups), np.bool_)
+    for size in np.unique(of_row[of_row > 0])[::-1]:
+        waiting |= of_row == size
+        if np.count_nonzero(waiting) >= least:
+            told[waiting], waiting[:] = size, False
+    return told
+
+
+def _batches(links: Iterator[tuple[int, str]], extra: dict[str, NDArray[np.float64]]) -> Iterator[Batch]:
+    while some := list(islice(links, _BATCH)):
+        rows = [row for row, _ in some]
+        values = {
+            name: [None if np.isnan(value) else float(value) for value in column[rows]]
+            for name, column in extra.items()
+        }
+        sizes = [None if size is None else int(size) for size in values.get("group_size", ())]
+        yield Batch(
+            row=rows,
+            link_id=[link_id for _, link_id in some],
+            match_probability=values.get("match_probability", ()),
+            group_size=sizes,
+        )
 
 
 def render(row: tables.Release, *, now: datetime) -> schemas.Release:

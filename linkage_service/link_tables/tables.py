@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import JSON, Column, func
+from sqlalchemy import JSON, Column, LargeBinary, func
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
@@ -38,6 +38,23 @@ class Disclosure(SQLModel, table=True):
     provider: str = Field(foreign_key="organisation.id")
     rows: int | None
     at: datetime = Field(sa_type=UtcDateTime)
+
+
+class RecipientKey(SQLModel, table=True):
+    """The key of one recipient's link ids, wrapped; null once deleted, so that no other takes its place unnoticed."""
+
+    __tablename__ = "recipient_key"
+
+    agreement: str = Field(primary_key=True, foreign_key="agreement.id")
+    recipient: str = Field(primary_key=True, foreign_key="organisation.id")
+    epoch: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+def recipient_key(session: Session, *, agreement: str, recipient: str, epoch: int) -> RecipientKey | None:
+    """The key of one recipient's link ids under an agreement, in one epoch."""
+    return session.get(RecipientKey, (agreement, recipient, epoch))
 
 
 def release(session: Session, release_id: str) -> Release | None:

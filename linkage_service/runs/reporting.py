@@ -166,10 +166,23 @@ def _meaning(code: str, positions: Sequence[int]) -> str:
     return within or _MEANINGS[code]
 
 
+def expected(document: Document, terms: Terms) -> tuple[float | None, float | None]:
+    """The precision and recall that the links are expected to have, where the report would tell them."""
+    across = [item for item in document["comparisons"] if len(set(item["positions"])) > 1]
+    if not all(_tells_links(item, terms) for item in across):
+        return None, None
+    result = document["result"]
+    return _share(result["precision"]), _share(result["recall"])
+
+
+def _tells_links(document: Document, terms: Terms) -> bool:
+    return terms.tells(document["positions"]) and terms.count(document["links"]) is not None
+
+
 def comparison(document: Document, terms: Terms) -> tuple[schemas.Comparison, Marks | None]:
     """One comparison as it may leave, and the places at which its counts end; None where they are left out."""
     positions = document["positions"]
-    told = terms.tells(positions) and terms.count(document["links"]) is not None
+    told = _tells_links(document, terms)
     marks = terms.marks(document["links"], min(terms.rows[position] for position in positions)) if told else None
     found = schemas.Comparison(
         organisations=terms.named(positions),

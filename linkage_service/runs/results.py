@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from linkage_service.storage import BlobStore, StorageError, WrappedKey
 
 _WIRE = np.dtype("<i8")
+_PROBABILITY_WIRE = np.dtype("<f8")
 _log = structlog.get_logger(__name__)
 
 
@@ -26,6 +27,25 @@ def read_groups(
     """The group of each row of one upload."""
     raw = blobs.get(_key(run_id, attempt, position), data_key=data_key)
     return np.frombuffer(raw, dtype=_WIRE).astype(np.int64)
+
+
+def write_probabilities(
+    blobs: BlobStore, probabilities: NDArray[np.float64] | None, *, run_id: str, attempt: int, data_key: WrappedKey
+) -> None:
+    """Stores the match probability of the weakest pair of each group; nothing of a run without probabilities."""
+    if probabilities is not None:
+        raw = probabilities.astype(_PROBABILITY_WIRE).tobytes()
+        blobs.put(_probabilities_key(run_id, attempt), raw, data_key=data_key)
+
+
+def read_probabilities(
+    blobs: BlobStore, *, run_id: str, attempt: int, data_key: WrappedKey
+) -> NDArray[np.float64] | None:
+    """The match probability of the weakest pair of each group; None where the run has none."""
+    key = _probabilities_key(run_id, attempt)
+    if not blobs.exists(key):
+        return None
+    return np.frombuffer(blobs.get(key, data_key=data_key), dtype=_PROBABILITY_WIRE).astype(np.float64)
 
 
 def units_prefix(run_id: str) -> str:
@@ -49,6 +69,11 @@ def remove(blobs: BlobStore, *, run_id: str) -> None:
     _remove(blobs, f"runs/{run_id}", run_id=run_id)
 
 
+def remove_upload(blobs: BlobStore, *, upload_id: str) -> None:
+    """Removes the encodings of an upload that has lost its key."""
+    _remove(blobs, f"uploads/{upload_id}", run_id=upload_id)
+
+
 def _remove(blobs: BlobStore, prefix: str, *, run_id: str) -> None:
     try:
         blobs.delete_prefix(prefix)
@@ -59,3 +84,7 @@ def _remove(blobs: BlobStore, prefix: str, *, run_id: str) -> None:
 
 def _key(run_id: str, attempt: int, position: int) -> str:
     return f"runs/{run_id}/attempt-{attempt}/groups-{position}"
+
+
+def _probabilities_key(run_id: str, attempt: int) -> str:
+    return f"runs/{run_id}/attempt-{attempt}/probabilities"

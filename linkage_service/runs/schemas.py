@@ -141,6 +141,8 @@ class Summary(Output):
 
     run: str
     patterns: list[Pattern]
+    precision: Annotated[Share, Field(description="Expected of the links, without labels; null where left out.")]
+    recall: Annotated[Share, Field(description="Expected of the links, without labels; null where left out.")]
     rounded_to: int
     suppressed_below: int
 

@@ -19,14 +19,16 @@ from linkage_service.access.guard import Operation
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, body_of, entry
 from linkage_service.audit.tables import newest_time
+from linkage_service.database import Database
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
 from linkage_service.organisations import tables as organisations
 from linkage_service.problems import Problem
 from linkage_service.projects.service import Governed, governed
-from linkage_service.runs import reporting, schemas, tables
+from linkage_service.runs import reporting, results, schemas, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runs.suppression import ROUNDED_TO, shown_counts, told_pairs
+from linkage_service.storage import BlobStore
 from linkage_service.uploads import tables as uploads
 
 _MILLION = 1_000_000
@@ -246,6 +248,52 @@ def succeeded(session: Session, *, claim: Claim, result: Result, policy: Policy,
     return _worker_event(EventType.RUN_SUCCEEDED, row, project, now=now, counts=counts, decision=decision)
 
 
+def is_feasibility(session: Session, row: tables.Run) -> bool:
+    """Whether a run gives the suppressed summary and nothing else, so that no groups are kept."""
+    return governed(session, row.project).row.kind == "feasibility"
+
+
+def end_feasibility(session: Session, *, claim: Claim, now: datetime) -> list[Entry]:
+    """Deletes the encodings of a feasibility project once its run has succeeded; the events of that.
+
+    Their data keys go, and the run's, whose report and counts by combination stay in the database for the summary.
+    """
+    row, project = existing(session, claim.run)
+    if row.state != "succeeded" or row.attempt != claim.attempt or project.row.kind != "feasibility":
+        return []
+    row.data_key = None
+    session.add(row)
+    deleted = []
+    for item in tables.uploads_of(session, row.id):
+        upload = uploads.upload(session, item.upload)
+        if upload is None or upload.data_key is None:
+            continue
+        upload.state, upload.data_key = "deleted", None
+        session.add(upload)
+        for other in tables.unfinished_with(session, upload.id):
+            other.data_key = None
+            session.add(other)
+        deleted.append(
+            _worker_event(
+                EventType.UPLOAD_DELETED,
+                row,
+                project,
+                now=now,
+                counts={"records": upload.count},
+                resource=events.Resource("upload", upload.id),
+            )
+        )
+    return deleted
+
+
+def remove_encodings(database: Database, blobs: BlobStore, *, run_id: str) -> None:
+    """Removes the blobs of a run's uploads, whose keys are gone."""
+    with database.reading() as session:
+        gone = [item.upload for item in tables.uploads_of(session, run_id)]
+    for upload in gone:
+        results.remove_upload(blobs, upload_id=upload)
+
+
 def failed(session: Session, *, claim: Claim, code: str, detail: str, now: datetime) -> Entry | None:
     """Ends a run that cannot succeed, if it is still the claim's; None otherwise."""
     row, project = existing(session, claim.run)
@@ -376,9 +424,15 @@ def summarise(operation: Operation, *, row: tables.Run, project: Governed) -> sc
     if row.state != "succeeded" or row.patterns is None:
         raise Conflict("This run has no result to summarise.", code="no_result")
     terms = _terms(operation.session, row, project)
+    precision, recall = reporting.expected(row.report, terms) if row.report else (None, None)
     operation.record(EventType.SUMMARY_RETRIEVED, resource=events.Resource("run", row.id))
     return schemas.Summary(
-        run=row.id, patterns=reporting.patterns(terms), rounded_to=ROUNDED_TO, suppressed_below=terms.least
+        run=row.id,
+        patterns=reporting.patterns(terms),
+        precision=precision,
+        recall=recall,
+        rounded_to=ROUNDED_TO,
+        suppressed_below=terms.least,
     )
 
 
@@ -424,13 +478,14 @@ def _worker_event(
     counts: dict[str, int],
     decision: Decision | None = None,
     outcome: events.Outcome | None = None,
+    resource: events.Resource | None = None,
 ) -> Entry:
     agreement = project.agreement.reference
     return entry(
         now=now,
         event_type=event_type,
         actor=events.Actor("system", "worker"),
-        resource=events.Resource("run", row.id),
+        resource=resource or events.Resource("run", row.id),
         agreement=events.AgreementRef(agreement.reference, agreement.version, agreement.digest),
         project=row.project,
         action=Action.CARRY_OUT_RUN.value,

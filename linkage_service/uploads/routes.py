@@ -18,6 +18,7 @@ from linkage_service.runs import results
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore, StorageError, WrappedKey
 from linkage_service.uploads import schemas, service, tables
+from linkage_service.uploads.probing import ProbingSuspected
 from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
@@ -85,8 +86,8 @@ def list_uploads(
         project = governed(operation.session, project_id)
         operation.require(project.resource())
         rows = tables.uploads_page(operation.session, project_id=project_id, after=page.after, limit=page.limit + 1)
-        mine = operation.caller.organisation
-        return page.page(rows, lambda row: service.render_summary(row, organisation=mine), lambda row: row.id)
+        session, caller = operation.session, operation.caller
+        return page.page(rows, lambda row: service.render_summary(session, row, caller=caller), lambda row: row.id)
 
     return gate.read(query)
 
@@ -160,30 +161,34 @@ async def put_part(
 def complete_upload(
     upload_id: UploadPath, request: Request, gate: Annotated[Gate, guard(Action.CONTINUE_UPLOAD)]
 ) -> Response:
-    """Checks that every part is there and the whole is what the manifest says.
+    """Checks that every part is there, the whole is what the manifest says, and the bits are what it claims.
 
-    Then the provider's earlier upload is deleted.
+    Then the provider's earlier upload is deleted. An upload that is not what it claims is deleted itself.
     """
     blobs = _blobs(request)
 
-    def verify(operation: Operation) -> str | None:
+    def look(operation: Operation) -> service.Inspected | None:
         row = _require_own(operation, upload_id)
-        if row.state != "receiving":
-            return None
-        # Hashing a large upload takes seconds: it must not hold the write lock.
-        return service.digest_of_parts(blobs, row, tables.parts(operation.session, upload_id))
+        # Reading a large upload takes seconds: it must not hold the write lock.
+        return service.inspect(operation.session, blobs, row) if row.state == "receiving" else None
 
-    replaced: list[service.Discarded] = []
+    gone: list[service.Discarded] = []
 
     def use_case(operation: Operation) -> schemas.Upload:
         row = _require_own(operation, upload_id)
-        replaced.extend(service.complete(operation, row=row, digest=digest))
+        gone.extend(service.complete(operation, row=row, inspected=inspected))
         return service.render(operation.session, row)
 
-    digest = gate.read(verify)
-    response = gate.change(use_case)
-    for gone in replaced:
-        _remove_blobs(blobs, gone)
+    inspected = gate.read(look)
+    try:
+        response = gate.change(use_case)
+    except (service.NotAccepted, ProbingSuspected):
+        # The refusal is in the ledger; what was refused is not kept.
+        refused: list[service.Discarded] = []
+        gate.perform(lambda operation: _discard_refused(operation, upload_id, refused))
+        _remove_all(blobs, refused)
+        raise
+    _remove_all(blobs, gone)
     return response
 
 
@@ -203,9 +208,18 @@ def delete_upload(
         deleted.append(service.delete(operation, row=row))
 
     response = gate.change(use_case, status=204)
-    for gone in deleted:
-        _remove_blobs(_blobs(request), gone)
+    _remove_all(_blobs(request), deleted)
     return response
+
+
+def _discard_refused(operation: Operation, upload_id: str, refused: list[service.Discarded]) -> None:
+    row = _require_own(operation, upload_id)
+    refused.append(service.delete(operation, row=row))
+
+
+def _remove_all(blobs: BlobStore, deleted: list[service.Discarded]) -> None:
+    for gone in deleted:
+        _remove_blobs(blobs, gone)
 
 
 def _remove_blobs(blobs: BlobStore, gone: service.Discarded) -> None:

@@ -122,6 +122,19 @@ class UploadDraft(Input):
     part_size_bytes: Annotated[int, Field(ge=1024, description="Size of every part but the last.")] = 4 * 2**20
 
 
+class UploadFinding(Output):
+    """Something about an upload that should be looked at. The upload is taken all the same."""
+
+    code: Annotated[
+        str,
+        Field(
+            description="outside_profile, near_duplicates, many_equal, empty_rows, small_difference or "
+            "frequent_uploads; see the guide on what the service checks."
+        ),
+    ]
+    message: Annotated[str, Field(description="What it means and what to do.")]
+
+
 class Upload(Output):
     """An upload as its provider sees it."""
 
@@ -137,6 +150,7 @@ class Upload(Output):
     created_at: Timestamp
     completed_at: Timestamp | None
     delete_by: Timestamp
+    findings: list[UploadFinding]
 
 
 class UploadSummary(Output):
@@ -151,3 +165,7 @@ class UploadSummary(Output):
     created_at: Timestamp
     completed_at: Timestamp | None
     delete_by: Timestamp
+    findings: Annotated[
+        list[UploadFinding] | None,
+        Field(description="For its provider and the linkage unit's officers; null for others."),
+    ]

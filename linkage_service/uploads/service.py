@@ -5,17 +5,18 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 
 from sqlmodel import Session
 
 from linkage_ledger import events
+from linkage_service.access.callers import Caller
 from linkage_service.access.decide import Resource, in_billionths
 from linkage_service.access.entities import Attribute, Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
-from linkage_service.agreements.document import Tier
 from linkage_service.agreements.service import TIERS
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
@@ -23,16 +24,13 @@ from linkage_service.ids import new_id
 from linkage_service.projects.service import Governed, governed, hashed_fields
 from linkage_service.runs import tables as runs
 from linkage_service.storage import BlobStore
-from linkage_service.uploads import schemas, tables
+from linkage_service.uploads import probing, schemas, tables
+from linkage_service.uploads.judging import Found, judge
+from linkage_service.uploads.profiles import tier_of
+from linkage_service.uploads.sketches import Sketch
+from linkage_service.uploads.statistics import Statistics, measure
 
 _CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:,|$)")
-
-
-_TIER_OF_PROFILE: Mapping[str, Tier] = {
-    "clk-1024-v1": "plain",
-    "clk-fold-1024-v1": "folded",
-    "saul-k3-2048-v1": "hardened",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +98,6 @@ def require_processing(operation: Operation, project: Governed, manifest: schema
     )
 
 
-def tier_of(profile: str | None) -> Tier:
-    """How well encodings of a profile are protected. One that is not known here counts as plain."""
-    return _TIER_OF_PROFILE.get(profile or "", "plain")
-
-
 def declare(
     operation: Operation, *, project: Governed, draft: schemas.UploadDraft, blobs: BlobStore, limits: Limits
 ) -> tables.Upload:
@@ -157,6 +150,7 @@ def declare(
         delete_by=operation.now + timedelta(days=project.agreement.document.retention.encodings_days),
     )
     operation.session.add(row)
+    probing.make_key(operation.session, blobs, project=project.row.id)
     operation.record(
         EventType.UPLOAD_DECLARED,
         resource=events.Resource("upload", row.id),
@@ -244,15 +238,45 @@ def record_part(operation: Operation, *, row: tables.Upload, part: ReceivedPart)
     )
 
 
-def digest_of_parts(blobs: BlobStore, row: tables.Upload, parts: Sequence[tables.UploadPart]) -> str | None:
-    """SHA-256 of the whole upload as it is stored, hex; None while parts are missing or once it is deleted."""
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the stored bytes of an upload say.
+
+    Attributes:
+        sha256: of the whole, hex.
+        statistics: of its bits.
+        sketch: to compare it with other uploads; None where the project has no key for that.
+    """
+
+    sha256: str
+    statistics: Statistics
+    sketch: Sketch | None
+
+
+def inspect(session: Session, blobs: BlobStore, row: tables.Upload) -> Inspected | None:
+    """Reads an upload as it is stored; None while parts are missing or once it is deleted."""
+    parts = tables.parts(session, row.id)
     if row.data_key is None or [part.number for part in parts] != list(range(1, row.parts_expected + 1)):
         return None
     key = blobs.unwrap(row.data_key)
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(blobs.get(blob_key(row.id, part.number, part.sha256), data_key=key))
-    return whole.hexdigest()
+    places = [blob_key(row.id, part.number, part.sha256) for part in parts]
+    whole, readings = hashlib.sha256(), count()
+
+    def read() -> Iterator[bytes]:
+        first = next(readings) == 0
+        for part in blobs.get_many(places, data_key=key):
+            if first:
+                whole.update(part)
+            yield part
+
+    probe_key = tables.probe_key(session, row.project)
+    sketch = None if probe_key is None else Sketch(key=blobs.unwrap(probe_key.data_key).plain)
+    statistics = measure(read, rows=row.count, bits=row.bits, each=sketch.add if sketch else None)
+    return Inspected(sha256=whole.hexdigest(), statistics=statistics, sketch=sketch)
+
+
+class NotAccepted(Invalid):
+    """What was uploaded cannot be what it claims to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,35 +292,37 @@ class Discarded:
     runs: list[str]
 
 
-def complete(operation: Operation, *, row: tables.Upload, digest: str | None) -> list[Discarded]:
+def complete(operation: Operation, *, row: tables.Upload, inspected: Inspected | None) -> list[Discarded]:
     """Makes an upload the provider's one upload of the project; the one before is deleted.
 
     Args:
         operation: the use case in progress.
         row: the upload.
-        digest: what `digest_of_parts` gave just before.
+        inspected: what `inspect` gave just before.
 
     Returns:
         What was deleted.
 
     Raises:
-        Conflict: parts are missing, or the upload is not being received.
+        Conflict: parts are missing, or the upload is not being received, or it looks like probing.
         Invalid: the whole is not what the manifest says.
+        NotAccepted: its bits are not what the manifest says.
     """
     session = operation.session
     check_receiving(row)
     received = [part.number for part in tables.parts(session, row.id)]
-    if digest is None or len(received) != row.parts_expected:
+    if inspected is None or len(received) != row.parts_expected:
         raise Conflict(
             f"{row.parts_expected - len(received)} of {row.parts_expected} parts are missing. "
             "Send them, then complete again."
         )
-    if not hmac.compare_digest(digest, row.sha256):
+    if not hmac.compare_digest(inspected.sha256, row.sha256):
         wrong = FieldError("/manifest/sha256", "digest_differs", "The parts together have another SHA-256.")
         raise Invalid(
             "The upload as a whole is not what its manifest says. Delete it and upload again from one encodings file.",
             errors=[wrong],
         )
+    questions = _judged(row, inspected.statistics) + probing.compare(operation, row=row, sketch=inspected.sketch)
     project = governed(session, row.project)
     replaced = [other for other in _live_by_ownership(operation, project)[0] if other.id != row.id]
     discarded = [_discard(operation, other) for other in replaced]
@@ -307,7 +333,34 @@ def complete(operation: Operation, *, row: tables.Upload, digest: str | None) ->
         resource=events.Resource("upload", row.id),
         counts={"records": row.count, "bytes": row.size_bytes},
     )
+    _question(operation, row, questions)
     return discarded
+
+
+def _judged(row: tables.Upload, statistics: Statistics) -> list[Found]:
+    profile = json.loads(row.manifest).get("encoding_profile")
+    verdict = judge(statistics, profile=profile, bits=row.bits)
+    if verdict.refusal is not None:
+        code, message = verdict.refusal.code, verdict.refusal.message
+        wrong = FieldError("/manifest/encoding_profile", code, message)
+        raise NotAccepted(f"{message} The encodings were deleted.", code=code, errors=[wrong])
+    return list(verdict.findings)
+
+
+def _question(operation: Operation, row: tables.Upload, questions: Sequence[Found]) -> None:
+    if not questions:
+        return
+    for found in questions:
+        operation.session.add(
+            tables.UploadFinding(upload=row.id, code=found.code, message=found.message, at=operation.now)
+        )
+    # Other parties read the header. It says what kind of question there is, and nothing of how many rows it is about.
+    operation.record(
+        EventType.UPLOAD_QUESTIONED,
+        resource=events.Resource("upload", row.id),
+        counts={found.code: 1 for found in questions},
+        detail={"findings": [{"code": found.code, "message": found.message} for found in questions]},
+    )
 
 
 def delete(operation: Operation, *, row: tables.Upload) -> Discarded:
@@ -338,11 +391,21 @@ def render(session: Session, row: tables.Upload) -> schemas.Upload:
         created_at=row.created_at,
         completed_at=row.completed_at,
         delete_by=row.delete_by,
+        findings=_rendered_findings(session, row),
     )
 
 
-def render_summary(row: tables.Upload, *, organisation: str) -> schemas.UploadSummary:
-    """An upload for any party; its digest only for its own provider, who finds an interrupted upload by it."""
+def _rendered_findings(session: Session, row: tables.Upload) -> list[schemas.UploadFinding]:
+    return [schemas.UploadFinding(code=found.code, message=found.message) for found in tables.findings(session, row.id)]
+
+
+def render_summary(session: Session, row: tables.Upload, *, caller: Caller) -> schemas.UploadSummary:
+    """An upload for any party; its digest only for its own provider, who finds an interrupted upload by it.
+
+    Findings are for its provider and for the linkage unit's officers.
+    """
+    organisation = caller.organisation
+    sees = row.organisation == organisation or caller.oversees
     return schemas.UploadSummary(
         id=row.id,
         project=row.project,
@@ -353,6 +416,7 @@ def render_summary(row: tables.Upload, *, organisation: str) -> schemas.UploadSu
         created_at=row.created_at,
         completed_at=row.completed_at,
         delete_by=row.delete_by,
+        findings=_rendered_findings(session, row) if sees else None,
     )
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, LargeBinary
+from sqlalchemy import Column, LargeBinary, func
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import BigInt, UtcDateTime
@@ -46,6 +46,39 @@ class UploadPart(SQLModel, table=True):
     sha256: str
 
 
+class UploadFinding(SQLModel, table=True):
+    """Something about an upload that its provider and an officer should look at."""
+
+    __tablename__ = "upload_finding"
+
+    upload: str = Field(primary_key=True, foreign_key="upload.id")
+    code: str = Field(primary_key=True)
+    message: str
+    at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ProbeKey(SQLModel, table=True):
+    """The key of the sketches of a project's uploads, wrapped. Without it nobody can ask a sketch anything."""
+
+    __tablename__ = "probe_key"
+
+    project: str = Field(primary_key=True, foreign_key="project.id")
+    data_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class UploadSketch(SQLModel, table=True):
+    """The sketch of an upload that was completed, see `sketches`; kept when its encodings are deleted."""
+
+    __tablename__ = "upload_sketch"
+
+    upload: str = Field(primary_key=True, foreign_key="upload.id")
+    project: str = Field(foreign_key="project.id", index=True)
+    organisation: str
+    rows: int
+    sketch: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    delete_by: datetime = Field(sa_type=UtcDateTime)
+
+
 def opt_outs_applied_at(row: Upload) -> datetime | None:
     """When opt-outs were last applied to what was encoded, as its provider declared."""
     declared = json.loads(row.manifest).get("opt_outs_applied_at")
@@ -84,3 +117,44 @@ def uploads_page(session: Session, *, project_id: str, after: str, limit: int) -
     """Uploads of a project by id, deleted ones included."""
     query = select(Upload).where(Upload.project == project_id, Upload.id > after)
     return session.exec(query.order_by(col(Upload.id)).limit(limit)).all()
+
+
+def findings(session: Session, upload_id: str) -> Sequence[UploadFinding]:
+    """What was found of an upload, by code."""
+    query = select(UploadFinding).where(UploadFinding.upload == upload_id)
+    return session.exec(query.order_by(col(UploadFinding.code))).all()
+
+
+def count_findings(session: Session, *, project_id: str, organisation: str, code: str) -> int:
+    """How many uploads of a provider in a project have a finding."""
+    query = select(func.count()).where(
+        col(UploadFinding.upload) == Upload.id,
+        col(UploadFinding.code) == code,
+        col(Upload.project) == project_id,
+        col(Upload.organisation) == organisation,
+    )
+    return session.exec(query).one()
+
+
+def count_completed_since(session: Session, *, project_id: str, organisation: str, since: datetime) -> int:
+    """How many uploads a provider has completed in a project since a time, those deleted meanwhile included."""
+    query = select(func.count()).where(
+        col(Upload.project) == project_id, col(Upload.organisation) == organisation, col(Upload.completed_at) >= since
+    )
+    return session.exec(query).one()
+
+
+def probe_key(session: Session, project_id: str) -> ProbeKey | None:
+    """The key of a project's sketches."""
+    return session.get(ProbeKey, project_id)
+
+
+def sketches(session: Session, *, project_id: str, organisation: str) -> Sequence[UploadSketch]:
+    """The sketches of a provider's uploads in a project, oldest first."""
+    query = select(UploadSketch).where(UploadSketch.project == project_id, UploadSketch.organisation == organisation)
+    return session.exec(query.order_by(col(UploadSketch.upload))).all()
+
+
+def all_sketches(session: Session, project_id: str) -> Sequence[UploadSketch]:
+    """Every sketch of a project."""
+    return session.exec(select(UploadSketch).where(UploadSketch.project == project_id)).all()
