@@ -15,7 +15,8 @@ from linkage_service.access.decision_table import Caller as TableCaller
 from linkage_service.access.decision_table import callers as table_callers
 from linkage_service.access.guard import Guard
 from linkage_service.app import routes_of
-from support.service_app import Json, Key, Organisation, ServiceApp, agreement_document, data_sets, manifest, ok
+from linkage_service.access.sessions import COOKIE
+from support.service_app import SCHEMA, Json, Key, Organisation, Person, ServiceApp, data_sets, manifest, ok
 
 STANDING_ROLES = {
     "provider": ["provider"],
@@ -58,6 +59,20 @@ def _dependencies(dependant: Any) -> Iterator[Any]:
         yield from _dependencies(inner)
 
 
+class _InSession:
+    """A person whose session is put back for every request, also after one that has ended it."""
+
+    def __init__(self, person: Person) -> None:
+        self._person = person
+        self._cookie = {COOKIE: person.token}
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Sends one request."""
+        self._person.http.cookies.clear()
+        headers = {**options.pop("headers", {}), "Cookie": "; ".join(f"{k}={v}" for k, v in self._cookie.items())}
+        return self._person.request(method, path, headers=headers, **options)
+
+
 @dataclass
 class World:
     """The service, who calls it, and what there is to act on."""
@@ -65,78 +80,99 @@ class World:
     service: ServiceApp
     organisations: dict[str, Organisation]
     agreement: Json
+    document: Json
     ids: dict[str, str]
     _callers: dict[str, CallsService] = field(default_factory=dict)
 
     def caller(self, wanted: TableCaller) -> CallsService:
-        """The caller of a row of the table, registered or signed in when it is first asked for."""
-        if wanted.name not in self._callers:
-            self._callers[wanted.name] = self._person(wanted) if wanted.person else self._machine(wanted)
+        """The caller of a row of the table."""
         return self._callers[wanted.name]
 
-    def _machine(self, wanted: TableCaller) -> CallsService:
-        service = self.service
-        if wanted.standing == "linkage unit":
-            if wanted.role in ("administrator", "officer"):
-                made: CallsService = getattr(service, wanted.role)
-                return made
-            return service.add_client(service.administrator, wanted.role)
-        return self.organisations[wanted.standing].add_client(wanted.role)
-
-    def _person(self, wanted: TableCaller) -> CallsService:
-        unit = wanted.standing == "linkage unit"
-        inviting = self.service.administrator if unit else self.organisations[wanted.standing]
-        person: CallsService = self.service.person(inviting, wanted.role)
-        return person
-
     def meet_everybody(self) -> None:
-        """Registers and signs in everybody, so that nobody has to later, when that may be refused."""
-        for wanted in table_callers():
-            caller = self.caller(wanted)
+        """Registers and signs in everybody while nothing stands in the way."""
+        # People first: each sign-in takes half a minute of the clock, and an access token lives for five.
+        for wanted in sorted(table_callers(), key=lambda wanted: not wanted.person):
+            caller = self._person(wanted) if wanted.person else self._machine(wanted)
             ok(caller.request("GET", "/v1/me"), 200)
+            self._callers[wanted.name] = caller
 
     def path(self, operation: Operation) -> str:
         """The address of an operation with the ids of this world."""
         return operation.path.format(**self.ids)
 
-    def body(self, operation: Operation) -> Json:
-        """What to send, if the operation takes a body."""
-        make = BODIES.get(operation.id)
+    def options(self, operation: Operation) -> Json:
+        """Body, headers and query of an operation."""
+        make = OPTIONS.get(operation.id)
         return {} if make is None else make(self)
 
+    def _machine(self, wanted: TableCaller) -> CallsService:
+        if wanted.standing != "linkage unit":
+            return self.organisations[wanted.standing].add_client(wanted.role)
+        service = self.service
+        known = {"administrator": service.administrator, "officer": service.officer}
+        return known.get(wanted.role) or service.add_client(service.administrator, wanted.role)
 
-def _another_document(world: World) -> Json:
-    roles = {world.organisations[standing].organisation: roles for standing, roles in STANDING_ROLES.items()}
-    return {"document": agreement_document(roles)}
-
-
-def _same_reference(world: World) -> Json:
-    document = _another_document(world)
-    document["document"]["reference"] = world.agreement["reference"]
-    return document
-
-
-def _signature(world: World) -> Json:
-    return {"digest": world.agreement["digest"], "signature": "AAAA"}
+    def _person(self, wanted: TableCaller) -> CallsService:
+        unit = wanted.standing == "linkage unit"
+        inviting = self.service.administrator if unit else self.organisations[wanted.standing]
+        return _InSession(self.service.person(inviting, wanted.role, stepped_up=True))
 
 
-def _client(_: World) -> Json:
-    return {"name": "another machine", "jwk": Key().jwk, "roles": ["analyst"]}
+def _agreed(world: World, *, reference: str | None = None) -> Json:
+    named = {**world.document, "reference": reference or world.document["reference"]}
+    return {"document": named}
 
 
-BODIES: Mapping[str, Callable[[World], Json]] = {
+_REASON = {"json": {"reason": "A test of who may."}}
+_UNREAD = {"If-Match": '"unread"'}
+OPTIONS: Mapping[str, Callable[[World], Json]] = {
     "create_organisation": lambda _: {"json": {"name": "A new organisation"}},
-    "add_client": lambda world: {"json": _client(world)},
-    "draft_agreement": lambda world: {"json": _another_document(world)},
-    "sign_agreement": lambda world: {"json": _signature(world)},
+    "add_client": lambda _: {"json": {"name": "another machine", "jwk": Key().jwk, "roles": ["analyst"]}},
+    "add_client_key": lambda _: {"json": {"jwk": Key().jwk}},
+    "record_assurance": lambda _: {
+        "json": {"status": "standards_met", "expires_at": "2027-01-01T00:00:00Z", "evidence": "The return of 2026."}
+    },
+    **dict.fromkeys(
+        (
+            "warn_organisation", "suspend_organisation", "reinstate_organisation", "warn_client", "suspend_client",
+            "reinstate_client",
+        ),
+        lambda _: _REASON,
+    ),
+    "invite_person": lambda _: {
+        "json": {"name": "Somebody", "email": "somebody@body.test", "roles": ["signatory"]}
+    },
+    "change_roles": lambda _: {"json": {"roles": ["signatory"]}},
+    "step_up": lambda _: {"json": {"code": "000000"}},
+    "change_password": lambda _: {
+        "json": {"password": "not the one that it is", "new_password": "another long phrase to know"}
+    },
+    "draft_agreement": lambda world: {"json": _agreed(world, reference="ANOTHER")},
+    "amend_agreement": lambda world: {"json": _agreed(world), "headers": _UNREAD},
+    "replace_agreement_draft": lambda world: {"json": _agreed(world), "headers": _UNREAD},
+    "withdraw_agreement_version": lambda _: {"headers": _UNREAD},
+    "propose_agreement": lambda _: {"headers": _UNREAD},
+    "sign_agreement": lambda world: {"json": {"digest": world.agreement["digest"], "signature": "AAAA"}},
+    **dict.fromkeys(
+        ("suspend_agreement", "reinstate_agreement", "terminate_agreement"),
+        lambda _: {**_REASON, "headers": _UNREAD},
+    ),
+    "review_agreement": lambda _: {
+        "json": {"passed": True, "review_by": "2026-12-01T00:00:00Z", "findings": "It helps."}, "headers": _UNREAD,
+    },
     "open_project": lambda world: {
         "json": {
-            "agreement": world.agreement["id"], "name": "Another", "purpose": "planning",
-            "linkage_schema": world.service.schema,
+            "agreement": world.agreement["id"], "name": "Another", "purpose": "planning", "linkage_schema": SCHEMA,
         }
     },
     "declare_upload": lambda _: {"json": {"manifest": manifest(ROWS[0])}},
     "put_part": lambda _: {"content": b"x", "headers": {"Content-Type": "application/octet-stream"}},
+    "withdraw_rows": lambda _: {"json": {"rows": [0], "reason": "objection"}},
+    "trace_row": lambda _: {"json": {"row": 0}},
+    **dict.fromkeys(
+        ("restrict_run", "restrict_release", "lift_run_restriction", "lift_release_restriction"),
+        lambda _: _REASON,
+    ),
     "start_run": lambda _: {"json": {}},
     "request_release": lambda _: {"json": {"purpose": "planning"}},
     "get_consistency": lambda _: {"params": {"first": 0, "second": 1}},
@@ -168,24 +204,36 @@ class Snapshot:
             self.database.backup(live)
         live.close()
         blobs = self.service.settings.data_dir / "blobs"
-        shutil.rmtree(blobs)
-        shutil.copytree(self.blobs, blobs)
+        if _files_in(blobs) != _files_in(self.blobs):
+            shutil.rmtree(blobs)
+            shutil.copytree(self.blobs, blobs)
 
 
-def world(service: ServiceApp, **document: Any) -> World:
+def _files_in(folder: Path) -> dict[str, int]:
+    return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+
+
+def world(service: ServiceApp) -> World:
     """A finished round with everything in it, under an active agreement."""
     organisations = {standing: service.join() for standing in (*STANDING_ROLES, "outsider")}
     parties = {organisations[standing]: roles for standing, roles in STANDING_ROLES.items()}
-    agreement = service.activate(parties, retention={"encodings_days": 3650, "link_tables_days": 3650}, **document)
+    agreement = service.activate(
+        parties, retention={"encodings_days": 3650, "link_tables_days": 3650},
+        sanctions={"ladder": ["warn", "suspend_client", "suspend_organisation", "suspend_agreement", "terminate"]},
+    )  # fmt: skip
     provider, other, recipient = (organisations[name] for name in ("provider", "other provider", "recipient"))
     project = ok(service.open_project(provider, agreement), 201)["id"]
     upload, _ = (giver.upload(project, rows) for giver, rows in zip((provider, other), ROWS, strict=True))
     run = ok(provider.post(f"/v1/projects/{project}/runs", {}), 202)["id"]
     assert service.work()
     release = ok(recipient.post(f"/v1/runs/{run}/releases", {"purpose": "planning"}), 201)["id"]
+    machine = provider.add_client("analyst")
     ids = {
         "organisation_id": provider.organisation,
-        "client_id": provider.add_client("analyst").client,
+        "client_id": machine.client,
+        "thumbprint": machine.key.thumbprint,
+        "person_id": service.invite_person(provider, "signatory")["person"]["id"],
+        "session_id": "ses_" + "0" * 26,
         "agreement_id": agreement["id"],
         "version": "1",
         "project_id": project,
@@ -195,7 +243,8 @@ def world(service: ServiceApp, **document: Any) -> World:
         "release_id": release,
         "seq": "0",
     }
-    return World(service=service, organisations=organisations, agreement=agreement, ids=ids)
+    document = ok(provider.get(f"/v1/agreements/{agreement['id']}/versions/1"), 200)["document"]
+    return World(service=service, organisations=organisations, agreement=agreement, document=document, ids=ids)
 
 
 def forge(service: ServiceApp, *statements: tuple[str, tuple[Any, ...]]) -> None:
@@ -209,8 +258,8 @@ def forge(service: ServiceApp, *statements: tuple[str, tuple[Any, ...]]) -> None
     live.close()
 
 
-def with_review(document: str, **changes: str) -> str:
-    """A document with other dates."""
-    parsed: Json = json.loads(document)
-    parsed["review"] |= changes
-    return json.dumps(parsed)
+def with_dates(world: World, **dates: str) -> None:
+    """Makes the agreement one of other dates, under the same signatures."""
+    document = {**world.document, "review": {**world.document["review"], **dates}}
+    values = (json.dumps(document), world.agreement["id"])
+    forge(world.service, ("UPDATE agreement_version SET document = ? WHERE agreement = ?", values))

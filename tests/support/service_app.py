@@ -254,10 +254,7 @@ class Organisation(Caller):
 
     def add_client(self, *roles: str) -> Caller:
         """A further client with these roles only."""
-        key = Key()
-        draft = {"name": f"{'-'.join(roles)} machine", "jwk": key.jwk, "roles": list(roles)}
-        made = ok(self.post(f"/v1/organisations/{self.organisation}/clients", draft), 201)
-        return Caller(self.service, client=made["id"], organisation=self.organisation, key=key)
+        return self.service.add_client(self, *roles)
 
     def sign_agreement(self, agreement: Json) -> httpx.Response:
         message = b"linkage/agreement/v1\0" + bytes.fromhex(agreement["digest"])
@@ -356,6 +353,13 @@ class ServiceApp:
         return Organisation(
             self, client=made["client"]["id"], organisation=organisation, key=key, signing_key=signing_key
         )
+
+    def add_client(self, by: Caller, *roles: str) -> Caller:
+        """A further client of the caller's organisation with these roles only."""
+        key = Key()
+        draft = {"name": f"{'-'.join(roles)} machine", "jwk": key.jwk, "roles": list(roles)}
+        made = ok(by.post(f"/v1/organisations/{by.organisation}/clients", draft), 201)
+        return Caller(self, client=made["id"], organisation=by.organisation, key=key)
 
     def invite_person(self, by: "Caller | Person", *roles: str) -> Json:
         """A person of the inviter's organisation who has not enrolled yet."""
