@@ -14,8 +14,8 @@ from linkage_service.access.actions import Action
 from linkage_service.access.decision_table import Caller as TableCaller
 from linkage_service.access.decision_table import callers as table_callers
 from linkage_service.access.guard import Guard
-from linkage_service.app import routes_of
 from linkage_service.access.sessions import COOKIE
+from linkage_service.app import routes_of
 from support.service_app import SCHEMA, Json, Key, Organisation, Person, ServiceApp, data_sets, manifest, ok
 
 STANDING_ROLES = {

@@ -140,7 +140,7 @@ def _asked(world: World, state: str) -> Iterator[Operation]:
 
 
 def _judged_as(operation: Operation, state: str) -> str:
-    """Nobody can name the version to open a project under: once it is superseded, the one that took its place governs."""
+    """Nobody names the version to open a project under: the one that took a superseded one's place governs."""
     return "active" if (state, operation.action) == ("superseded", Action.OPEN_PROJECT) else state
 
 
