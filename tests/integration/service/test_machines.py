@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from support.service_app import Caller, Json, Key, Linked, Organisation, ServiceApp, data_sets, jws, ok, problem
+from support.service_app import (
+    Caller,
+    Json,
+    Key,
+    Linked,
+    Organisation,
+    ServiceApp,
+    data_sets,
+    in_threads,
+    jws,
+    ok,
+    problem,
+)
 
 ROWS = data_sets(12, 12, shared=6)
 REASON = {"reason": "Uploads were probed."}
@@ -335,3 +347,13 @@ def test_sanction_that_the_state_does_not_allow_is_a_conflict(service: ServiceAp
 def test_reason_is_asked_for(service: ServiceApp, organisation: Organisation) -> None:
     for body in ({}, {"reason": ""}, {"reason": " "}):
         problem(service.officer.post(f"/v1/organisations/{organisation.organisation}:warn", body), 422)
+
+
+def test_keys_revoked_at_the_same_moment_leave_one(organisation: Organisation) -> None:
+    new = Key()
+    ok(organisation.post(_keys(organisation), {"jwk": new.jwk}), 201)
+    assert organisation.token
+    thumbprints = [organisation.key.thumbprint, new.thumbprint]
+    answers = in_threads(2, lambda number: organisation.delete(f"{_keys(organisation)}/{thumbprints[number]}"))
+    # Whoever comes second finds the last key, or that its own token has ended with its key.
+    assert sorted(answer.status_code for answer in answers) in ([204, 403], [204, 409])

@@ -366,3 +366,19 @@ def test_unbound_token_is_refused_once_bound_ones_are_required(service: ServiceA
     _refused(
         service, _send(caller, token=unbound, proof=None, scheme="Bearer"), "token_not_bound", word="invalid_token"
     )
+
+
+def test_used_proofs_are_forgotten_once_they_are_too_old(service: ServiceApp, caller: Organisation) -> None:
+    def kept() -> int:
+        with service.runtime.database.reading() as session:
+            count: int = session.connection().exec_driver_sql("SELECT count(*) FROM seen_once").scalar_one()
+            return count
+
+    for _ in range(5):
+        ok(caller.get(ME), 200)
+    assert kept() > 5
+    service.clock.move(seconds=302)
+    caller.forget_token()
+    assert caller.token
+    # The proof of this token itself.
+    assert kept() == 1
