@@ -32,6 +32,9 @@ _CLOCK_SKEW_S = 60
 # minutes later. Since each works once, a longer life only costs room.
 _PROOF_LIFE_S = 300
 _PROOF_MOST = 8192
+_BAD_PROOF = "proof_malformed"
+# What the library raises at tokens that are not well made; TypeError where `crit` is no list of texts.
+_UNREADABLE = (JoseError, ValueError, TypeError, RecursionError)
 _ALGORITHMS = {("OKP", "Ed25519"): "Ed25519", ("EC", "P-256"): "ES256"}
 _CLIENT_ID = re.compile(id_pattern("cli"))
 # RFC 9864 renamed EdDSA with this curve to Ed25519; most libraries still send the old name.
@@ -188,7 +191,7 @@ def check_assertion(assertion: str, *, key: PublicKey, audience: str, now: datet
     try:
         registry = _OldNameRegistry(algorithms=_ACCEPTED[key.algorithm])
         token = jwt.decode(assertion, _joserfc_key(key), registry=registry)
-    except (JoseError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Unauthenticated(
             "The assertion is not one that the client's registered key signed, in a form that is taken here.",
             code=BAD_SIGNATURE,
@@ -205,18 +208,18 @@ def check_assertion(assertion: str, *, key: PublicKey, audience: str, now: datet
             code="bad_audience",
         )
     skew = timedelta(seconds=_CLOCK_SKEW_S)
-    if _moment(claims.get("iat"), "iat") > now + skew:
+    if _moment(claims.get("iat"), "assertion's iat") > now + skew:
         raise Unauthenticated(
             "The assertion was made in the future. Check this machine's clock.", code="assertion_early"
         )
-    expires = _moment(claims.get("exp"), "exp")
+    expires = _moment(claims.get("exp"), "assertion's exp")
     if expires + skew <= now:
         raise Unauthenticated(
             "The assertion has expired. Make a new one, and check this machine's clock.", code="assertion_expired"
         )
     if expires > now + timedelta(seconds=longest_s + _CLOCK_SKEW_S):
         raise Unauthenticated(f"The assertion may live for {longest_s} seconds at most.", code="assertion_too_long")
-    if "nbf" in claims and _moment(claims["nbf"], "nbf") > now + skew:
+    if "nbf" in claims and _moment(claims["nbf"], "assertion's nbf") > now + skew:
         raise Unauthenticated("The assertion is not valid yet. Check this machine's clock.", code="assertion_early")
     token_id = _random_id(claims.get("jti"))
     if token_id is None:
@@ -247,7 +250,7 @@ def check_proof(proof: str, *, method: str, url: str, now: datetime, token: str 
         key = public_key(members, pointer="")
         registry = _OldNameRegistry(algorithms=_ACCEPTED[key.algorithm])
         claims = jwt.decode(proof, _joserfc_key(key), registry=registry).claims
-    except (LinkageError, JoseError, ValueError, RecursionError) as error:
+    except (LinkageError, *_UNREADABLE) as error:
         raise _bad_proof(
             "The proof is not signed by the public key in its header, or that key is not taken."
         ) from error
@@ -257,11 +260,8 @@ def check_proof(proof: str, *, method: str, url: str, now: datetime, token: str 
             "/.well-known/oauth-authorization-server and the path, without a query.",
             code="proof_other_request",
         )
-    made = claims.get("iat")
-    if isinstance(made, bool) or not isinstance(made, int | float):
-        raise _bad_proof("The proof's iat must be a number of seconds since 1970.")
-    age = now.timestamp() - made
-    if not -_CLOCK_SKEW_S <= age <= _PROOF_LIFE_S:
+    made_at = _moment(claims.get("iat"), "proof's iat", code=_BAD_PROOF)
+    if not -_CLOCK_SKEW_S <= (now - made_at).total_seconds() <= _PROOF_LIFE_S:
         raise Unauthenticated(
             f"The proof was made more than {_PROOF_LIFE_S} seconds ago, or in the future. Make one for each request, "
             "and check this machine's clock.",
@@ -275,12 +275,12 @@ def check_proof(proof: str, *, method: str, url: str, now: datetime, token: str 
             "The proof is for another access token. Its ath is the SHA-256 of the token, base64url.",
             code="proof_other_token",
         )
-    expires_at = datetime.fromtimestamp(made, UTC) + timedelta(seconds=_PROOF_LIFE_S + 1)
+    expires_at = made_at + timedelta(seconds=_PROOF_LIFE_S + 1)
     return Proof(key=key.thumbprint, token_id=token_id, expires_at=expires_at)
 
 
 def _bad_proof(detail: str) -> Unauthenticated:
-    return Unauthenticated(detail, code="proof_malformed")
+    return Unauthenticated(detail, code=_BAD_PROOF)
 
 
 def _is_digest_of(token: str, claimed: object) -> bool:
@@ -312,13 +312,13 @@ def _random_id(value: object) -> str | None:
     return value if value.isascii() and value.isprintable() else None
 
 
-def _moment(value: object, name: str) -> datetime:
+def _moment(value: object, name: str, *, code: str = "bad_assertion") -> datetime:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unauthenticated(f"The assertion's {name} must be a number of seconds since 1970.", code="bad_assertion")
+        raise Unauthenticated(f"The {name} must be a number of seconds since 1970.", code=code)
     try:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, OSError, ValueError) as error:
-        raise Unauthenticated(f"The assertion's {name} is not a possible time.", code="bad_assertion") from error
+        raise Unauthenticated(f"The {name} is not a possible time.", code=code) from error
 
 
 def _joserfc_key(key: PublicKey) -> Any:
@@ -372,7 +372,7 @@ class TokenAuthority:
         """
         try:
             decoded = jwt.decode(token, self._key, algorithms=["Ed25519"])
-        except (JoseError, ValueError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise Unauthenticated("The access token is not one of this service.", code="invalid_token") from error
         claims = decoded.claims
         subject, key, token_id = claims.get("sub"), claims.get("key"), claims.get("jti")

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session
 
 from linkage_ledger import events
+from linkage_service.access import seen
 from linkage_service.access.bearer import Holder
 from linkage_service.access.callers import ClientCaller, OrganisationFacts
 from linkage_service.access.decide import Resource
@@ -163,6 +164,7 @@ def add_key(operation: Operation, *, client: tables.Client, draft: schemas.KeyDr
     """Registers a further key of a client, which works beside the others until these are revoked."""
     if client.status == "revoked":
         raise Conflict("This client was revoked. A signatory of its organisation registers a new one.")
+    tables.lock_client(operation.session, client)
     good = [key for key in tables.keys_of(operation.session, [client.id])[client.id] if key.status == "active"]
     if len(good) >= _KEYS_MOST:
         raise Conflict(f"A client has at most {_KEYS_MOST} keys at a time. Revoke one that is no longer used.")
@@ -177,6 +179,8 @@ def add_key(operation: Operation, *, client: tables.Client, draft: schemas.KeyDr
 
 def revoke_key(operation: Operation, *, client: tables.Client, thumbprint: str) -> None:
     """Revokes a key; the tokens that were issued for it stop working with the next request."""
+    # Two requests at once must not leave a client without a key.
+    tables.lock_client(operation.session, client)
     keys = {key.thumbprint: key for key in tables.keys_of(operation.session, [client.id])[client.id]}
     key = keys.get(thumbprint)
     if key is None:
@@ -339,6 +343,7 @@ def use_assertion(unit: UnitOfWork, *, client: tables.Client, token_id: str, exp
             code="assertion_replayed",
         )
     tables.forget_assertions(unit.session, before=unit.now - timedelta(hours=1))
+    seen.forget(unit.session, before=unit.now)
     unit.session.add(tables.UsedAssertion(client=client.id, token_id_digest=digest, expires_at=expires_at))
 
 

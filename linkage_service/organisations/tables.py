@@ -106,6 +106,11 @@ def client(session: Session, client_id: str) -> Client | None:
     return session.get(Client, client_id)
 
 
+def lock_client(session: Session, row: Client) -> None:
+    """Holds a client until the end of the transaction, so that its keys are counted by one request at a time."""
+    session.refresh(row, with_for_update=True)
+
+
 def client_key(session: Session, thumbprint: str) -> ClientKey | None:
     """One key of any client."""
     return session.get(ClientKey, thumbprint)
@@ -115,7 +120,8 @@ def keys_of(session: Session, client_ids: Sequence[str]) -> dict[str, list[Clien
     """Keys of clients by client, revoked ones included, oldest first."""
     query = select(ClientKey).where(col(ClientKey.client).in_(list(client_ids)))
     found: dict[str, list[ClientKey]] = defaultdict(list)
-    for key in session.exec(query.order_by(col(ClientKey.registered_at), col(ClientKey.thumbprint))):
+    ordered = query.order_by(col(ClientKey.registered_at), col(ClientKey.thumbprint))
+    for key in session.exec(ordered, execution_options={"populate_existing": True}):
         found[key.client].append(key)
     return found
 

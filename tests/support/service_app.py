@@ -135,7 +135,7 @@ class Caller:
     def token(self) -> str:
         now = self.service.clock.now
         if self._token is None or self._token[1] <= now:
-            assertion = jws(self.claims(), self.key, alg=self.key.alg)
+            assertion = jws(self.claims(), self.key, alg=self.key.alg, kid=self.key.thumbprint)
             answer = self.service.ask_for_token(assertion, proof=self.proof("POST", TOKEN_PATH))
             assert answer.status_code == 200, answer.text
             self._token = answer.json()["access_token"], now + timedelta(seconds=240)

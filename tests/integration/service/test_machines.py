@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from support.service_app import Caller, Json, Key, Linked, Organisation, ServiceApp, data_sets, jws, ok, problem
+from support.service_app import (
+    Caller,
+    Json,
+    Key,
+    Linked,
+    Organisation,
+    ServiceApp,
+    data_sets,
+    in_threads,
+    jws,
+    ok,
+    problem,
+)
 
 ROWS = data_sets(12, 12, shared=6)
 REASON = {"reason": "Uploads were probed."}
@@ -161,9 +173,21 @@ def _assure(service: ServiceApp, organisation: str, status: str, expires_at: str
     return recorded
 
 
+def _assured_project(service: ServiceApp, minimum: str) -> Linked:
+    """An open project under an agreement that asks for assurance, which every party has."""
+    *providers, recipient = (service.join() for _ in range(3))
+    for party in (*providers, recipient):
+        _assure(service, party.organisation, minimum, "2026-12-31T00:00:00Z")
+    parties = {providers[0]: ("provider",), providers[1]: ("provider",), recipient: ("recipient",)}
+    agreement = service.activate(parties, security={"minimum_assurance": minimum})
+    project = ok(service.open_project(providers[0], agreement), 201)["id"]
+    return Linked(agreement=agreement, project=project, providers=providers, recipients=[recipient], uploads=[])
+
+
 def test_assurance_that_is_missing_too_low_or_expired_stops_processing(service: ServiceApp) -> None:
-    linked = service.project(security={"minimum_assurance": "standards_met"})
+    linked = _assured_project(service, "standards_met")
     provider = linked.providers[0]
+    _assure(service, provider.organisation, "none", None)
     assert _policies(provider.declare(linked.project, ROWS[0])) == {"G5-assurance"}
     _assure(service, provider.organisation, "approaching_standards", "2026-12-31T00:00:00Z")
     answer = provider.declare(linked.project, ROWS[0])
@@ -177,10 +201,8 @@ def test_assurance_that_is_missing_too_low_or_expired_stops_processing(service: 
 
 
 def test_recipient_whose_assurance_expired_gets_no_table(service: ServiceApp) -> None:
-    linked = service.project(security={"minimum_assurance": "approaching_standards"})
+    linked = _assured_project(service, "approaching_standards")
     recipient = linked.recipients[0]
-    for party in linked.providers:
-        _assure(service, party.organisation, "standards_exceeded", "2026-12-31T00:00:00Z")
     _assure(service, recipient.organisation, "approaching_standards", "2026-03-05T00:00:00Z")
     for provider, rows in zip(linked.providers, ROWS, strict=True):
         linked.uploads.append(provider.upload(linked.project, rows))
@@ -232,7 +254,7 @@ def test_sanction_is_recorded_with_who_and_why(service: ServiceApp, linked: Link
             body = {**REASON, "agreement": linked.agreement["id"]}
             assert ok(service.officer.post(f"{path}:{step}", body), 200)["status"] == status
         assert events[0]["actor"]["id"] == service.officer.client
-        assert events[0]["agreement"]["reference"] == linked.agreement["reference"]
+        assert events[0]["agreement"]["ref"] == linked.agreement["reference"]
         assert REASON["reason"] not in json.dumps(events[0])
         assert _body(service)["detail"]["reason"] == REASON["reason"]
     assert service.verified()
@@ -263,7 +285,7 @@ def test_suspended_provider_stops_the_worker(service: ServiceApp, linked: Linked
     done = ok(other.get(f"/v1/runs/{run['id']}"), 200)
     assert (done["state"], done["error"]["code"]) == ("failed", "refused")
     event = service.events()[-2]
-    assert (event["type"], event["decision"]["policies"]) == ("run.refused", ["G9-sanction-run", "P-worker"])
+    assert (event["type"], event["decision"]["policies"]) == ("run.refused", ["G9-sanction-run"])
 
 
 def test_suspended_recipient_gets_no_table(service: ServiceApp, linked: Linked) -> None:
@@ -288,7 +310,7 @@ def test_agreement_of_others_or_unsigned_has_no_ladder_for_it(service: ServiceAp
     body = {**REASON, "agreement": linked.agreement["id"]}
     answer = service.officer.post(f"/v1/organisations/{stranger.organisation}:warn", body)
     assert problem(answer, 422)["errors"][0]["pointer"] == "/agreement"
-    draft = service.draft({stranger: ["provider", "recipient"]})
+    draft = service.draft({stranger: ["provider", "recipient"], service.join(): ["provider"]})
     answer = service.officer.post(
         f"/v1/organisations/{stranger.organisation}:warn", {**REASON, "agreement": draft["id"]}
     )
@@ -307,6 +329,7 @@ def test_linkage_unit_and_the_officer_itself_are_not_suspended(service: ServiceA
     officer = service.officer
     problem(officer.post(f"/v1/organisations/{officer.organisation}:suspend", REASON), 409, "conflict")
     problem(officer.post(f"{_client(officer)}:suspend", REASON), 409, "conflict")
+    assert service.administrator.token
     # Its other clients are: who oversees has no exception for its own house.
     ok(officer.post(f"{_client(service.administrator)}:suspend", REASON), 200)
     assert _policies(service.administrator.get("/v1/me")) == {"G9-sanction-client"}
@@ -324,3 +347,13 @@ def test_sanction_that_the_state_does_not_allow_is_a_conflict(service: ServiceAp
 def test_reason_is_asked_for(service: ServiceApp, organisation: Organisation) -> None:
     for body in ({}, {"reason": ""}, {"reason": " "}):
         problem(service.officer.post(f"/v1/organisations/{organisation.organisation}:warn", body), 422)
+
+
+def test_keys_revoked_at_the_same_moment_leave_one(organisation: Organisation) -> None:
+    new = Key()
+    ok(organisation.post(_keys(organisation), {"jwk": new.jwk}), 201)
+    assert organisation.token
+    thumbprints = [organisation.key.thumbprint, new.thumbprint]
+    answers = in_threads(2, lambda number: organisation.delete(f"{_keys(organisation)}/{thumbprints[number]}"))
+    # Whoever comes second finds the last key, or that its own token has ended with its key.
+    assert sorted(answer.status_code for answer in answers) in ([204, 403], [204, 409])

@@ -125,7 +125,9 @@ def test_token_of_another_service_or_kind_leaves_no_leaf(service: ServiceApp, ca
         ({"ath": ["x"]}, "proof_other_token"),
         ({"iat": 0}, "proof_untimely"),
         ({"iat": 4_000_000_000}, "proof_untimely"),
-        ({"iat": 1e300}, "proof_untimely"),
+        ({"iat": 1e300}, "proof_malformed"),
+        ({"iat": 10**400}, "proof_malformed"),
+        ({"iat": float("nan")}, "proof_malformed"),
         ({"iat": "now"}, "proof_malformed"),
         ({"iat": True}, "proof_malformed"),
         ({"iat": None}, "proof_malformed"),
@@ -165,6 +167,9 @@ MALFORMED: dict[str, Callable[[Caller], str]] = {
     "a private key": lambda caller: _resigned(caller, caller.proof_key, jwk={**caller.proof_key.jwk, "d": "canary"}),
     "a key that did not sign": lambda caller: _resigned(caller, Key(), jwk=caller.proof_key.jwk),
     "an unknown critical member": lambda caller: _resigned(caller, caller.proof_key, crit=["exp"], exp=1),
+    "critical members that are no list": lambda caller: _resigned(caller, caller.proof_key, crit=7),
+    "critical members that are no texts": lambda caller: _resigned(caller, caller.proof_key, crit=[[]]),
+    "an algorithm that is no text": lambda caller: _resigned(caller, caller.proof_key, alg=["EdDSA"]),
     "too many bytes": lambda caller: caller.proof("GET", ME, token=caller.token, padding="x" * 9000),
 }
 
@@ -259,8 +264,11 @@ def test_assertion_signed_with_the_public_key_as_a_secret_is_refused(service: Se
         problem(service.ask_for_token(f"{signed}.{tag}"), 401, "bad_signature")
 
 
-def test_assertion_with_an_unknown_critical_member_is_refused(service: ServiceApp, caller: Organisation) -> None:
-    assertion = jws(caller.claims(), caller.key, crit=["urgent"], urgent=True)
+@pytest.mark.parametrize("header", [{"crit": ["urgent"], "urgent": True}, {"crit": 7}, {"crit": [[]]}, {"alg": [1]}])
+def test_assertion_with_an_unknown_critical_member_or_of_another_form_is_refused(
+    service: ServiceApp, caller: Organisation, header: dict[str, Any]
+) -> None:
+    assertion = jws(caller.claims(), caller.key, **header)
     problem(service.ask_for_token(assertion), 401, "bad_signature")
 
 
@@ -366,3 +374,19 @@ def test_unbound_token_is_refused_once_bound_ones_are_required(service: ServiceA
     _refused(
         service, _send(caller, token=unbound, proof=None, scheme="Bearer"), "token_not_bound", word="invalid_token"
     )
+
+
+def test_used_proofs_are_forgotten_once_they_are_too_old(service: ServiceApp, caller: Organisation) -> None:
+    def kept() -> int:
+        with service.runtime.database.reading() as session:
+            count: int = session.connection().exec_driver_sql("SELECT count(*) FROM seen_once").scalar_one()
+            return count
+
+    for _ in range(5):
+        ok(caller.get(ME), 200)
+    assert kept() > 5
+    service.clock.move(seconds=302)
+    caller.forget_token()
+    assert caller.token
+    # The proof of this token itself.
+    assert kept() == 1

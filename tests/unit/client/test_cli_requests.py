@@ -32,6 +32,34 @@ def _page(*items: Any) -> dict[str, Any]:
             None,
             "cli_1",
         ),
+        (
+            "organisation warn org_own --reason Late.",
+            "POST",
+            "/v1/organisations/org_own:warn",
+            organisation(),
+            OWN,
+        ),
+        (
+            "organisation suspend org_own --client cli_1 --reason Late. --agreement agr_1",
+            "POST",
+            "/v1/organisations/org_own/clients/cli_1:suspend",
+            client(),
+            "cli_1",
+        ),
+        (
+            "organisation reinstate org_own --client cli_1 --reason Done.",
+            "POST",
+            "/v1/organisations/org_own/clients/cli_1:reinstate",
+            client(),
+            "cli_1",
+        ),
+        (
+            "organisation assurance org_own --status none --evidence Nothing.",
+            "PUT",
+            "/v1/organisations/org_own/assurance",
+            organisation(),
+            OWN,
+        ),
         ("agreement list", "GET", "/v1/agreements", _page(AGREEMENT), "ISP-1"),
         ("project list", "GET", "/v1/projects", _page(project()), "prj_1"),
         ("project disclosures prj_1", "GET", "/v1/projects/prj_1/disclosures", _page(DISCLOSURE), "dis_1"),
@@ -54,6 +82,20 @@ def test_command_asks_the_service_and_shows_the_answer(  # noqa: PLR0917 - one c
     assert path in service.paths(method)
     assert shown in outcome.out
     assert isinstance(linkage(*words.split(), "--json").json(), dict)
+
+
+@pytest.mark.usefixtures("registered")
+def test_sanction_and_assurance_send_what_was_said(service: FakeService, linkage: Linkage) -> None:
+    service.on("POST", f"/v1/organisations/{OWN}:suspend", organisation())
+    linkage("organisation", "suspend", OWN, "--reason", "Late.", "--agreement", "agr_1")
+    assert service.asked[-1].json() == {"reason": "Late.", "agreement": "agr_1"}
+    service.on("PUT", f"/v1/organisations/{OWN}/assurance", organisation())
+    words = ("organisation", "assurance", OWN, "--status", "standards_met", "--evidence", "Seen.", "--expires")
+    linkage(*words, "2027-06-30T23:59:59Z")
+    sent = {"status": "standards_met", "expires_at": "2027-06-30T23:59:59+00:00", "evidence": "Seen."}
+    assert service.asked[-1].json() == sent
+    for unusable in ("tomorrow", "2027-06-30T23:59:59"):
+        assert linkage(*words, unusable).code == ExitCode.USAGE
 
 
 @pytest.mark.usefixtures("registered")
