@@ -42,9 +42,7 @@ def _events(folder: Path) -> list[Json]:
     return [json.loads(row[0]) for row in rows]
 
 
-def test_init_prints_a_link_once_for_the_first_administrator(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_init_prints_a_link_once_for_the_first_administrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINKAGE_ISSUER", "https://linkage.example.org")
     ended = _init(tmp_path, "--administrator-email", "Admin@Unit.test", "--administrator-name", "Sam Field")
     assert ended.exit_code == 0, ended.output
