@@ -80,6 +80,8 @@ def test_environment_is_read_by_settings_only() -> None:
     ("package", "below", "module"),
     [
         ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
+        ("httpx", (SERVICE,), "linkage_service/people/oidc.py"),
+        ("argon2", SOURCES, "linkage_service/people/passwords.py"),
         ("obstore", SOURCES, "services/matching/src/linkage_matching/blobs.py"),
         ("cedarpy", SOURCES, "linkage_service/access/decide.py"),
     ],

@@ -29,7 +29,17 @@ ROWS = 450
 COLUMNS = ("record_id", "given_name", "surname", "date_of_birth", "address", "postcode", "needs")
 NAMES = ("northgate", "hospital")
 HOLDERS = frozenset(
-    {"northgate.csv", "hospital.csv", "rows.parquet", "links.csv", "damaged.csv", "linkage-secret", "invitation.txt"}
+    {
+        "northgate.csv",
+        "hospital.csv",
+        "rows.parquet",
+        "links.csv",
+        "damaged.csv",
+        "linkage-secret",
+        "invitation.txt",
+        "link.txt",
+        "second-link.txt",
+    }
 )
 """Files that hold marks because that is what they are for; keys and kept secrets besides."""
 # Played elsewhere, as a process of its own: it starts a service and leaves signals as it finds them.
@@ -210,6 +220,21 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     assert search([extract, secret], stage.canaries) != []
 
 
+def _manage_people(stage: Stage, say: Say, organisation: str) -> None:
+    links = [stage.folder / "third" / name for name in ("link.txt", "second-link.txt")]
+    draft = ("--name", "Alex Morgan", "--email", "alex@third.test", "--role", "analyst")
+    invited = json.loads(
+        say("organisation", "invite-person", organisation, *draft, "--out", links[0], "--json", who="third")
+    )
+    stage.canaries["the first link"] = links[0].read_bytes().strip()
+    account = (organisation, invited["person"])
+    say("organisation", "reinvite-person", *account, "--out", links[1], who="third")
+    stage.canaries["the second link"] = links[1].read_bytes().strip()
+    say("organisation", "people", organisation, who="third")
+    say("organisation", "disable-person", *account, who="third")
+    say("organisation", "enable-person", *account, who="third")
+
+
 def _set_up(stage: Stage, say: Say) -> None:
     """Registration, keys, configuration and the shell, as a third organisation's analyst would go about them."""
     folder = stage.folder / "third"
@@ -241,6 +266,7 @@ def _set_up(stage: Stage, say: Say) -> None:
     admitting = ("--name", "second machine", "--public-key", folder / "machine.public", "--role", "analyst")
     client = id_of(say("organisation", "add-client", made, *admitting, "--json", who="third"))
     say("organisation", "clients", made, who="third")
+    _manage_people(stage, say, made)
     identity = ("--service", stage.ids["service"], "--organisation", made, "--client", client)
     keyed = ("--client-key", folder / "machine.jwk")
     say("config", "new", *identity, *keyed, "--config", folder / "machine.toml", who="")

@@ -96,6 +96,28 @@ class Invitation(Answer):
     expires_at: datetime
 
 
+class Person(Answer):
+    """A person of an organisation, who uses the console."""
+
+    id: str
+    organisation: str
+    name: str
+    email: str
+    roles: list[str]
+    status: str
+    signs_in_with: str | None
+    created_at: datetime
+
+
+class PersonInvitation(Answer):
+    """A single-use link with which a person enrols; shown once, so it is kept out of representations."""
+
+    person: Person
+    token: str = Field(repr=False)
+    path: str = Field(repr=False)
+    expires_at: datetime
+
+
 class Registration(Answer):
     """The outcome of a registration."""
 

@@ -1,21 +1,25 @@
-"""Commands of administrators, signatories and officers: organisations, invitations, further clients, sanctions."""
+"""Commands of those who look after organisations: invitations, clients, people, assurance, sanctions."""
 
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from linkage_client.cli._session import Session, common_options, read_document
 from linkage_client.cli.identity import ROLES
 
+if TYPE_CHECKING:
+    from linkage_client.models import PersonInvitation
+
 ASSURANCE = ("none", "approaching_standards", "standards_met", "standards_exceeded")
+PERSON_ROLES = (*ROLES, "administrator")
 
 
 @click.group()
 def organisation() -> None:
-    """Organisations, invitations, clients, assurance and sanctions."""
+    """Organisations, invitations, clients, people, assurance and sanctions."""
 
 
 @organisation.command("create")
@@ -163,3 +167,72 @@ def _impose(
             session.show(getattr(client.organisations, f"{step}_client")(client_id=client_id, **given))
         else:
             session.show(getattr(client.organisations, step)(**given))
+
+
+@organisation.command("invite-person")
+@click.argument("organisation_id")
+@click.option("--name", required=True, help="The person's name.")
+@click.option("--email", required=True, help="Their e-mail address, with which they sign in.")
+@click.option("--role", "roles", required=True, multiple=True, type=click.Choice(PERSON_ROLES), help="May be repeated.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New file for the one-time link.")
+@common_options
+def invite_person(
+    session: Session, *, organisation_id: str, name: str, email: str, roles: tuple[str, ...], out: Path
+) -> None:
+    """Invite a person to the console (signatory, administrator) and write their one-time link to a private file."""
+    with session.client() as client:
+        invitation = client.organisations.invite_person(
+            organisation_id=organisation_id, name=name, email=email, roles=roles
+        )
+    _hand_over(session, invitation, out)
+
+
+@organisation.command("reinvite-person")
+@click.argument("organisation_id")
+@click.argument("person_id")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New file for the one-time link.")
+@common_options
+def reinvite_person(session: Session, *, organisation_id: str, person_id: str, out: Path) -> None:
+    """Give a person a new link: for a lost one, a lost second factor, or a forgotten password."""
+    with session.client() as client:
+        invitation = client.organisations.invite_person_again(organisation_id=organisation_id, person_id=person_id)
+    _hand_over(session, invitation, out)
+
+
+@organisation.command("people")
+@click.argument("organisation_id")
+@common_options
+def people(session: Session, *, organisation_id: str) -> None:
+    """List the people of your organisation."""
+    with session.client() as client:
+        found = client.organisations.people(organisation_id=organisation_id)
+        session.show_list(found, columns=("id", "name", "email", "roles", "status"))
+
+
+@organisation.command("disable-person")
+@click.argument("organisation_id")
+@click.argument("person_id")
+@common_options
+def disable_person(session: Session, *, organisation_id: str, person_id: str) -> None:
+    """Shut a person out."""
+    with session.client() as client:
+        session.show(client.organisations.disable_person(organisation_id=organisation_id, person_id=person_id))
+
+
+@organisation.command("enable-person")
+@click.argument("organisation_id")
+@click.argument("person_id")
+@common_options
+def enable_person(session: Session, *, organisation_id: str, person_id: str) -> None:
+    """Let a person in again."""
+    with session.client() as client:
+        session.show(client.organisations.enable_person(organisation_id=organisation_id, person_id=person_id))
+
+
+def _hand_over(session: Session, invitation: "PersonInvitation", out: Path) -> None:
+    from linkage_client.keys import write_private_file  # noqa: PLC0415 - keeps `--help` quick
+
+    write_private_file(out, (invitation.path + "\n").encode())
+    session.say("Hand the link to the person over a channel that you trust; whoever has it can enrol as them.")
+    person = {"person": invitation.person.id, "status": invitation.person.status}
+    session.show({**person, "file": str(out), "expires_at": invitation.expires_at.isoformat()})

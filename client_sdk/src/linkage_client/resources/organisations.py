@@ -6,7 +6,7 @@ from datetime import datetime
 
 from linkage_client._protocol import path_of
 from linkage_client.keys import SigningKey, client_description, sign_registration, thumbprint
-from linkage_client.models import Client, ClientKey, Invitation, Organisation, Registration
+from linkage_client.models import Client, ClientKey, Invitation, Organisation, Person, PersonInvitation, Registration
 from linkage_client.resources._base import Listing, Model, Resource, parsed
 
 
@@ -76,6 +76,51 @@ class Organisations(Resource):
     def revoke_client(self, *, organisation_id: str, client_id: str) -> None:
         """Shut a machine out, from its next request on."""
         self._transport.send("DELETE", path_of("organisations", organisation_id, "clients", client_id))
+
+    def invite_person(
+        self,
+        *,
+        organisation_id: str,
+        name: str,
+        email: str,
+        roles: Sequence[str],
+        idempotency_key: str | None = None,
+    ) -> PersonInvitation:
+        """A single-use link for a new person of the organisation, shown this once. Role: signatory or administrator."""
+        body = {"name": name, "email": email, "roles": [*roles]}
+        path = path_of("organisations", organisation_id, "people")
+        return self._post(path, body, PersonInvitation, idempotency_key=idempotency_key)
+
+    def people(self, *, organisation_id: str, limit: int | None = None) -> Listing[Person]:
+        """The people of the caller's own organisation. Role: signatory or administrator."""
+        return self._items(path_of("organisations", organisation_id, "people"), Person, limit=limit)
+
+    def invite_person_again(
+        self, *, organisation_id: str, person_id: str, idempotency_key: str | None = None
+    ) -> PersonInvitation:
+        """A new link: for a lost one, a lost second factor, or a forgotten password. What they had stops working."""
+        path = path_of("organisations", organisation_id, "people", person_id, "invitations")
+        return self._post(path, {}, PersonInvitation, idempotency_key=idempotency_key)
+
+    def change_roles(self, *, organisation_id: str, person_id: str, roles: Sequence[str]) -> Person:
+        """Give a person other roles; their sessions end."""
+        path = path_of("organisations", organisation_id, "people", person_id, "roles")
+        return parsed(self._transport.send("PUT", path, json_body={"roles": [*roles]}), Person)
+
+    def disable_person(self, *, organisation_id: str, person_id: str, idempotency_key: str | None = None) -> Person:
+        """Shut a person out, from their next request on."""
+        path = path_of("organisations", organisation_id, "people", person_id) + ":disable"
+        return self._post(path, {}, Person, idempotency_key=idempotency_key)
+
+    def enable_person(self, *, organisation_id: str, person_id: str, idempotency_key: str | None = None) -> Person:
+        """Let a person in again."""
+        path = path_of("organisations", organisation_id, "people", person_id) + ":enable"
+        return self._post(path, {}, Person, idempotency_key=idempotency_key)
+
+    def end_sessions(self, *, organisation_id: str, person_id: str) -> None:
+        """End every session of a person, who can sign in again."""
+        path = path_of("organisations", organisation_id, "people", person_id) + ":end-sessions"
+        self._transport.send("POST", path, json_body={})
 
     def client_keys(self, *, organisation_id: str, client_id: str) -> Listing[ClientKey]:
         """The keys of a machine, oldest first. For the machine itself, or a signatory of its organisation."""
