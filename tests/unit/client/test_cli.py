@@ -17,6 +17,7 @@ from linkage_client.cli._lazy import LazyGroup
 from linkage_client.cli.exit_codes import ExitCode, exit_code_of
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.keys import SigningKey
+from linkage_service.agreements.example import DOCUMENT
 from support.command import Linkage, Outcome
 from support.fake_service import (
     CREATED,
@@ -309,7 +310,7 @@ def test_invitation_goes_to_a_private_file_and_not_to_stdout(
     assert "the-token" not in outcome.out + outcome.err
 
 
-DOCUMENT = {"format": 1, "title": "Sharing"}
+PARTIES = DOCUMENT["recipients"]["parties"]
 
 
 @pytest.fixture
@@ -318,10 +319,13 @@ def proposed(service: FakeService) -> str:
     party = {"organisation": OWN, "roles": ["provider"], "signed": False}
     agreement = {"id": "agr_1", "reference": "ISP-1", "state": "proposed", "version": 2, "digest": digest}
     agreement |= {"parties": [party], "created_at": CREATED}
+    for named in (item["organisation"] for item in PARTIES):
+        service.on("GET", f"/v1/organisations/{named}", {**organisation(), "id": named})
     service.on("GET", "/v1/agreements/agr_1", agreement)
     service.on("POST", "/v1/agreements", Reply(201, agreement))
     service.on("POST", "/v1/agreements/agr_1/versions/2:propose", agreement)
-    service.on("GET", "/v1/agreements/agr_1/versions/2", {**agreement, "document": DOCUMENT, "signatures": []})
+    version = Reply(200, {**agreement, "document": DOCUMENT, "signatures": []}, {"ETag": '"2"'})
+    service.on("GET", "/v1/agreements/agr_1/versions/2", version)
     service.on("POST", "/v1/agreements/agr_1/versions/2/signatures", Reply(201, {**agreement, "state": "active"}))
     return digest
 

@@ -71,6 +71,8 @@ p{margin:0 0 .8rem;max-width:46rem}
 .quiet{color:var(--quiet)}
 section{margin:2.75rem 0 0}
 .block{margin-top:1.5rem}
+.said p{margin-bottom:.3rem}
+.said ul{margin:.2rem 0 0;padding-left:1.3rem}
 .scroll+p{margin-top:.7rem}
 .figures{display:flex;flex-wrap:wrap;gap:.9rem;margin:1.6rem 0 0;padding:0}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1.1rem;
