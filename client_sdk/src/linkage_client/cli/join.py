@@ -75,8 +75,8 @@ def join(
         join_extract,
     )
 
-    identifiers = identifier_columns(_schema(session, schema_file, project_id))
     delimiter = parse_delimiter(delimiter)
+    identifiers = identifier_columns(_schema(session, schema_file, project_id))
     with (
         showing_values(session, extract, asked=show_values, encoding=encoding, delimiter=delimiter),
         progress_bar("Joining") as advance,
