@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import stat
@@ -22,6 +23,7 @@ from support.command import Linkage, Outcome
 from support.fake_service import (
     CREATED,
     OWN,
+    Asked,
     FakeService,
     FakeUploads,
     Reply,
@@ -339,6 +341,52 @@ def test_agreement_is_created_proposed_shown_and_signed(linkage: Linkage, tmp_pa
     assert f"digest: {proposed}" in shown.out
     assert json.loads((tmp_path / "text.json").read_text()) == DOCUMENT
     assert linkage("agreement", "sign", "agr_1", "--digest", proposed, "--json").json()["state"] == "active"
+
+
+class _Typing(io.StringIO):
+    """A person at a terminal who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "signed"), [("y\n", True), ("n\n", False)])
+@pytest.mark.usefixtures("registered")
+def test_agreement_is_shown_whole_before_it_is_signed(
+    linkage: Linkage,
+    service: FakeService,
+    proposed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    typed: str,
+    signed: bool,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Typing(typed))
+    outcome = linkage("agreement", "sign", "agr_1")
+    assert (outcome.code == 0) is signed
+    assert "The parties share data for this purpose: Plan services by area." in outcome.err
+    assert proposed in outcome.err
+    assert any(path.endswith("/signatures") for path in service.paths("POST")) is signed
+
+
+@pytest.mark.usefixtures("registered", "proposed")
+def test_agreement_that_cannot_be_said_in_full_is_not_signed(linkage: Linkage, service: FakeService) -> None:
+    document = {**DOCUMENT, "small_print": "Everything is different."}
+    digest = keys.document_digest(document)
+    path = "/v1/agreements/agr_1/versions/2"
+    content = json.loads(service.routes["GET", path](Asked("GET", path, {}, {}, b"")).body)
+    service.on("GET", path, {**content, "document": document, "digest": digest})
+    outcome = linkage("agreement", "sign", "agr_1", "--digest", digest)
+    assert outcome.code == ExitCode.DATA
+    assert "/small_print: This is not a known field." in outcome.err
+    assert not any(path.endswith("/signatures") for path in service.paths("POST"))
+
+
+@pytest.mark.usefixtures("registered", "proposed")
+def test_change_by_somebody_else_meanwhile_is_a_conflict(linkage: Linkage, service: FakeService) -> None:
+    service.on("POST", "/v1/agreements/agr_1/versions/2:propose", problem(412, "precondition_failed"))
+    assert linkage("agreement", "propose", "agr_1").code == ExitCode.CONFLICT
+    assert service.asked[-1].headers["if-match"] == '"2"'
 
 
 @pytest.mark.usefixtures("registered", "proposed")
