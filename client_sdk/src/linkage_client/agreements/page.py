@@ -1,8 +1,10 @@
 """An agreement as one page that can be mailed and printed: the sentences of `words`, and nothing from the network."""
 
 from linkage_client.agreements.showing import Shown
+from linkage_client.agreements.signatures import Checked
 from linkage_client.agreements.words import Block, Element, grouped
 from linkage_client.reporting import frame
+from linkage_client.reporting.frame import capital
 from linkage_client.reporting.markup import Markup, element, joined
 
 
@@ -33,19 +35,14 @@ def _counted(signed: int, parties: int) -> str:
 
 
 def _parties(shown: Shown) -> Markup:
-    rows = [
-        element(
-            "tr",
-            element("th", shown.names.short(item.organisation), scope="row"),
-            element("td", item.organisation),
-            element("td", item.in_words),
-            element("td", item.thumbprint or "no key registered"),
-        )
-        for item in shown.signatures
-    ]
-    head = frame.table_head(("Party", ""), ("Id", ""), ("Signature", ""), ("Thumbprint of its key", ""))
-    caption = "Each signature was checked against the text of this page with the key that the party has registered."
-    return frame.section("signatures", "Parties and signatures", frame.table(head, rows, caption=caption))
+    said = [(shown.names.short(item.organisation), capital(_signature(item))) for item in shown.signatures]
+    checked = "Each signature was checked against the text of this page with the key that the party has registered."
+    return frame.section("signatures", "Parties and signatures", element("p", checked), frame.facts(said))
+
+
+def _signature(item: Checked) -> str:
+    key = f" Thumbprint of its key: {item.thumbprint}" if item.thumbprint else ""
+    return f"{item.in_words}. Id: {item.organisation}.{key}"
 
 
 def _element(said: Element) -> Markup:
