@@ -6,6 +6,7 @@ Every field says in plain words what it holds: the published JSON Schema, the gu
 
 import hashlib
 import json
+import re
 from collections.abc import Hashable
 from datetime import datetime, time
 from ipaddress import ip_address, ip_network
@@ -15,10 +16,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import rfc8785
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Field,
     HttpUrl,
     PlainSerializer,
+    Strict,
     StringConstraints,
     model_validator,
 )
@@ -36,6 +39,7 @@ Sanction = Literal["warn", "suspend_client", "suspend_organisation", "suspend_ag
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Item = TypeVar("Item", bound=Hashable)
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 SCHEMA_ID = "urn:linkage:agreement:1"
 
 
@@ -53,6 +57,12 @@ def _zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError("must be a time zone of the IANA database, such as Europe/London") from error
     return name
+
+
+def _date_time(value: object) -> object:
+    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
+        raise ValueError("must be a date and time with its zone, such as 2026-01-31T00:00:00Z")
+    return value
 
 
 def _distinct(items: list[Item]) -> list[Item]:
@@ -74,8 +84,12 @@ IdentifierField = Annotated[str, StringConstraints(min_length=1, max_length=200)
 Network = Annotated[str, StringConstraints(max_length=64), AfterValidator(_network)]
 Zone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,64}$"), AfterValidator(_zone)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-Rate = Annotated[float, Field(ge=0, le=1)]
-Days = Annotated[int, Field(ge=1, le=36_500)]
+# What is signed has to fit the published schema, so nothing is taken for a number or a date that is not written as one.
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict()]
+Rate = Annotated[float, Strict(), Field(ge=0, le=1)]
+Days = Annotated[Whole, Field(ge=1, le=36_500)]
+When = Annotated[Timestamp, BeforeValidator(_date_time)]
 
 
 class Purpose(Input):
@@ -263,7 +277,7 @@ class Party(Input):
         ),
     ] = None
     may_hold_duplicates: Annotated[
-        bool,
+        Flag,
         Field(
             title="Several records of one person",
             description="Whether a provider's upload may hold several records of one person.",
@@ -368,14 +382,14 @@ class DataElement(Input):
         Words, Field(title="People concerned", description="Whose records are shared: which people, which period.")
     ]
     special_category: Annotated[
-        bool,
+        Flag,
         Field(
             title="Special category data",
             description="Whether special category data (Article 9 of the GDPR) are shared or revealed.",
         ),
     ]
     min_group_count: Annotated[
-        int,
+        Whole,
         Field(
             ge=1,
             le=1000,
@@ -408,7 +422,7 @@ class QualityElement(Input):
             "refused.",
         ),
     ]
-    target_precision: Annotated[float, Field(ge=0.5, lt=1)] | None = Field(
+    target_precision: Annotated[float, Strict(), Field(ge=0.5, lt=1)] | None = Field(
         None, title="Precision aimed at", description="Least expected precision of every run; no run may aim lower."
     )
     sampling_plan: Annotated[
@@ -451,7 +465,7 @@ class SecurityElement(Input):
     key_rotation_days: Annotated[
         Days, Field(title="Days until keys are changed", description="A client's key that is older is refused.")
     ]
-    maximum_reidentification: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    maximum_reidentification: Rate | None = Field(
         None,
         title="Largest measured re-identification",
         description="Largest share of records that a provider may have measured as re-identifiable by somebody "
@@ -476,7 +490,7 @@ class RetentionElement(Input):
         ),
     ]
     max_retrievals: Annotated[
-        int,
+        Whole,
         Field(
             ge=1,
             le=10_000,
@@ -485,7 +499,7 @@ class RetentionElement(Input):
         ),
     ]
     disposal_certificate: Annotated[
-        bool,
+        Flag,
         Field(
             title="Certificate of deletion", description="Whether a signed certificate is issued for what is deleted."
         ),
@@ -540,15 +554,13 @@ class RightsElement(Input):
 class ReviewElement(Input):
     """Element 8: review and termination."""
 
-    starts: Annotated[
-        Timestamp, Field(title="Start", description="Nothing is processed before it: a date and time in UTC.")
-    ]
+    starts: Annotated[When, Field(title="Start", description="Nothing is processed before it: a date and time in UTC.")]
     ends: Annotated[
-        Timestamp,
+        When,
         Field(title="End", description="From then on nothing is processed, and what was shared is deleted."),
     ]
     review_by: Annotated[
-        Timestamp,
+        When,
         Field(title="Review", description="The agreement is reviewed by then; without a review no new processing."),
     ]
     measures: Annotated[
@@ -584,7 +596,7 @@ class SanctionsElement(Input):
     imposed_by: Annotated[Line, Field(title="Imposed by", description="Who decides on a sanction.")]
     lifted_by: Annotated[Line, Field(title="Lifted by", description="Who decides that a sanction ends.")]
     breach_notice_hours: Annotated[
-        int,
+        Whole,
         Field(
             ge=1,
             le=720,

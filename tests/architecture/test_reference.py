@@ -14,7 +14,7 @@ from linkage_client.reference import REFERENCES, leaf_commands
 from support.linkage_schemas import linkage_schema, string_feature
 
 ROOT = Path(__file__).parents[2]
-FILES = {"commands": "commands.md", "schema": "linkage-schema.md"}
+FILES = {"agreement": "agreement.md", "commands": "commands.md", "schema": "linkage-schema.md"}
 WHOLE: dict[str, dict[str, Any]] = {
     "Linkage schema": {},
     "Encoding": {"l": 1024, "kdf": {"type": "HKDF"}, "xorFolds": 1, "xor_folds": 1},

@@ -294,6 +294,25 @@ def _govern(stage: Stage, say: Say) -> None:
     drafted = json.loads(say("agreement", "create", folder / "agreement.json", "--json"))
     say("agreement", "propose", drafted["id"])
     say("agreement", "sign", drafted["id"], "--digest", drafted["digest"])
+    answers = {**document, "reference": "ISP-2026-003"}
+    (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+    say("agreement", "new", folder / "new.json", "--answers", folder / "answers.json", "--schema",
+        folder / "schema.json")  # fmt: skip
+    say("agreement", "check", folder / "new.json")
+    imported = id_of(say("agreement", "import", folder / "new.json", "--json"))
+    say("agreement", "withdraw", imported)
+    for form in ("json", "page", "text", "dea-csv", "article30-csv", "bundle"):
+        say("agreement", "export", agreement, "--format", form, "--out", folder / f"exported.{form}")
+    say("agreement", "verify", folder / "exported.bundle")
+    say("agreement", "verify", agreement)
+    say("agreement", "verify", drafted["id"], code=ExitCode.DATA)
+    (folder / "amended.json").write_text(json.dumps({**document, "title": "Amended"}), encoding="utf-8")
+    say("agreement", "amend", drafted["id"], folder / "amended.json", code=ExitCode.CONFLICT)
+    say("agreement", "terminate", drafted["id"], "--reason", "Not needed.", "--yes")
+    say("agreement", "suspend", agreement, "--reason", "A breach was reported.")
+    say("agreement", "reinstate", agreement, "--reason", "It was mended.", who="officer")
+    next_one = json.loads((folder / "exported.json").read_text("utf-8"))["review"]["ends"][:10]
+    say("agreement", "review", agreement, "--passed", "--next", next_one, "--findings", "Fine.", who="officer")
     say("project", "list")
     say("project", "show", stage.ids["project"])
     opening = ("--agreement", agreement, "--name", "Second", "--purpose", PURPOSE)

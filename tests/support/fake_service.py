@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from linkage_client.keys import SigningKey, document_digest, sign_agreement
+
 ISSUER = "https://issuer.example"
 CREATED = "2026-01-01T00:00:00Z"
 OWN = "org_own"
@@ -283,6 +285,45 @@ def project(project_id: str = "prj_1", *, schema_digest: str = "ab" * 32) -> dic
         "created_at": CREATED,
         "linkage_schema": {"version": 3, "features": [{"identifier": "given_name"}]},
     }
+
+
+def agreed(
+    service: FakeService,
+    schema: dict[str, Any],
+    *,
+    signed: bool = True,
+    agreed_schema: str | None = None,
+    **elements: Any,
+) -> None:
+    """A project with this linkage schema, under an agreement that its one party has signed with a key of its own."""
+    digest = document_digest(schema)
+    key = SigningKey.generate()
+    document = {
+        "recipients": {"parties": [{"organisation": OWN, "roles": ["provider"]}]},
+        "data": {"linkage_schema_sha256": agreed_schema or digest},
+        **elements,
+    }
+    agreement = {"id": "agr_1", "reference": "ISP-1", "version": 1, "digest": document_digest(document)}
+    signature = sign_agreement(digest=document_digest(document), signing_key=key)
+    signing = {"organisation": OWN, "key_thumbprint": key.thumbprint, "signature": signature, "signed_at": CREATED}
+    service.on(
+        "GET",
+        "/v1/projects/prj_1",
+        {**project(schema_digest=digest), "linkage_schema": schema, "agreement": agreement},
+    )
+    service.on("GET", f"/v1/organisations/{OWN}", {**organisation(), "signing_key": key.public_jwk})
+    service.on(
+        "GET",
+        "/v1/agreements/agr_1/versions/1",
+        {
+            **agreement,
+            "state": "active",
+            "parties": [],
+            "created_at": CREATED,
+            "document": document,
+            "signatures": [signing] if signed else [],
+        },
+    )
 
 
 def run(state: str = "running", **members: Any) -> dict[str, Any]:

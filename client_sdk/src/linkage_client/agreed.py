@@ -1,14 +1,21 @@
 """What encoding takes from a project and its agreement, checked before data are touched: schema, epoch, limits.
 
-The service hands out the linkage schema, and the agreement names its digest. Whoever encodes compares the two here.
+Nothing of it is believed because the service says so. The digest of the agreement is computed here from its text, it
+has to be the one of the project, every party's signature over it has to verify, and the linkage schema has to be the
+one that element 3 of this text names.
+
+The keys of the parties come from the service too. So this proves that nobody but who holds the keys that are registered
+there has agreed; that a key is the organisation's own is proven by comparing thumbprints with it by another way
+(`linkage agreement verify --thumbprint`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from linkage_client.agreements.signatures import SignedDocument, checked_digest, parties_of, require_all
 from linkage_client.encoding.schema import LinkageSchema
-from linkage_client.errors import UnexpectedAnswerError
+from linkage_client.errors import AgreementMismatchError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from linkage_client.client import LinkageClient
@@ -29,37 +36,86 @@ class AgreedTerms:
     """By feature of the schema, the smallest share, 0..1, of records with a value that the agreement allows."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgreedProject:
+    """A project with the linkage schema and the agreement text that its parties have signed."""
+
+    project: "Project"
+    schema: LinkageSchema
+    document: Mapping[str, Any]
+
+
 def agreed_terms(client: "LinkageClient", *, project_id: str) -> AgreedTerms:
     """The terms of a project, as its agreement's version says.
 
     Raises:
         SchemaError: the schema that the service hands out cannot be used.
-        UnexpectedAnswerError: it is not the one that was agreed.
+        AgreementMismatchError: the agreement is not the one of the project, or a party's signature does not verify.
+        UnexpectedAnswerError: the linkage schema is not the one that was agreed.
         ServiceError: a problem.
     """
-    project = client.projects.get(project_id=project_id)
-    agreement = client.agreements.version(agreement_id=project.agreement.id, version=project.agreement.version)
-    security, quality = (_element(agreement.document, name) for name in ("security", "quality"))
+    agreed = agreed_project(client, project_id=project_id)
+    security, quality = (_element(agreed.document, name) for name in ("security", "quality"))
     profile, maximum = security.get("encoding_profile"), security.get("maximum_reidentification")
     asked = quality.get("min_completeness")
     return AgreedTerms(
-        schema=_schema_of(project),
-        project_id=project.id,
-        epoch=project.key_epoch,
+        schema=agreed.schema,
+        project_id=agreed.project.id,
+        epoch=agreed.project.key_epoch,
         encoding_profile=profile if isinstance(profile, str) else None,
         maximum_reidentification=_share(maximum),
         minimum_completeness=_shares(asked if isinstance(asked, Mapping) else {}),
     )
 
 
-def _schema_of(project: "Project") -> LinkageSchema:
-    parsed = LinkageSchema.parse(project.linkage_schema)
-    if parsed.digest != project.linkage_schema_sha256:
+def agreed_project(client: "LinkageClient", *, project_id: str) -> AgreedProject:
+    """A project, its linkage schema and its agreement, found to belong together and to be signed by every party.
+
+    Raises:
+        SchemaError: the schema that the service hands out cannot be used.
+        AgreementMismatchError: the agreement is not the one of the project, or a party's signature does not verify.
+        UnexpectedAnswerError: the linkage schema is not the one that was agreed.
+        ServiceError: a problem.
+    """
+    project = client.projects.get(project_id=project_id)
+    signed = signed_version(client, agreement_id=project.agreement.id, version=project.agreement.version)
+    if checked_digest(signed) != project.agreement.digest:
+        raise AgreementMismatchError(
+            "The agreement that the service hands out is not the one that the project was opened under. "
+            "Nothing was done. Tell the linkage unit and the other parties.",
+        )
+    require_all(signed)
+    schema = LinkageSchema.parse(project.linkage_schema)
+    if schema.digest != _element(signed.document, "data").get("linkage_schema_sha256"):
         raise UnexpectedAnswerError(
-            "The service hands out a linkage schema that is not the one of the agreement. Nothing was encoded. "
+            "The service hands out a linkage schema that is not the one of the agreement. Nothing was done. "
             "Tell the linkage unit and the other parties.",
         )
-    return parsed
+    return AgreedProject(project=project, schema=schema, document=signed.document)
+
+
+def signed_version(client: "LinkageClient", *, agreement_id: str, version: int) -> SignedDocument:
+    """A version of an agreement with its signatures, and the names and registered keys of its parties.
+
+    Raises:
+        ServiceError: a problem.
+    """
+    found = client.agreements.version(agreement_id=agreement_id, version=version)
+    organisations = [client.organisations.get(organisation_id=party) for party in parties_of(found.document)]
+    return SignedDocument(
+        document=found.document,
+        stated_digest=found.digest,
+        signatures={item.organisation: item.signature for item in found.signatures},
+        keys={item.id: item.signing_key for item in organisations if item.signing_key is not None},
+        names={item.id: item.name for item in organisations},
+        about={
+            "id": found.id,
+            "reference": found.reference,
+            "version": found.version,
+            "state": found.version_state or found.state,
+            "signed_at": {item.organisation: item.signed_at.isoformat() for item in found.signatures},
+        },
+    )
 
 
 def _element(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@
     │   └── KeystoreError             the keystore of the operating system is absent, locked, or lacks an entry
     ├── KeyFileError                  a key file is absent, readable by others, or not a key
     ├── JoinError                     an extract, a rows file and a link table do not belong together
-    ├── AgreementMismatchError        a document is not the one whose digest was stated
+    ├── AgreementMismatchError        a document is not the one whose digest was stated, or not signed as it should be
+    ├── AgreementInvalidError         a document cannot be an agreement
     ├── UploadBusyError               another process is sending encodings to the same project
     ├── StoppedError                  the caller asked to stop
     ├── RunEndedError                 a run failed or was cancelled
@@ -205,9 +206,15 @@ class JoinError(LinkageClientError):
 
 
 class AgreementMismatchError(LinkageClientError):
-    """A document is not the one whose digest was stated; nothing has been signed."""
+    """A document is not the one whose digest was stated, or not signed by all; nothing has been done with it."""
 
     code = "agreement_mismatch"
+
+
+class AgreementInvalidError(LinkageClientError):
+    """A document cannot be an agreement; the message names every place and what is wrong there."""
+
+    code = "agreement_invalid"
 
 
 class UploadBusyError(LinkageClientError):

@@ -133,17 +133,49 @@ class Party(Answer):
     signed: bool
 
 
+class VersionState(Answer):
+    """One version of an agreement: "draft", "proposed", "active", "superseded" or "withdrawn"."""
+
+    version: int
+    state: str
+    digest: str
+    created_at: datetime
+
+
+class Review(Answer):
+    """What an officer recorded of a review of an agreement."""
+
+    version: int
+    passed: bool
+    review_by: datetime
+    findings: str = ""
+    created_at: datetime
+
+
 class Agreement(Answer):
-    """One information sharing protocol, at its latest version."""
+    """One information sharing protocol at a version: the one in force, or the newest that names the caller.
+
+    `versions` holds those that name the caller; `review_by` is when the next review is due.
+    """
 
     id: str
     reference: str
     title: str = ""
     state: str
     version: int
+    version_state: str = ""
     digest: str
     parties: list[Party] = []
+    versions: list[VersionState] = []
+    review_by: datetime | None = None
+    review: Review | None = None
     created_at: datetime
+
+    @property
+    def open_version(self) -> int | None:
+        """The number of the version that is drafted or waits for signatures; None where there is none."""
+        waiting = [item.version for item in self.versions if item.state in {"draft", "proposed"}]
+        return max(waiting, default=None)
 
 
 class Signature(Answer):

@@ -1,16 +1,19 @@
-"""Writes the reference of the command `linkage` and of linkage schemas from the code, so that neither can drift.
+"""Writes the references of the command `linkage`, of linkage schemas and of agreements from the code.
 
-`python -m linkage_client.reference commands` and `python -m linkage_client.reference schema` print Markdown.
+`python -m linkage_client.reference commands`, and the same with `schema` and `agreement`, print Markdown; a test holds
+`docs/reference/` to it.
 """
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from linkage_client.agreements.json_schema import agreement_schema, resolved
 from linkage_client.cli import cli
 from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.encoding.schema_options import PLACES, Option, Place
@@ -27,6 +30,15 @@ _SCHEMAS: Final = """# Linkage schemas
 Made from the table by which the program reads schemas. The format is that of clkhash 0.18.3, version 3. A member that
 is not listed here is refused, because clkhash would skip it in silence and encode something else. The
 [page on fields](../fields.md) says what to choose.
+"""
+
+
+_FIELDS_HEAD: Final = ("| field | in short | what it holds | if left out |", "|---|---|---|---|")
+_AGREEMENTS: Final = """# Agreement documents
+
+Made from the JSON Schema (2020-12) that the service publishes at `/v1/agreement-schema` and that is kept as
+`openapi/agreement.schema.json`. `linkage agreement check` checks a document by it offline. The
+[guide](../agreements.md) says how an agreement is made, signed, amended and ended.
 """
 
 
@@ -119,8 +131,37 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
+def agreement_reference() -> str:
+    """Every field of an agreement document in the words of the published JSON Schema, as Markdown."""
+    lines = [_AGREEMENTS, *_FIELDS_HEAD]
+    for name, field in agreement_schema()["properties"].items():
+        if "$ref" not in field:
+            lines.append(_field_row(name, field, required=name in agreement_schema()["required"]))
+    for name, field in agreement_schema()["properties"].items():
+        if "$ref" in field:
+            lines += ["", f"## {field['title']}", "", f"`{name}`: {field['description']}", "", *_FIELDS_HEAD]
+            lines += _field_rows(name, resolved(field))
+    return "\n".join(lines) + "\n"
+
+
+def _field_rows(where: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    for name, field in schema.get("properties", {}).items():
+        inner = next((resolved(choice) for choice in field.get("anyOf", []) if "$ref" in choice), resolved(field))
+        items = resolved(inner.get("items", {}))
+        path = f"{where}.{name}" + ("[]" if "properties" in items else "")
+        yield _field_row(path, field, required=name in schema.get("required", ()))
+        yield from _field_rows(path, items if "properties" in items else inner)
+
+
+def _field_row(path: str, field: Mapping[str, Any], *, required: bool) -> str:
+    default = field.get("default")
+    left_out = "nothing said" if default is None or default == [] else json.dumps(default)
+    cells = (f"`{path}`", _cell(field["title"]), _cell(field["description"]), _REQUIRED if required else left_out)
+    return f"| {' | '.join(cells)} |"
+
+
 REFERENCES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
-    {"commands": commands_reference, "schema": schema_reference}
+    {"commands": commands_reference, "schema": schema_reference, "agreement": agreement_reference}
 )
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ def test_reason_is_in_the_body_of_the_event_and_not_in_its_header(signed: Signed
     with signed.service.runtime.database.reading() as session:
         query = "SELECT body FROM audit_body ORDER BY seq DESC LIMIT 1"
         body = session.connection().exec_driver_sql(query).scalar()
+    assert body is not None
     assert b"QX-REASON" in bytes(body)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from linkage_client.client import LinkageClient
 from linkage_client.errors import LinkageClientError
 from linkage_client.keys import SigningKey, document_digest
-from support.fake_service import CREATED, FakeService, manifest_of, release, run
+from support.fake_service import CREATED, FakeService, Reply, manifest_of, release, run
 
 OPENAPI = json.loads((Path(__file__).parents[3] / "openapi" / "openapi.json").read_text("utf-8"))
 OPERATIONS: dict[str, tuple[str, str]] = {
@@ -109,6 +110,18 @@ REACHED_BY: dict[str, Callable[[LinkageClient], Any]] = {
     "draft_agreement": lambda client: client.agreements.create(document=DOCUMENT),
     "get_agreement": lambda client: client.agreements.get(agreement_id="agr_1"),
     "get_agreement_version": lambda client: client.agreements.version(agreement_id="agr_1", version=1),
+    "get_agreement_schema": lambda client: client.agreements.schema(),
+    "amend_agreement": lambda client: client.agreements.amend(agreement_id="agr_1", document=DOCUMENT),
+    "replace_agreement_draft": lambda client: client.agreements.replace_draft(
+        agreement_id="agr_1", version=1, document=DOCUMENT
+    ),
+    "withdraw_agreement_version": lambda client: client.agreements.withdraw(agreement_id="agr_1", version=1),
+    "suspend_agreement": lambda client: client.agreements.suspend(agreement_id="agr_1", reason="A breach."),
+    "reinstate_agreement": lambda client: client.agreements.reinstate(agreement_id="agr_1", reason="Mended."),
+    "review_agreement": lambda client: client.agreements.review(
+        agreement_id="agr_1", passed=True, review_by=datetime(2027, 1, 1, tzinfo=UTC), findings="Fine."
+    ),
+    "terminate_agreement": lambda client: client.agreements.terminate(agreement_id="agr_1", reason="Done."),
     "propose_agreement": lambda client: client.agreements.propose(agreement_id="agr_1", version=1),
     "sign_agreement": lambda client: client.agreements.sign(agreement_id="agr_1", version=1, signing_key=KEY),
     "list_projects": lambda client: client.projects.list().first(),
@@ -156,10 +169,12 @@ def _ask(client: LinkageClient, service: FakeService, operation: str) -> None:
         "version": 1,
         "digest": document_digest(DOCUMENT),
     }
-    service.on("GET", "/v1/agreements/agr_1/versions/1", {**agreement, "created_at": CREATED, "document": DOCUMENT})
+    version = {**agreement, "created_at": CREATED, "document": DOCUMENT}
+    service.on("GET", "/v1/agreements/agr_1/versions/1", Reply(200, version, {"ETag": '"v"'}))
+    service.on("GET", "/v1/agreements/agr_1", Reply(200, agreement, {"ETag": '"a"'}))
     service.on("GET", "/v1/releases/rel_1", release())
     service.on("GET", "/v1/runs/run_1", run("succeeded"))
-    service.public.add("/version")
+    service.public |= {"/version", "/v1/agreement-schema"}
     with suppress(LinkageClientError):
         REACHED_BY[operation](client)
 

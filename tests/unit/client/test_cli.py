@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import stat
@@ -17,10 +18,12 @@ from linkage_client.cli._lazy import LazyGroup
 from linkage_client.cli.exit_codes import ExitCode, exit_code_of
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.keys import SigningKey
+from linkage_service.agreements.example import DOCUMENT
 from support.command import Linkage, Outcome
 from support.fake_service import (
     CREATED,
     OWN,
+    Asked,
     FakeService,
     FakeUploads,
     Reply,
@@ -309,7 +312,7 @@ def test_invitation_goes_to_a_private_file_and_not_to_stdout(
     assert "the-token" not in outcome.out + outcome.err
 
 
-DOCUMENT = {"format": 1, "title": "Sharing"}
+PARTIES = DOCUMENT["recipients"]["parties"]
 
 
 @pytest.fixture
@@ -318,10 +321,13 @@ def proposed(service: FakeService) -> str:
     party = {"organisation": OWN, "roles": ["provider"], "signed": False}
     agreement = {"id": "agr_1", "reference": "ISP-1", "state": "proposed", "version": 2, "digest": digest}
     agreement |= {"parties": [party], "created_at": CREATED}
+    for named in (item["organisation"] for item in PARTIES):
+        service.on("GET", f"/v1/organisations/{named}", {**organisation(), "id": named})
     service.on("GET", "/v1/agreements/agr_1", agreement)
     service.on("POST", "/v1/agreements", Reply(201, agreement))
     service.on("POST", "/v1/agreements/agr_1/versions/2:propose", agreement)
-    service.on("GET", "/v1/agreements/agr_1/versions/2", {**agreement, "document": DOCUMENT, "signatures": []})
+    version = Reply(200, {**agreement, "document": DOCUMENT, "signatures": []}, {"ETag": '"2"'})
+    service.on("GET", "/v1/agreements/agr_1/versions/2", version)
     service.on("POST", "/v1/agreements/agr_1/versions/2/signatures", Reply(201, {**agreement, "state": "active"}))
     return digest
 
@@ -335,6 +341,52 @@ def test_agreement_is_created_proposed_shown_and_signed(linkage: Linkage, tmp_pa
     assert f"digest: {proposed}" in shown.out
     assert json.loads((tmp_path / "text.json").read_text()) == DOCUMENT
     assert linkage("agreement", "sign", "agr_1", "--digest", proposed, "--json").json()["state"] == "active"
+
+
+class _Typing(io.StringIO):
+    """A person at a terminal who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "signed"), [("y\n", True), ("n\n", False)])
+@pytest.mark.usefixtures("registered")
+def test_agreement_is_shown_whole_before_it_is_signed(
+    linkage: Linkage,
+    service: FakeService,
+    proposed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    typed: str,
+    signed: bool,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Typing(typed))
+    outcome = linkage("agreement", "sign", "agr_1")
+    assert (outcome.code == 0) is signed
+    assert "The parties share data for this purpose: Plan services by area." in outcome.err
+    assert proposed in outcome.err
+    assert any(path.endswith("/signatures") for path in service.paths("POST")) is signed
+
+
+@pytest.mark.usefixtures("registered", "proposed")
+def test_agreement_that_cannot_be_said_in_full_is_not_signed(linkage: Linkage, service: FakeService) -> None:
+    document = {**DOCUMENT, "small_print": "Everything is different."}
+    digest = keys.document_digest(document)
+    path = "/v1/agreements/agr_1/versions/2"
+    content = json.loads(service.routes["GET", path](Asked("GET", path, {}, {}, b"")).body)
+    service.on("GET", path, {**content, "document": document, "digest": digest})
+    outcome = linkage("agreement", "sign", "agr_1", "--digest", digest)
+    assert outcome.code == ExitCode.DATA
+    assert "/small_print: This is not a known field." in outcome.err
+    assert not any(path.endswith("/signatures") for path in service.paths("POST"))
+
+
+@pytest.mark.usefixtures("registered", "proposed")
+def test_change_by_somebody_else_meanwhile_is_a_conflict(linkage: Linkage, service: FakeService) -> None:
+    service.on("POST", "/v1/agreements/agr_1/versions/2:propose", problem(412, "precondition_failed"))
+    assert linkage("agreement", "propose", "agr_1").code == ExitCode.CONFLICT
+    assert service.asked[-1].headers["if-match"] == '"2"'
 
 
 @pytest.mark.usefixtures("registered", "proposed")

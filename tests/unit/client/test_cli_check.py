@@ -1,16 +1,14 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from linkage_client import keys
 from linkage_client.checks import guessing
 from linkage_client.cli import check
 from linkage_client.cli.exit_codes import ExitCode
 from support.command import Linkage
-from support.fake_service import CREATED, FakeService, project
+from support.fake_service import FakeService, agreed
 from support.quality import people, schema_document, write
 
 WRONG_NHS, VALID_NHS = "9434765918", "9434765919"
@@ -107,16 +105,7 @@ def test_check_of_ambiguous_dates_goes_on_when_told_their_order(linkage: Linkage
 def test_check_takes_the_schema_of_a_project_and_what_it_asks_for(
     linkage: Linkage, service: FakeService, data: Path
 ) -> None:
-    document = schema_document()
-    service.on(
-        "GET",
-        "/v1/projects/prj_1",
-        {**project(schema_digest=keys.document_digest(document)), "linkage_schema": document},
-    )
-    version: dict[str, Any] = {"id": "agr_1", "reference": "ISP-1", "state": "active", "version": 1}
-    version |= {"digest": "cd" * 32, "parties": [], "created_at": CREATED, "signatures": []}
-    quality = {"min_completeness": {"nhs_number": 0.9}}
-    service.on("GET", "/v1/agreements/agr_1/versions/1", version | {"document": {"quality": quality}})
+    agreed(service, schema_document(), quality={"min_completeness": {"nhs_number": 0.9}})
 
     outcome = linkage("check", data, "--project", "prj_1", "--json")
 

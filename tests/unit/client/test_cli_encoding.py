@@ -2,7 +2,6 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.encoding.key_check import check_value
 from linkage_client.encoding.package import export_clkhash_json, read_encodings
 from support.command import Linkage
-from support.fake_service import CREATED, FakeService, FakeUploads, project
+from support.fake_service import FakeService, FakeUploads, agreed
 
 PEOPLE = [("Ann", "Archer", "F"), ("Bob", "Baker", "M"), ("Cyd", "Cooper", "F"), ("Dan", "Draper", "M")]
 
@@ -65,17 +64,7 @@ def uploads(service: FakeService, schema_file: Path) -> FakeUploads:
     schema = json.loads(schema_file.read_text())
     digest = keys.document_digest(schema)
     made = FakeUploads(service, schema_digest=digest)
-    service.on("GET", "/v1/projects/prj_1", {**project(schema_digest=digest), "linkage_schema": schema})
-    version: dict[str, Any] = {
-        "id": "agr_1",
-        "reference": "ISP-1",
-        "state": "active",
-        "version": 1,
-        "digest": "cd" * 32,
-    }
-    document = {"security": {"encoding_profile": "clk-1024-v1"}}
-    version |= {"digest": "cd" * 32, "parties": [], "created_at": CREATED, "document": document, "signatures": []}
-    service.on("GET", "/v1/agreements/agr_1/versions/1", version)
+    agreed(service, schema, security={"encoding_profile": "clk-1024-v1"})
     return made
 
 
@@ -269,7 +258,7 @@ def test_encode_with_a_schema_that_is_not_the_agreed_one_is_refused(
     linkage: Linkage, files: Files, service: FakeService, uploads: FakeUploads
 ) -> None:
     assert uploads.uploads == {}
-    service.on("GET", "/v1/projects/prj_1", {**project(), "linkage_schema": json.loads(files.schema.read_text())})
+    agreed(service, json.loads(files.schema.read_text()), agreed_schema="ab" * 32)
     words = ("--secret-file", files.secret, "--out", files.folder / "e")
     assert linkage("encode", files.data, "--project", "prj_1", *words).code == ExitCode.CONNECTION
 

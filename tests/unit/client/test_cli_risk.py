@@ -1,19 +1,16 @@
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from linkage_client import keys
 from linkage_client.checks import leakage
 from linkage_client.cli import risk
 from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.demo.people import generate
 from linkage_client.encoding.profiles import schema_for
 from support.command import Linkage
-from support.fake_service import CREATED, FakeService, project
+from support.fake_service import FakeService, agreed
 from support.leakage import CLK, SAUL, people, schema_of
 
 ROWS = 420
@@ -42,15 +39,6 @@ def data(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def schema(made: Path) -> Path:
     return made / "schema.json"
-
-
-def agreed(service: FakeService, schema: Path, security: Mapping[str, Any]) -> None:
-    document = json.loads(schema.read_text())
-    digest = keys.document_digest(document)
-    service.on("GET", "/v1/projects/prj_1", {**project(schema_digest=digest), "linkage_schema": document})
-    version: dict[str, Any] = {"id": "agr_1", "reference": "ISP-1", "state": "active", "version": 1}
-    version |= {"digest": "cd" * 32, "parties": [], "created_at": CREATED, "signatures": []}
-    service.on("GET", "/v1/agreements/agr_1/versions/1", version | {"document": {"security": security}})
 
 
 def test_risk_says_the_sentence_first(linkage: Linkage, data: Path, schema: Path) -> None:
@@ -98,7 +86,7 @@ def test_risk_within_the_maximum_is_done(linkage: Linkage, data: Path, schema: P
 def test_risk_of_a_project_takes_the_maximum_of_the_agreement(
     linkage: Linkage, data: Path, schema: Path, service: FakeService
 ) -> None:
-    agreed(service, schema, {"encoding_profile": CLK, "maximum_reidentification": 0.1})
+    agreed(service, json.loads(schema.read_text()), security={"encoding_profile": CLK, "maximum_reidentification": 0.1})
     outcome = linkage("risk", data, "--project", "prj_1", *FEW)
     assert outcome.code == ExitCode.RISK
     assert "More than the maximum of 10 %" in outcome.err

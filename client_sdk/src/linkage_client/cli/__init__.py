@@ -33,7 +33,7 @@ COMMANDS = {
     "key": ("linkage_client.cli.identity:key", "Make and show key files."),
     "config": ("linkage_client.cli.config:config", "Profiles, defaults, and where keys are kept."),
     "organisation": ("linkage_client.cli.organisations:organisation", "Organisations, invitations and clients."),
-    "agreement": ("linkage_client.cli.agreements:agreement", "Draft, propose, read and sign agreements."),
+    "agreement": ("linkage_client.cli.agreements:agreement", "Write, check, sign, amend, review and end agreements."),
     "project": ("linkage_client.cli.projects:project", "Open and show linkage rounds."),
     "secret": ("linkage_client.cli.secret:secret", "Draw, keep or compare a linkage secret."),
     "schema": ("linkage_client.cli.schema:schema", "Propose, explain or check a linkage schema."),

@@ -50,6 +50,7 @@ CODES: tuple[tuple[type[errors.LinkageClientError], ExitCode], ...] = (
     (errors.OutputExistsError, ExitCode.DATA),
     (errors.OutputError, ExitCode.DATA),
     (errors.AgreementMismatchError, ExitCode.DATA),
+    (errors.AgreementInvalidError, ExitCode.DATA),
     (errors.ServiceConnectionError, ExitCode.CONNECTION),
     (errors.UnexpectedAnswerError, ExitCode.CONNECTION),
     (errors.NotAuthenticatedError, ExitCode.NOT_AUTHENTICATED),

@@ -15,7 +15,6 @@ from linkage_client.cli._session import (
     read_document,
 )
 from linkage_client.cli._showing_values import show_values_option, showing_values
-from linkage_client.errors import UnexpectedAnswerError
 
 
 @click.command()
@@ -76,8 +75,8 @@ def join(
         join_extract,
     )
 
-    identifiers = identifier_columns(_schema(session, schema_file, project_id))
     delimiter = parse_delimiter(delimiter)
+    identifiers = identifier_columns(_schema(session, schema_file, project_id))
     with (
         showing_values(session, extract, asked=show_values, encoding=encoding, delimiter=delimiter),
         progress_bar("Joining") as advance,
@@ -136,8 +135,7 @@ def _schema(session: Session, schema_file: Path | None, project_id: str | None) 
         raise click.UsageError("Say with --schema FILE or --project ID which columns are identifiers.")
     if schema_file is not None:
         return read_document(schema_file)
+    from linkage_client.agreed import agreed_project  # noqa: PLC0415 - keeps `--help` quick
+
     with session.client() as client:
-        found = client.projects.get(project_id=str(project_id)).linkage_schema
-    if found is None:
-        raise UnexpectedAnswerError("The service left out the linkage schema of this project.")
-    return found
+        return agreed_project(client, project_id=str(project_id)).schema.document

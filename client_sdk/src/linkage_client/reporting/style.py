@@ -71,6 +71,8 @@ p{margin:0 0 .8rem;max-width:46rem}
 .quiet{color:var(--quiet)}
 section{margin:2.75rem 0 0}
 .block{margin-top:1.5rem}
+.said p{margin-bottom:.3rem}
+.said ul{margin:.2rem 0 0;padding-left:1.3rem}
 .scroll+p{margin-top:.7rem}
 .figures{display:flex;flex-wrap:wrap;gap:.9rem;margin:1.6rem 0 0;padding:0}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1.1rem;
@@ -85,7 +87,7 @@ padding:.85rem 1.1rem;margin:0 0 .8rem;max-width:46rem}
 .finding p{margin:0}
 .finding .about{color:var(--quiet);font-size:.92rem;margin-bottom:.25rem}
 .facts{display:grid;grid-template-columns:minmax(9rem,14rem) 1fr;gap:.35rem 1.4rem;margin:0;max-width:52rem}
-.facts dt{color:var(--quiet)}
+.facts dt{color:var(--quiet);overflow-wrap:anywhere}
 .facts dd{margin:0;overflow-wrap:anywhere}
 .facts ul{margin:0;padding:0;list-style:none}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr));gap:1.6rem;margin:1.1rem 0 0}
