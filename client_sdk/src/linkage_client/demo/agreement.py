@@ -66,7 +66,7 @@ def draft(parties: Sequence[Signatory], *, data: AgreedData, now: datetime) -> d
         "rights": {
             "contact": "The data protection officer of the organisation that holds the record.",
             "privacy_notice_url": "https://www.example.org/privacy/joined-up-services",
-            "opt_out_type": "none",
+            "opt_out_type": "local_objection",
             "opt_out": "Each provider leaves people who have objected out of its extract before encoding.",
             "reapply_days": 90,
         },

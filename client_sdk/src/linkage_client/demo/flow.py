@@ -224,6 +224,7 @@ def encode(
         project_id=project_id,
         epoch=terms.epoch,
         encoding_profile=terms.encoding_profile,
+        opt_outs_applied=datetime.now(UTC).date(),
         workers=workers,
     )
     return encoded.manifest
