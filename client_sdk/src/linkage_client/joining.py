@@ -117,7 +117,7 @@ def write_links(
     for `join_extract` to compare: lines stay true when the file is sorted, cut or put together with another. Where the
     `provenance` is given, a note beside the file keeps it, and `join_extract` passes it on to the recipient.
 
-    Each of `links` is a row number, a link id, and a value (None: not told) for each of `columns`, `PAYLOAD_COLUMNS` all.
+    Each of `links` is a row number, a link id, and a value (None: not told) for each of `columns`.
 
     Returns the number of lines. The file appears only when the iterable has ended without an error.
 
