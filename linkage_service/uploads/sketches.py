@@ -41,7 +41,7 @@ class Difference:
 
 
 class Sketch:
-    """The table of one upload: by cell, how many rows fell into it, and sums of the halves of their digests, checked."""
+    """The table of one upload: by cell, how many rows fell into it, sums of halves of their digests, and checks."""
 
     def __init__(self, *, key: bytes = b"", cells: NDArray[np.int64] | None = None) -> None:
         """An empty one, of rows to be digested with a key of 32 bytes."""

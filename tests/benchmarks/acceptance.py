@@ -116,9 +116,11 @@ def honest(sizes: Sequence[int], seeds: int) -> Iterator[tuple[str, str, str, Ro
             chosen = {column: table[column] for column in columns}
             for profile in PROFILES:
                 try:
-                    yield profile, register, name, encode(schema, chosen, profile=profile)
+                    rows = encode(schema, chosen, profile=profile)
                 except SchemaError:
                     continue
+                # The client withholds records without values.
+                yield profile, register, name, rows[rows.any(axis=1)]
 
 
 # --- probing ---------------------------------------------------------------------------------------------------------

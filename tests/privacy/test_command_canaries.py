@@ -186,7 +186,7 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     say("secret", "check", secret, *for_project)
     say("secret", "add", secret, *for_project)
     say("secret", "list")
-    say("encode", extract, *for_project, "--out", north / "encoded")
+    say("encode", extract, *for_project, "--opt-outs-applied", "today", "--out", north / "encoded")
     say("upload", north / "encoded", *for_project)
     run_id = id_of(say("run", "start", project, "--threshold", "0.7", "--json"))
     say("run", "wait", run_id)

@@ -189,6 +189,7 @@ class FakeUploads:
         self.parts: dict[str, dict[int, bytes]] = {}
         service.on("GET", f"/v1/projects/{project_id}", project(project_id, schema_digest=schema_digest))
         service.on("GET", f"/v1/projects/{project_id}/uploads", self._list)
+        service.on("GET", "/v1/agreements/agr_1/versions/1", agreement_version())
         service.on("POST", f"/v1/projects/{project_id}/uploads", self._declare)
 
     def _list(self, _: Asked) -> Reply:
@@ -268,6 +269,21 @@ def client() -> dict[str, Any]:
 
 def me() -> dict[str, Any]:
     return {"client": client(), "organisation": organisation()}
+
+
+def agreement_version(**rights: Any) -> dict[str, Any]:
+    """The agreement of `project`; without `rights` it asks for no opt-outs."""
+    return {
+        "id": "agr_1",
+        "reference": "ISP-1",
+        "title": "Round",
+        "state": "active",
+        "version": 1,
+        "digest": "cd" * 32,
+        "created_at": CREATED,
+        "document": {"rights": {"opt_out_type": "none", "reapply_days": 30, **rights}},
+        "signatures": [],
+    }
 
 
 def project(project_id: str = "prj_1", *, schema_digest: str = "ab" * 32) -> dict[str, Any]:

@@ -127,10 +127,21 @@ class Transport:
         Raises:
             IncompleteDownloadError: from the lines: the answer stopped in the middle.
         """
+        with self._streamed(path, accept=accept) as response:
+            yield response.headers, _lines(response)
+
+    @contextmanager
+    def stream_blocks(self, path: str, *, accept: str) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """The headers and the bytes of an answer as they arrive. Retried and broken off as `stream_lines` is."""
+        with self._streamed(path, accept=accept) as response:
+            yield response.headers, _blocks(response)
+
+    @contextmanager
+    def _streamed(self, path: str, *, accept: str) -> Iterator[httpx.Response]:
         call = make_call("GET", path, headers={"Accept": accept})
         response = self._retrying(lambda: self._authenticated(call, read=self._open))
         try:
-            yield response.headers, _lines(response)
+            yield response
         finally:
             response.close()
 
@@ -250,15 +261,19 @@ def _is_certificate_failure(error: BaseException | None) -> bool:
 
 def _lines(response: httpx.Response) -> Iterator[bytes]:
     lines = LineSplitter(request_id=response.headers.get("x-request-id"))
+    for block in _blocks(response):
+        yield from lines.feed(block)
+    lines.finish()
+
+
+def _blocks(response: httpx.Response) -> Iterator[bytes]:
     try:
-        for block in response.iter_bytes():
-            yield from lines.feed(block)
+        yield from response.iter_bytes()
     except httpx.HTTPError:
         raise IncompleteDownloadError(
             "The connection broke in the middle of the answer. Nothing of it may be used; ask for it again.",
-            request_id=lines.request_id,
+            request_id=response.headers.get("x-request-id"),
         ) from None
-    lines.finish()
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -34,6 +34,8 @@ class AgreedTerms:
     """The largest measured share, 0..1, that the agreement allows; None where it sets none."""
     minimum_completeness: Mapping[str, float] = field(default_factory=dict)
     """By feature of the schema, the smallest share, 0..1, of records with a value that the agreement allows."""
+    reapply_days: int | None = None
+    """After so many days people who have objected must be taken out anew; None where the agreement asks for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def agreed_terms(client: "LinkageClient", *, project_id: str) -> AgreedTerms:
         ServiceError: a problem.
     """
     agreed = agreed_project(client, project_id=project_id)
-    security, quality = (_element(agreed.document, name) for name in ("security", "quality"))
+    security, quality, rights = (_element(agreed.document, name) for name in ("security", "quality", "rights"))
     profile, maximum = security.get("encoding_profile"), security.get("maximum_reidentification")
     asked = quality.get("min_completeness")
     return AgreedTerms(
@@ -65,6 +67,7 @@ def agreed_terms(client: "LinkageClient", *, project_id: str) -> AgreedTerms:
         encoding_profile=profile if isinstance(profile, str) else None,
         maximum_reidentification=_share(maximum),
         minimum_completeness=_shares(asked if isinstance(asked, Mapping) else {}),
+        reapply_days=_reapply_days(rights),
     )
 
 
@@ -121,6 +124,17 @@ def signed_version(client: "LinkageClient", *, agreement_id: str, version: int) 
 def _element(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     element = document.get(name)
     return element if isinstance(element, Mapping) else {}
+
+
+def _reapply_days(rights: Mapping[str, Any]) -> int | None:
+    days = rights.get("reapply_days")
+    return days if rights.get("opt_out_type", "none") != "none" and isinstance(days, int) else None
+
+
+def reapply_days(client: "LinkageClient", project: "Project") -> int | None:
+    """After how many days the project's agreement wants opt-outs applied anew; None where it asks for nothing."""
+    agreement = client.agreements.version(agreement_id=project.agreement.id, version=project.agreement.version)
+    return _reapply_days(_element(agreement.document, "rights"))
 
 
 def _share(value: object) -> float | None:

@@ -37,6 +37,8 @@ LINK_ID = "link_id"
 ROW = "row"
 RECORD_ID = "record_id"
 ENCODINGS_DIGEST = "encodings_sha256"
+PAYLOAD_COLUMNS = {"match_probability": pa.float64(), "group_size": pa.int64()}
+"""What matched link tables may tell besides; passed on to the recipient."""
 BATCH_ROWS = 65_536
 _EXTRACT = "The extract"
 
@@ -98,11 +100,12 @@ def identifier_columns(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def write_links(
-    links: Iterable[tuple[int, str]],
+    links: Iterable[tuple[Any, ...]],
     *,
     out: Path,
     encodings_sha256: str,
     rows: Path | None = None,
+    columns: Sequence[str] = (),
     provenance: Provenance | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -114,6 +117,8 @@ def write_links(
     for `join_extract` to compare: lines stay true when the file is sorted, cut or put together with another. Where the
     `provenance` is given, a note beside the file keeps it, and `join_extract` passes it on to the recipient.
 
+    Each of `links` is a row number, a link id, and a value (None: not told) for each of `columns`.
+
     Returns the number of lines. The file appears only when the iterable has ended without an error.
 
     Raises:
@@ -124,14 +129,15 @@ def write_links(
     count = 0
     with atomic_output(out, overwrite=overwrite) as temporary, _new_text(temporary) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((ROW, LINK_ID, ENCODINGS_DIGEST) if record_ids is None else (RECORD_ID, LINK_ID))
+        head = (ROW, LINK_ID, ENCODINGS_DIGEST) if record_ids is None else (RECORD_ID, LINK_ID)
+        writer.writerow((*head, *columns))
         remaining = iter(links)
         while batch := list(islice(remaining, BATCH_ROWS)):
             if record_ids is None:
-                writer.writerows((row, link_id, encodings_sha256) for row, link_id in batch)
+                writer.writerows((row, link_id, encodings_sha256, *rest) for row, link_id, *rest in batch)
             else:
-                taken = _taken(record_ids, [row for row, _ in batch])
-                writer.writerows(zip(taken, (link_id for _, link_id in batch), strict=True))
+                taken = _taken(record_ids, [link[0] for link in batch])
+                writer.writerows((taken_id, *link[1:]) for taken_id, link in zip(taken, batch, strict=True))
             count += len(batch)
     write_note(out, provenance)
     return count
@@ -174,6 +180,12 @@ def join_extract(
     provenance = read_note(links)
     check_note(out, provenance)
     linked = _linked_records(links, rows)
+    doubled = sorted(name for name in kept if _plain(name) in linked.payload)
+    if doubled:
+        raise ColumnError(
+            f"The extract has columns that the link table has as well: {', '.join(map(repr, doubled))}. Rename them, "
+            "or leave them out with --drop. Nothing was written."
+        )
     with naming(_EXTRACT):
         record_ids = _record_ids_of(source, columns.record_id, progress=_half(progress, 0))
     positions = pc.index_in(record_ids, value_set=linked.record_ids)
@@ -186,7 +198,7 @@ def join_extract(
             f"{first:,}). If `linkage encode` withheld so many, or the release has only matched records, say "
             "--drop-unlinked. Otherwise the extract is not the one that was encoded. Nothing was written.",
         )
-    job = _Job(table=source, kept=kept, positions=positions, link_ids=linked.link_ids, progress=_half(progress, 1))
+    job = _Job(table=source, kept=kept, positions=positions, linked=linked, progress=_half(progress, 1))
     with atomic_output(out, overwrite=overwrite) as temporary:
         if source.kind == "csv":
             _write_csv(job, temporary)
@@ -199,7 +211,7 @@ def join_extract(
         rows_written=len(positions) - unlinked,
         rows_dropped=unlinked,
         columns_dropped=tuple(name for name in source.columns if name not in kept),
-        columns_kept=tuple(kept),
+        columns_kept=(*linked.payload, *kept),
         links_unused=len(linked.record_ids) - used,
         read_as=source.describe(),
         note=note_path(out) if noted else None,
@@ -270,6 +282,8 @@ def _tells_too_much(telling: Mapping[str, str]) -> str:
 class _Linked:
     record_ids: Array
     link_ids: Array
+    payload: Mapping[str, Array]
+    """What the link table tells besides, as written in it."""
 
 
 def _linked_records(links: Path, rows: Path | None) -> _Linked:
@@ -279,6 +293,7 @@ def _linked_records(links: Path, rows: Path | None) -> _Linked:
     if pc.any(pc.equal(link_ids, pa.scalar(""))).as_py():
         raise JoinError("The link table has a row without a link id, so it is damaged. Fetch it again.")
     # Millions of link ids are hundreds of megabytes: not to be held twice.
+    payload = {name: table.column(name).combine_chunks() for name in table.column_names if name in PAYLOAD_COLUMNS}
     table = table.drop_columns([LINK_ID])
     if RECORD_ID in table.column_names:
         record_ids = table.column(RECORD_ID).combine_chunks()
@@ -298,7 +313,7 @@ def _linked_records(links: Path, rows: Path | None) -> _Linked:
     first = pc.index_in(record_ids, value_set=record_ids).to_numpy()
     if not np.array_equal(first, np.arange(len(record_ids))):
         raise JoinError("A record id stands for several rows, so its link id is not known. Encode with unique ids.")
-    return _Linked(record_ids=record_ids, link_ids=link_ids)
+    return _Linked(record_ids=record_ids, link_ids=link_ids, payload=payload)
 
 
 def _digest_of(table: pa.Table) -> str:
@@ -322,6 +337,7 @@ def _read_links(path: Path) -> pa.Table:
     types = {ROW: pa.int64(), RECORD_ID: pa.string(), LINK_ID: pa.string()}
     # One value for all lines: as a dictionary it takes no memory worth speaking of.
     types[ENCODINGS_DIGEST] = pa.dictionary(pa.int32(), pa.string())
+    types |= dict.fromkeys(PAYLOAD_COLUMNS, pa.string())
     try:
         table = pa_csv.read_csv(
             path,
@@ -332,7 +348,7 @@ def _read_links(path: Path) -> pa.Table:
         raise FileFormatError(
             f"{path} cannot be read as a link table. Name the file that `linkage results` wrote."
         ) from None
-    names = set(table.column_names)
+    names = set(table.column_names) - set(PAYLOAD_COLUMNS)
     if names == {ROW, LINK_ID}:
         raise JoinError(
             f"{path} has row numbers and does not say of which encodings, so link ids could go to the wrong people. "
@@ -435,36 +451,44 @@ class _Job:
     kept: Sequence[str]
     positions: Array
     """For each row the place of its link id; null where it has none."""
-    link_ids: Array
+    linked: _Linked
     progress: BytesRead | None
 
-    def batches(self) -> Iterator[tuple[Array, pa.RecordBatch]]:
-        """The link ids of some rows, null where there is none, and the rows."""
+    def batches(self) -> Iterator[tuple[list[Array], pa.RecordBatch]]:
+        """The link ids of some rows, null where there is none, with what the link table tells besides; and the rows."""
         done = 0
         # A batch without columns would have no rows.
         columns = list(self.kept) or self.table.columns[:1]
         with naming(_EXTRACT):
             for batch in self.table.batches_as_written(columns, progress=self.progress):
-                yield self.link_ids.take(self.positions.slice(done, batch.num_rows)), batch
+                places = self.positions.slice(done, batch.num_rows)
+                yield [column.take(places) for column in (self.linked.link_ids, *self.linked.payload.values())], batch
                 done += batch.num_rows
 
 
 def _write_csv(job: _Job, out: Path) -> None:
     with csv_output(out, delimiter=job.table.delimiter) as write:
-        write([(LINK_ID, *job.kept)])
-        for link_ids, batch in job.batches():
-            columns = [batch.column(name).to_pylist() for name in job.kept]
-            write(line for line in zip(link_ids.to_pylist(), *columns, strict=True) if line[0] is not None)
+        write([(LINK_ID, *job.linked.payload, *job.kept)])
+        for linked, batch in job.batches():
+            columns = [column.to_pylist() for column in (*linked, *(batch.column(name) for name in job.kept))]
+            write(line for line in zip(*columns, strict=True) if line[0] is not None)
 
 
 def _write_parquet(job: _Job, out: Path, *, provenance: Provenance | None) -> None:
     # Without the file's metadata: it can repeat names, types and statistics of columns that were dropped.
-    fields = [pa.field(LINK_ID, pa.string()), *(type_of(job.table, name) for name in job.kept)]
+    payload = [pa.field(name, PAYLOAD_COLUMNS[name]) for name in job.linked.payload]
+    fields = [pa.field(LINK_ID, pa.string()), *payload, *(type_of(job.table, name) for name in job.kept)]
     schema = pa.schema(fields, metadata=provenance.metadata() if provenance else None)
     with pq.ParquetWriter(out, schema) as writer:
-        for link_ids, batch in job.batches():
-            joined = pa.record_batch([link_ids, *(batch.column(name) for name in job.kept)], schema=schema)
+        for (link_ids, *told), batch in job.batches():
+            numbers = [_numbers(column, item.type) for column, item in zip(told, payload, strict=True)]
+            joined = pa.record_batch([link_ids, *numbers, *(batch.column(name) for name in job.kept)], schema=schema)
             writer.write_batch(joined.filter(link_ids.is_valid()))
+
+
+def _numbers(column: Array, kind: "pa.DataType") -> Array:
+    """Numbers as a link table has them; nothing where it does not tell them."""
+    return pa.array([text or None for text in column.to_pylist()], pa.string()).cast(kind)
 
 
 def type_of(table: Table, name: str) -> "pa.Field[Any]":

@@ -209,6 +209,7 @@ class Project(Answer):
     id: str
     name: str
     agreement: AgreementReference
+    kind: str = "linkage"
     purpose: str
     state: str
     linkage_schema_sha256: str
@@ -263,6 +264,14 @@ class Manifest(Answer):
     completeness: dict[str, float]
     validity: dict[str, float] | None = None
     leakage: Leakage | None = None
+    opt_outs_applied_at: datetime | None = None
+
+
+class UploadFinding(Answer):
+    """Something about an upload that should be looked at; its provider and the linkage unit's officers see it."""
+
+    code: str
+    message: str = ""
 
 
 class Upload(Answer):
@@ -272,6 +281,7 @@ class Upload(Answer):
     project: str
     organisation: str
     state: str
+    findings: list[UploadFinding] = []
     manifest: Manifest
     size_bytes: int
     part_size_bytes: int
@@ -290,6 +300,7 @@ class UploadSummary(Answer):
     state: str
     count: int | None = None
     sha256: str | None = None
+    findings: list[UploadFinding] | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
 
@@ -369,6 +380,8 @@ class Summary(Answer):
 
     run: str
     patterns: list[OverlapPattern]
+    precision: float | None = None
+    recall: float | None = None
     rounded_to: int
     suppressed_below: int
 

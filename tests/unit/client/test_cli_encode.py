@@ -162,3 +162,18 @@ def test_encode_with_a_schema_for_saul_and_no_profile_says_that_these_are_plain_
     assert "encode again with --encoding-profile saul-k3-2048-v1" in plain.err
     assert saul.code == 0
     assert "plain Bloom filters" not in saul.err
+
+
+def test_encode_declares_the_day_of_opt_outs(extract: Extract) -> None:
+    outcome = extract.encode("--opt-outs-applied", "2026-03-01")
+    assert outcome.code == 0, outcome.err
+    assert "last taken out of the extract on 2026-03-01" in outcome.err
+    manifest = json.loads((extract.folder / "encoded" / "manifest.json").read_text())
+    assert manifest["opt_outs_applied_at"] == "2026-03-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("day", ["2999-01-01", "yesterday", "01/03/2026"])
+def test_encode_of_opt_outs_on_no_day_is_refused(extract: Extract, day: str) -> None:
+    outcome = extract.encode("--opt-outs-applied", day)
+    assert outcome.code == ExitCode.CONFIGURATION
+    assert "--opt-outs-applied" in outcome.err

@@ -10,7 +10,7 @@ from linkage_client.cli import upload as module
 from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.journal import default_folder, open_journal
 from support.command import Linkage
-from support.fake_service import FakeService, FakeUploads, manifest_of
+from support.fake_service import FakeService, FakeUploads, agreement_version, manifest_of
 
 CONTENT = bytes(range(256)) * 5
 pytestmark = pytest.mark.usefixtures("registered")
@@ -119,3 +119,30 @@ def test_encodings_that_do_not_say_their_secret_are_sent_with_a_warning() -> Non
 
     assert len(said) == 1
     assert "as made with the one kept for this project" in said[0]
+
+
+def test_upload_with_opt_outs_too_long_ago_is_refused_before_anything_is_sent(
+    linkage: Linkage, uploads: FakeUploads, folder: Path
+) -> None:
+    rights = {"opt_out_type": "local_objection", "reapply_days": 30}
+    uploads.service.on("GET", "/v1/agreements/agr_1/versions/1", agreement_version(**rights))
+    old = {**manifest_of(CONTENT), "opt_outs_applied_at": "2020-01-01T00:00:00Z"}
+    for manifest, words in ((old, "on 2020-01-01"), (manifest_of(CONTENT), "do not say")):
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        outcome = linkage("upload", folder, "--project", "prj_1")
+        assert outcome.code != 0
+        assert words in outcome.err
+    assert uploads.uploads == {}
+
+
+def test_upload_says_when_opt_outs_were_applied_and_cannot_change_it(
+    linkage: Linkage, uploads: FakeUploads, folder: Path
+) -> None:
+    declared = {**manifest_of(CONTENT), "opt_outs_applied_at": "2020-01-01T00:00:00Z"}
+    (folder / "manifest.json").write_text(json.dumps(declared))
+    refused = linkage("upload", folder, "--project", "prj_1", "--opt-outs-applied", "today")
+    assert "another day than you say now" in refused.err
+    outcome = linkage("upload", folder, "--project", "prj_1")
+    assert outcome.code == 0, outcome.err
+    assert "last taken out of the extract on 2020-01-01" in outcome.err
+    assert uploads.uploads["upl_1"]["manifest"]["opt_outs_applied_at"] == "2020-01-01T00:00:00Z"

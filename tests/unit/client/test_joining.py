@@ -505,3 +505,54 @@ def test_join_passes_every_payload_value_through_unchanged(
     join_extract(extract=folder / "extract.csv", links=links, rows=None, out=out, columns=kept)
     with out.open(encoding="utf-8", newline="") as file:
         assert [line[1] for line in csv.reader(file)][1:] == values
+
+
+def test_join_passes_on_what_the_link_table_tells_besides(tmp_path: Path) -> None:
+    links = tmp_path / "matched.csv"
+    links.write_text("record_id,link_id,match_probability,group_size\na,L1,0.97,2\nb,L2,,\n")
+    extract = tmp_path / "some.csv"
+    extract.write_text("record_id,given_name,score\na,Ann,1\nb,Ben,2\n")
+    report = join_extract(
+        extract=extract, links=links, rows=None, out=tmp_path / "out.csv", columns=Columns(identifiers={"given_name"})
+    )
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines == ["link_id,match_probability,group_size,score", "L1,0.97,2,1", "L2,,,2"]
+    assert report.columns_kept == ("match_probability", "group_size", "score")
+
+
+def test_join_of_parquet_has_numbers_for_what_the_link_table_tells(tmp_path: Path) -> None:
+    links = tmp_path / "matched.csv"
+    links.write_text("record_id,link_id,match_probability,group_size\na,L1,0.97,2\nb,L2,,\n")
+    pq.write_table(pa.table({"record_id": ["a", "b"], "score": [1, 2]}), tmp_path / "some.parquet")
+    join_extract(
+        extract=tmp_path / "some.parquet",
+        links=links,
+        rows=None,
+        out=tmp_path / "out.parquet",
+        columns=Columns(identifiers={"given_name"}),
+    )
+    found = pq.read_table(tmp_path / "out.parquet").to_pydict()
+    assert found["match_probability"] == [0.97, None]
+    assert found["group_size"] == [2, None]
+
+
+def test_join_of_an_extract_with_a_column_of_the_link_table_is_refused(tmp_path: Path) -> None:
+    links = tmp_path / "matched.csv"
+    links.write_text("record_id,link_id,group_size\na,L1,2\n")
+    extract = tmp_path / "some.csv"
+    extract.write_text("record_id,Group size\na,9\n")
+    with pytest.raises(ColumnError):
+        join_extract(
+            extract=extract, links=links, rows=None, out=tmp_path / "out.csv", columns=Columns(identifiers={"x"})
+        )
+
+
+def test_written_links_hold_what_they_tell_besides(tmp_path: Path) -> None:
+    columns = ("match_probability", "group_size")
+    links = [(0, "L0", 0.5, 2), (1, "L1", None, None)]
+    write_links(links, out=tmp_path / "links.csv", encodings_sha256="ab", columns=columns)
+    assert (tmp_path / "links.csv").read_text().splitlines() == [
+        "row,link_id,encodings_sha256,match_probability,group_size",
+        "0,L0,ab,0.5,2",
+        "1,L1,ab,,",
+    ]

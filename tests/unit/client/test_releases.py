@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from linkage_client.client import LinkageClient
 from linkage_client.errors import IncompleteDownloadError, NotFoundError, UnexpectedAnswerError
+from linkage_client.link_files import MEDIA_TYPES
+from linkage_service.link_tables.formats import Batch, Table, written
 from support.fake_service import FakeService, FakeUploads, Reply, manifest_of, release, run
 
 
@@ -108,3 +111,46 @@ def test_own_upload_of_a_run_without_one_is_not_guessed(client: LinkageClient, s
     service.on("GET", "/v1/runs/run_1", run("succeeded", uploads=[]))
     with pytest.raises(UnexpectedAnswerError, match="lists 0 uploads"):
         client.releases.own_upload(release_id="rel_1")
+
+
+def test_matched_link_table_tells_what_the_release_has_columns_for(client: LinkageClient, service: FakeService) -> None:
+    lines = [
+        {"row": 0, "link_id": "id0", "match_probability": 0.97, "group_size": 2},
+        {"row": 2, "link_id": "id2", "match_probability": None, "group_size": None},
+    ]
+    _table(service, [], mode="matched")
+    text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=text))
+    found = list(client.releases.detailed_link_table(release_id="rel_1"))
+    assert found == [(0, "id0", 0.97, 2), (2, "id2", None, None)]
+    assert list(client.releases.link_table(release_id="rel_1")) == [(0, "id0"), (2, "id2")]
+
+
+def _saved(form: str, rows: list[int]) -> bytes:
+    table = Table(("row", "link_id"), iter([Batch(rows, [f"id{row}" for row in rows])]), {"linkage.release": "rel_1"})
+    return b"".join(written(table, MEDIA_TYPES[form]))
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_link_table_is_saved_as_the_service_writes_it(
+    client: LinkageClient, service: FakeService, tmp_path: Path, form: str
+) -> None:
+    _table(service, [])
+    content = _saved(form, [0, 1, 2])
+    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=content))
+    assert client.releases.save_link_table(release_id="rel_1", out=tmp_path / "links", form=form) == 3
+    assert (tmp_path / "links").read_bytes() == content
+    assert service.asked[-1].headers["accept"] == MEDIA_TYPES[form]
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+@pytest.mark.parametrize("content", ["short", "cut"])
+def test_link_table_that_is_not_whole_is_not_saved(
+    client: LinkageClient, service: FakeService, tmp_path: Path, form: str, content: str
+) -> None:
+    _table(service, [])
+    sent = _saved(form, [0, 1]) if content == "short" else _saved(form, [0, 1, 2])[:-200]
+    service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=sent))
+    with pytest.raises(IncompleteDownloadError):
+        client.releases.save_link_table(release_id="rel_1", out=tmp_path / "links", form=form)
+    assert list(tmp_path.iterdir()) == []

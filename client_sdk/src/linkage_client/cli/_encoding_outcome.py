@@ -9,6 +9,7 @@ from linkage_client.encoding.derive import DatePartColumn
 from linkage_client.encoding.package_files import ROWS_FILE, WITHHELD_FILE, kept_rows_files, unfinished
 from linkage_client.encoding.profiles import untaken_profiles
 from linkage_client.encoding.sufficiency import Sufficiency
+from linkage_client.opt_outs import day_of
 
 if TYPE_CHECKING:
     from linkage_client.checks.leakage import LeakageReport
@@ -53,6 +54,8 @@ class EncodingOutcome:
         yield from self._dates()
         yield from self._hints()
         yield from self._leakage()
+        if (day := day_of(self.encoded.manifest)) is not None:
+            yield f"Declared: people who have objected were last taken out of the extract on {day}."
         if self.encoded.thin:
             yield (
                 f"{self.encoded.thin:,} records have little in them. They are encoded, but the encoding profile "

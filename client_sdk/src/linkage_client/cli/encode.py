@@ -7,6 +7,7 @@ import click
 
 from linkage_client.cli._extract_options import extract_options, worthwhile_workers
 from linkage_client.cli._normalising import chosen_normalisation, order_asker
+from linkage_client.cli._opt_outs import opt_outs_day
 from linkage_client.cli._round import agreed_round
 from linkage_client.cli._session import (
     Session,
@@ -40,6 +41,11 @@ WORKERS_WORTH_BYTES = 20_000_000
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to make.")
 @click.option("--id-column", default="record_id", show_default=True, help="Column with your record ids.")
 @extract_options
+@click.option(
+    "--opt-outs-applied",
+    metavar="DATE",
+    help="Day on which people who have objected were last taken out of DATA, such as 2026-03-01, or today.",
+)
 @click.option("--encoding-profile", help="Name of the agreed encoder parameters; default: the agreement's.")
 @click.option("--skip-risk", is_flag=True, help="Do not measure what the encodings would give away.")
 @show_values_option
@@ -61,6 +67,7 @@ def encode(
     date_orders: tuple[str, ...],
     encoding: str | None,
     delimiter: str | None,
+    opt_outs_applied: str | None,
     encoding_profile: str | None,
     skip_risk: bool,
     show_values: bool,
@@ -83,6 +90,7 @@ def encode(
     chosen = chosen_normalisation(normalisation, methods=methods, date_orders=date_orders)
     check_destination(out, force=force)
     agreed = agreed_round(session, project_id, schema_file)
+    applied = opt_outs_day(session, opt_outs_applied, reapply_days=agreed.reapply_days)
     secret = session.linkage_secret(agreed.project_id, agreed.epoch, secret_file)
     profile_name = encoding_profile or agreed.encoding_profile
     delimiter, renamed = parse_delimiter(delimiter), parse_mapping(mapping)
@@ -109,6 +117,7 @@ def encode(
                 workers=workers or worthwhile_workers(data, worth_bytes=WORKERS_WORTH_BYTES),
                 force=force,
                 leakage=leakage.to_manifest() if leakage else None,
+                opt_outs_applied=applied,
                 progress=advance,
             )
     outcome = EncodingOutcome(

@@ -20,8 +20,13 @@ def project() -> None:
 @click.option(
     "--schema", "schema_file", required=True, type=click.Path(path_type=Path), help="The linkage schema it names."
 )
+@click.option(
+    "--feasibility", is_flag=True, help="Only the suppressed summary: how far registers overlap, before linking them."
+)
 @common_options
-def open_(session: Session, *, agreement_id: str, name: str, purpose: str, schema_file: Path) -> None:
+def open_(
+    session: Session, *, agreement_id: str, name: str, purpose: str, schema_file: Path, feasibility: bool
+) -> None:
     """Open a project under an agreement."""
     linkage_schema = read_document(schema_file)
     with session.client() as client:
@@ -30,6 +35,7 @@ def open_(session: Session, *, agreement_id: str, name: str, purpose: str, schem
             name=name,
             purpose=purpose,
             linkage_schema=linkage_schema,
+            kind="feasibility" if feasibility else "linkage",
         )
     session.show(opened)
 
@@ -47,7 +53,18 @@ def show(session: Session, *, project_id: str, schema_out: Path | None, force: b
         if shown.linkage_schema is None:
             raise UnexpectedAnswerError("The service left out the linkage schema of this project.")
         write_document(schema_out, shown.linkage_schema, force=force)
-    names = ("id", "name", "state", "purpose", "providers", "recipients", "bits", "key_epoch", "linkage_schema_sha256")
+    names = (
+        "id",
+        "name",
+        "kind",
+        "state",
+        "purpose",
+        "providers",
+        "recipients",
+        "bits",
+        "key_epoch",
+        "linkage_schema_sha256",
+    )
     document = shown.model_dump(mode="json")
     lines = [f"{name}: {_shown(document[name])}" for name in names]
     session.show(shown, [*lines, f"agreement: {shown.agreement.reference} version {shown.agreement.version}"])
@@ -58,7 +75,7 @@ def show(session: Session, *, project_id: str, schema_out: Path | None, force: b
 def list_(session: Session) -> None:
     """List the projects that you may see."""
     with session.client() as client:
-        session.show_list(client.projects.list(), columns=("id", "name", "state", "purpose"))
+        session.show_list(client.projects.list(), columns=("id", "name", "kind", "state", "purpose"))
 
 
 @project.command("disclosures")

@@ -35,6 +35,11 @@ ROWS_FILE = "rows.parquet"
     metavar="FIELD=SHARE",
     help="Of clkhash encodings: share of records with a value, 0 to 1, for each hashed field.",
 )
+@click.option(
+    "--opt-outs-applied",
+    metavar="DATE",
+    help="Of clkhash encodings: day on which people who have objected were last taken out of the extract.",
+)
 @click.option("--clkhash-version", default="unknown", help="Of clkhash encodings: what made them.")
 @common_options
 def upload(
@@ -44,6 +49,7 @@ def upload(
     project_id: str,
     secret_file: str | None,
     shares: tuple[str, ...],
+    opt_outs_applied: str | None,
     clkhash_version: str,
 ) -> None:
     """Send SOURCE, a directory that `linkage encode` made or a JSON file of clkhash, to a project.
@@ -56,15 +62,46 @@ def upload(
     with session.client() as client:
         project = client.projects.get(project_id=project_id)
         if source.is_dir():
-            manifest = read_document(source / MANIFEST_FILE)
+            manifest = _with_opt_outs(session, client, project, read_document(source / MANIFEST_FILE), opt_outs_applied)
             described = _with_check_value(session, manifest, project, secret_file, rows=source / ROWS_FILE)
             sent = _send(session, client, project, manifest=described, encodings=source / ENCODINGS_FILE)
         else:
-            with _imported(project, source, shares=shares, clkhash_version=clkhash_version) as (manifest, encodings):
+            with _imported(project, source, shares=shares, clkhash_version=clkhash_version) as (imported, encodings):
+                manifest = _with_opt_outs(session, client, project, imported, opt_outs_applied)
                 described = _with_check_value(session, manifest, project, secret_file)
                 sent = _send(session, client, project, manifest=described, encodings=encodings)
     session.say(f"{sent.manifest.count:,} encodings are at the service.")
+    for finding in sent.findings:
+        session.say(f"The service asks you to look at this upload ({finding.code}): {finding.message}")
     session.show(sent, [f"upload: {sent.id}", f"state: {sent.state}", f"sha256: {sent.manifest.sha256}"])
+
+
+def _with_opt_outs(
+    session: Session, client: "LinkageClient", project: "Project", manifest: Mapping[str, Any], given: str | None
+) -> dict[str, Any]:
+    """The manifest with the day on which opt-outs were applied, checked against the agreement before anything is sent.
+
+    Raises:
+        PackageError: it is too long ago, or nobody said it, or the encodings say another day.
+    """
+    import datetime as dt  # noqa: PLC0415 - keeps `--help` quick
+
+    from linkage_client import opt_outs  # noqa: PLC0415 - as above
+    from linkage_client.agreed import reapply_days  # noqa: PLC0415 - as above
+
+    today = dt.datetime.now(dt.UTC).date()
+    declared = opt_outs.day_of(manifest)
+    day = declared if given is None else opt_outs.parse_day(given, today=today)
+    if declared not in {None, day}:
+        raise PackageError(
+            "These encodings say that opt-outs were applied on another day than you say now. Nothing was sent. What "
+            "was encoded cannot change: leave --opt-outs-applied out, or encode again."
+        )
+    opt_outs.check_day(day, reapply_days=reapply_days(client, project), today=today)
+    if day is None:
+        return dict(manifest)
+    session.say(f"Declared: people who have objected were last taken out of the extract on {day}.")
+    return {**manifest, opt_outs.MEMBER: opt_outs.written(day)}
 
 
 def _send(

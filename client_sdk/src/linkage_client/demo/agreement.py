@@ -33,6 +33,8 @@ class AgreedData:
     """Share of records with a value, for the fields that it was measured for: the lowest of any provider."""
     encoding_profile: str | None = None
     """Name of the encoder parameters; None leaves them to the linkage schema."""
+    outputs: tuple[str, ...] = ("link_table_blind", "summary")
+    """What may leave. The summary alone makes an agreement for a feasibility project."""
 
 
 def draft(parties: Sequence[Signatory], *, data: AgreedData, now: datetime) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def draft(parties: Sequence[Signatory], *, data: AgreedData, now: datetime) -> d
         "data": {
             "linkage_schema_sha256": data.linkage_schema_sha256,
             "identifier_fields": list(data.identifier_fields),
-            "outputs": ["link_table_blind", "summary"],
+            "outputs": list(data.outputs),
             "population": "Everybody in the extracts that the providers made for this demonstration.",
             "special_category": False,
             "min_group_count": 10,
@@ -66,7 +68,7 @@ def draft(parties: Sequence[Signatory], *, data: AgreedData, now: datetime) -> d
         "rights": {
             "contact": "The data protection officer of the organisation that holds the record.",
             "privacy_notice_url": "https://www.example.org/privacy/joined-up-services",
-            "opt_out_type": "none",
+            "opt_out_type": "local_objection",
             "opt_out": "Each provider leaves people who have objected out of its extract before encoding.",
             "reapply_days": 90,
         },

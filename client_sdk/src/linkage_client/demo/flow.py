@@ -157,11 +157,13 @@ def agree(
     completeness: Mapping[str, float],
     encoding_profile: str | None = None,
     reference: str | None = None,
+    feasibility: bool = False,
     now: datetime | None = None,
 ) -> Agreement:
     """Draft (the last party does), propose, and sign for every party; the agreement is then active.
 
-    A service takes each reference once; without one the agreement gets that of the demo.
+    A service takes each reference once; without one the agreement gets that of the demo. For `feasibility` it allows
+    the summary alone.
     """
     document = draft(
         [Signatory(organisation_id=party.organisation_id, name=party.name, roles=(party.role,)) for party in parties],
@@ -170,6 +172,7 @@ def agree(
             identifier_fields=schema.hashed_fields,
             completeness=completeness,
             encoding_profile=encoding_profile,
+            outputs=("summary",) if feasibility else ("link_table_blind", "summary"),
         ),
         now=now or datetime.now(UTC),
     )
@@ -187,10 +190,16 @@ def agree(
     return signed
 
 
-def open_project(member: Member, *, agreement: Agreement, schema: LinkageSchema, name: str) -> Project:
-    """Open a linkage round under the agreement."""
+def open_project(
+    member: Member, *, agreement: Agreement, schema: LinkageSchema, name: str, feasibility: bool = False
+) -> Project:
+    """Open a linkage round under the agreement, or a round that only finds out how far registers overlap."""
     return member.client.projects.create(
-        agreement_id=agreement.id, name=name, purpose=PURPOSE, linkage_schema=schema.document
+        agreement_id=agreement.id,
+        name=name,
+        purpose=PURPOSE,
+        linkage_schema=schema.document,
+        kind="feasibility" if feasibility else "linkage",
     )
 
 
@@ -224,6 +233,7 @@ def encode(
         project_id=project_id,
         epoch=terms.epoch,
         encoding_profile=terms.encoding_profile,
+        opt_outs_applied=datetime.now(UTC).date(),
         workers=workers,
     )
     return encoded.manifest

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from linkage_client import opt_outs
 from linkage_client.encoding.columns import distinct
 from linkage_client.encoding.dates import DateEvidence, DateOrder, DateVerdict, judge_dates
 from linkage_client.encoding.derive import (
@@ -111,6 +112,7 @@ class EncodingPlan:
         workers: int = 1,
         force: bool = False,
         leakage: Mapping[str, Any] | None = None,
+        opt_outs_applied: dt.date | None = None,
         progress: Progress | None = None,
     ) -> Encoded:
         """Encode the extract into a new directory. Arguments and errors as `package.encode_file`."""
@@ -167,6 +169,7 @@ class EncodingPlan:
                     name: round(validity(kept.outcomes[name]), _SHARE_DIGITS) for name in self.schema.hashed_fields
                 },
                 **({"leakage": dict(leakage)} if leakage is not None else {}),
+                **({opt_outs.MEMBER: opt_outs.written(opt_outs_applied)} if opt_outs_applied is not None else {}),
             }
             write_manifest(directory, manifest)
         placeholders = {name: outcomes[Outcome.PLACEHOLDER] for name, outcomes in kept.outcomes.items()}

@@ -7,6 +7,7 @@ to come.
 
 import base64
 import binascii
+import datetime as dt
 import hashlib
 import json
 import os
@@ -94,6 +95,7 @@ def encode_file(
     workers: int = 1,
     force: bool = False,
     leakage: Mapping[str, Any] | None = None,
+    opt_outs_applied: dt.date | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Encode a CSV or Parquet file into a new directory.
@@ -117,6 +119,7 @@ def encode_file(
             without side effects (`if __name__ == "__main__"`), because workers start it anew.
         force: replace a directory of encodings that is there already; its file of rows is kept, see `kept_rows_files`.
         leakage: what the encodings give away, as measured on a sample, for the manifest.
+        opt_outs_applied: the day on which people who have objected were last taken out of the file, for the manifest.
         progress: told rows done and rows in all.
 
     Raises:
@@ -134,6 +137,7 @@ def encode_file(
         workers=workers,
         force=force,
         leakage=leakage,
+        opt_outs_applied=opt_outs_applied,
         progress=progress,
     )
 

@@ -20,10 +20,17 @@ class Projects(Resource):
         name: str,
         purpose: str,
         linkage_schema: Mapping[str, Any],
+        kind: str = "linkage",
         idempotency_key: str | None = None,
     ) -> Project:
-        """Open a project. `purpose` is one of the agreement's purpose codes, the schema the one that it names."""
+        """Open a project. `purpose` is one of the agreement's purpose codes, the schema the one that it names.
+
+        `kind` "feasibility" gives the suppressed summary and nothing else, under an agreement that allows nothing more;
+        the encodings are deleted when its run has succeeded.
+        """
         body = {"agreement": agreement_id, "name": name, "purpose": purpose, "linkage_schema": dict(linkage_schema)}
+        if kind != "linkage":
+            body["kind"] = kind
         return self._post(path_of("projects"), body, Project, idempotency_key=idempotency_key)
 
     def list(self, *, limit: int | None = None) -> Listing[Project]:

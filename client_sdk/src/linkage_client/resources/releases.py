@@ -1,12 +1,14 @@
 """Releases: the decision that link tables may go to a recipient, and the retrieval of one's own table."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from linkage_client._protocol import REQUEST_ID_HEADER, path_of
-from linkage_client.errors import IncompleteDownloadError, UnexpectedAnswerError
+from linkage_client.errors import ConfigurationError, IncompleteDownloadError, UnexpectedAnswerError
+from linkage_client.files import atomic_output
 from linkage_client.models import Me, Release, Run, Upload
 from linkage_client.resources._base import Listing, Resource
 
@@ -16,6 +18,17 @@ class Link(NamedTuple):
 
     row: int
     link_id: str
+
+
+class DetailedLink(NamedTuple):
+    """One line of a matched link table that tells more, as the agreement lets it; None where it is not told."""
+
+    row: int
+    link_id: str
+    match_probability: float | None = None
+    """That the weakest pair of the row's group is one person, 0..1."""
+    group_size: int | None = None
+    """Rows in the row's group, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +48,23 @@ class Releases(Resource):
 
     __slots__ = ()
 
-    def create(self, *, run_id: str, purpose: str, mode: str, idempotency_key: str | None = None) -> Release:
+    def create(
+        self,
+        *,
+        run_id: str,
+        purpose: str,
+        mode: str,
+        columns: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> Release:
         """Ask for the release of a run's link tables to the caller's organisation. Role: recipient.
 
         `mode` is "blind" (every row gets a link id) or "matched" (only matched rows do, if the agreement says so).
+        `columns` of matched tables, if the agreement lists them: "match_probability", "group_size".
         """
-        body = {"purpose": purpose, "mode": mode}
+        body: dict[str, Any] = {"purpose": purpose, "mode": mode}
+        if columns:
+            body["columns"] = list(columns)
         return self._post(path_of("runs", run_id, "releases"), body, Release, idempotency_key=idempotency_key)
 
     def get(self, *, release_id: str) -> Release:
@@ -60,13 +84,42 @@ class Releases(Resource):
         Raises:
             IncompleteDownloadError: the table stopped early, or rows are absent, repeated or out of order.
         """
+        for link in self.detailed_link_table(release_id=release_id):
+            yield Link(row=link.row, link_id=link.link_id)
+
+    def detailed_link_table(self, *, release_id: str) -> Iterator[DetailedLink]:
+        """As `link_table`, with the further columns that the release has."""
         expected = self._expected_rows(release_id)
         path = path_of("releases", release_id, "link-table")
         with self._transport.stream_lines(path, accept="application/jsonl") as (headers, lines):
-            announced = headers.get("linkage-rows", "")
-            if announced.isascii() and announced.isdigit():
-                expected = replace(expected, announced=int(announced))
-            yield from checked_links(lines, expected=expected, request_id=headers.get(REQUEST_ID_HEADER))
+            request_id = headers.get(REQUEST_ID_HEADER)
+            links = (_parse_link(line, request_id=request_id) for line in lines)
+            yield from checked_links(links, expected=_with_announced(expected, headers), request_id=request_id)
+
+    def save_link_table(self, *, release_id: str, out: Path, form: str, overwrite: bool = False) -> int:
+        """Fetch the table as the service writes it, in the `form` "parquet" or "arrow"; returns the number of rows.
+
+        It has row numbers, and says in its metadata which release it belongs to. A retrieval as `link_table`. The file
+        appears only when it is whole.
+
+        Raises:
+            IncompleteDownloadError: the table is not whole.
+            ConfigurationError: there is no such form.
+        """
+        from linkage_client.link_files import MEDIA_TYPES, links_of  # noqa: PLC0415 - pyarrow is slow to import
+
+        if form not in MEDIA_TYPES:
+            raise ConfigurationError(f"A link table is saved as one of {', '.join(MEDIA_TYPES)}.")
+        expected = self._expected_rows(release_id)
+        path = path_of("releases", release_id, "link-table")
+        with atomic_output(out, overwrite=overwrite) as temporary:
+            with self._transport.stream_blocks(path, accept=MEDIA_TYPES[form]) as (headers, blocks):
+                request_id = headers.get(REQUEST_ID_HEADER)
+                with temporary.open("wb") as file:
+                    file.writelines(blocks)
+            links = links_of(temporary, form=form, request_id=request_id)
+            whole = checked_links(links, expected=_with_announced(expected, headers), request_id=request_id)
+            return sum(1 for _ in whole)
 
     def own_upload(self, *, release_id: str) -> Upload:
         """The caller's own upload whose rows a release's link table is about. Costs no retrieval.
@@ -95,16 +148,21 @@ class Releases(Resource):
         return ExpectedRows(count=counts[0] if len(counts) == 1 else None, every_row=release.mode == "blind")
 
 
-def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows, request_id: str | None = None) -> Iterator[Link]:
-    """Parse the lines of a link table and check that it is whole; `request_id` is that of the retrieval.
+def _with_announced(expected: ExpectedRows, headers: Mapping[str, str]) -> ExpectedRows:
+    announced = headers.get("linkage-rows", "")
+    return replace(expected, announced=int(announced)) if announced.isascii() and announced.isdigit() else expected
+
+
+def checked_links(
+    links: Iterable[DetailedLink], *, expected: ExpectedRows, request_id: str | None = None
+) -> Iterator[DetailedLink]:
+    """The lines of a link table, checked to be whole; `request_id` is that of the retrieval.
 
     Raises:
         IncompleteDownloadError: rows are absent, repeated, out of order or too many.
-        UnexpectedAnswerError: a line is not one of a link table.
     """
     next_row = found = 0
-    for line in lines:
-        link = _parse_link(line, request_id=request_id)
+    for link in links:
         if link.row < next_row or (expected.every_row and link.row != next_row):
             raise _incomplete(next_row, request_id=request_id)
         if expected.count is not None and link.row >= expected.count:
@@ -118,17 +176,19 @@ def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows, request_id:
         raise _incomplete(next_row, request_id=request_id)
 
 
-def _parse_link(line: bytes, *, request_id: str | None) -> Link:
+def _parse_link(line: bytes, *, request_id: str | None) -> DetailedLink:
     try:
         content = json.loads(line)
         row, link_id = content["row"], content["link_id"]
-    except (ValueError, KeyError, TypeError):
-        row, link_id = None, None
-    if type(row) is not int or not isinstance(link_id, str) or not link_id:
+        probability, size = content.get("match_probability"), content.get("group_size")
+    except (AttributeError, ValueError, KeyError, TypeError):
+        row, link_id, probability, size = None, None, None, None
+    told = isinstance(probability, float | int | None) and (size is None or type(size) is int)
+    if type(row) is not int or not isinstance(link_id, str) or not link_id or not told:
         raise UnexpectedAnswerError(
             "A line of the answer is not one of a link table. Ask for the table again.", request_id=request_id
         )
-    return Link(row=row, link_id=link_id)
+    return DetailedLink(row=row, link_id=link_id, match_probability=probability, group_size=size)
 
 
 def _incomplete(row: int, *, request_id: str | None) -> IncompleteDownloadError:

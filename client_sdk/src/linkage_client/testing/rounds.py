@@ -73,7 +73,13 @@ def registered(service: RunningService, *names: str, recipient: str = RECIPIENT)
 
 @contextmanager
 def open_round(
-    service: RunningService, *, providers: int = 2, rows: int = 200, overlap: float = 0.5, seed: int = 1
+    service: RunningService,
+    *,
+    providers: int = 2,
+    rows: int = 200,
+    overlap: float = 0.5,
+    seed: int = 1,
+    feasibility: bool = False,
 ) -> Iterator[Round]:
     """Invented people at each provider, an agreement that all parties signed, a project, and a shared secret.
 
@@ -83,6 +89,7 @@ def open_round(
         rows: records of each.
         overlap: share of each provider's people that the others hold too, 0 to 1.
         seed: the same seed invents the same people.
+        feasibility: whether agreement and project allow the suppressed summary and nothing else.
     """
     data = service.folder / slug(service.unused_name("data"))
     inputs = invent(providers=providers, rows=rows, overlap=overlap, seed=seed, directory=data)
@@ -94,8 +101,11 @@ def open_round(
             completeness=inputs.completeness,
             encoding_profile=inputs.encoding_profile,
             reference=slug(service.unused_name("isp")),
+            feasibility=feasibility,
         )
-        project = flow.open_project(recipient, agreement=agreement, schema=inputs.schema, name="Round")
+        project = flow.open_project(
+            recipient, agreement=agreement, schema=inputs.schema, name="Round", feasibility=feasibility
+        )
         flow.share_secret(held)
         yield Round(
             service=service,
