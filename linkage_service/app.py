@@ -23,6 +23,8 @@ from linkage_service.health import router as health
 from linkage_service.link_tables import routes as link_tables
 from linkage_service.organisations import routes as organisations
 from linkage_service.projects import routes as projects
+from linkage_service.retention import routes as retention
+from linkage_service.rights import routes as rights
 from linkage_service.runs import routes as runs
 from linkage_service.runtime import Runtime
 from linkage_service.uploads import routes as uploads
@@ -41,6 +43,8 @@ _TAGS = [
     {"name": "uploads", "description": "Encodings and their manifests."},
     {"name": "runs", "description": "Executions of the matcher."},
     {"name": "results", "description": "Releases, link tables, disclosures."},
+    {"name": "retention", "description": "Closing projects; certificates of what was deleted."},
+    {"name": "rights", "description": "Withdrawals of rows, holds, access requests."},
     {"name": "ledger", "description": "The access log, its checkpoints and proofs."},
     {"name": "health", "description": "Whether the service is well."},
 ]
@@ -77,7 +81,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.service = runtime
     problems.install(app)
-    for room in (organisations, agreements, projects, uploads, runs, link_tables, audit):
+    for room in (organisations, agreements, projects, uploads, runs, link_tables, retention, rights, audit):
         app.include_router(room.router)
     app.include_router(health)
 

@@ -99,7 +99,8 @@ def get_link_table(
 ) -> StreamingResponse:
     """A provider's own rows only. The retrieval is in the ledger before the first byte leaves, and is counted.
 
-    `Linkage-Rows` says how many rows follow, so that a table that was cut short is noticed.
+    `Linkage-Rows` says how many rows follow, so that a table that was cut short is noticed; `Linkage-Withdrawn-Rows` how
+    many rows of the upload are left out because they were withdrawn.
     """
     state = request.app.state.service
     media_type = _negotiated(accept)
@@ -111,7 +112,12 @@ def get_link_table(
 
     table, seq = gate.perform(use_case)
     text = _json_lines(table.links) if media_type == _JSON_LINES else _csv(table.links)
-    headers = {"Linkage-Rows": str(table.rows), "Linkage-Event": str(seq), "Cache-Control": "no-store"}
+    headers = {
+        "Linkage-Rows": str(table.rows),
+        "Linkage-Withdrawn-Rows": str(table.withdrawn),
+        "Linkage-Event": str(seq),
+        "Cache-Control": "no-store",
+    }
     return StreamingResponse(text, media_type=media_type, headers=headers)
 
 

@@ -18,6 +18,8 @@ from linkage_service.link_tables import schemas, tables
 from linkage_service.link_tables.link_ids import link_ids
 from linkage_service.organisations import service as organisations
 from linkage_service.projects.service import Governed, governed
+from linkage_service.rights import withdrawals
+from linkage_service.rights.membership import WITHDRAWN
 from linkage_service.runs import tables as runs
 from linkage_service.runs.results import read_groups
 from linkage_service.service_keys import ServiceKeys
@@ -32,10 +34,12 @@ class LinkTable:
 
     Attributes:
         rows: how many rows it has.
+        withdrawn: how many rows of the upload it leaves out because they were withdrawn.
         links: row number and link id, by row.
     """
 
     rows: int
+    withdrawn: int
     links: Iterator[tuple[int, str]]
 
 
@@ -120,11 +124,12 @@ def retrieve(
         raise NotFound("Your organisation has no rows in this run.")
     if run is None or run.data_key is None:
         raise Conflict("The result of this run was deleted.", code="no_result")
+    withdrawals.require_applied(session, run.id)
     run_key = blobs.unwrap(run.data_key)
     groups = read_groups(blobs, run_id=run.id, attempt=run.attempt, position=upload.position, data_key=run_key)
     recipient_key = keys.recipient_key(agreement=project.agreement.row.id, recipient=row.recipient, epoch=row.key_epoch)
     blind = row.mode == "blind"
-    rows = len(groups) if blind else int(np.count_nonzero(groups >= 0))
+    rows = int(np.count_nonzero(groups != WITHDRAWN if blind else groups >= 0))
     # How many rows matched is itself a fact about the overlap, so only a blind table's size is noted.
     disclosed = rows if blind else None
     session.add(
@@ -146,7 +151,7 @@ def retrieve(
     links = link_ids(
         groups.tolist(), run_key=run_key.plain, recipient_key=recipient_key, upload=upload.upload, blind=blind
     )
-    return LinkTable(rows=rows, links=links)
+    return LinkTable(rows=rows, withdrawn=int(np.count_nonzero(groups == WITHDRAWN)), links=links)
 
 
 def render(row: tables.Release, *, now: datetime) -> schemas.Release:
@@ -159,7 +164,7 @@ def render(row: tables.Release, *, now: datetime) -> schemas.Release:
         purpose=row.purpose,
         mode=row.mode,
         columns=[*_COLUMNS, *row.columns],
-        state="released" if now < row.delete_by else "expired",
+        state="deleted" if row.deleted_at else "released" if now < row.delete_by else "expired",
         delete_by=row.delete_by,
         created_at=row.created_at,
     )

@@ -25,6 +25,7 @@ class Release(SQLModel, table=True):
     key_epoch: int
     delete_by: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
 class Disclosure(SQLModel, table=True):
@@ -55,6 +56,16 @@ def retrievals(session: Session, *, release_id: str, provider: str) -> int:
     """How often a provider has retrieved its table of a release."""
     query = select(func.count()).where(col(Disclosure.release) == release_id, col(Disclosure.provider) == provider)
     return session.exec(query).one()
+
+
+def releases_of_run(session: Session, run_id: str) -> Sequence[Release]:
+    """Every release of a run, by id."""
+    return session.exec(select(Release).where(Release.run == run_id).order_by(col(Release.id))).all()
+
+
+def disclosures_of_release(session: Session, release_id: str) -> Sequence[Disclosure]:
+    """Every retrieval of a release, oldest first."""
+    return session.exec(select(Disclosure).where(Disclosure.release == release_id).order_by(col(Disclosure.id))).all()
 
 
 def disclosures_page(
