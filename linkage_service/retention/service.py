@@ -129,7 +129,7 @@ def due(session: Session, *, now: datetime) -> list[Due]:
 
 
 def _kept_by_holds(session: Session) -> dict[tuple[str, str], str]:
-    """Runs and releases that holds keep, with the ground. A table cannot be kept without its run, nor without the other."""
+    """Runs and releases that holds keep, with the ground: a table is not kept without its run, nor a run without them."""
     kept = {}
     for hold in rights.standing_holds(session):
         if hold.ground not in rights.KEEPING_GROUNDS:
