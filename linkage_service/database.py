@@ -85,15 +85,21 @@ class Database:
             # Closing gives the connection back and ends the snapshot; a rollback would expire the rows that were read.
 
     def leave_no_trace(self) -> bool:
-        """Empties SQLite's write-ahead log, which holds pages as they were; False while a reader still needs it.
+        """Rewrites SQLite's file and empties its write-ahead log; False while another connection is in the way.
 
-        A server's database does this in its own time; see the operator's guide.
+        `secure_delete` writes over what is deleted where it lies. It does not reach copies that were left behind in the
+        free space of pages when rows moved between pages, nor pages as they were in the log: this does. A server's
+        database does the like in its own time; see the operator's guide.
         """
         if not self._sqlite:
             return True
         connection = self.engine.raw_connection()
         try:
-            busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor = connection.cursor()
+            cursor.execute("VACUUM")
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
         finally:
             connection.close()
         return not busy

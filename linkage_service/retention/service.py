@@ -129,7 +129,7 @@ def due(session: Session, *, now: datetime) -> list[Due]:
 
 
 def _kept_by_holds(session: Session) -> dict[tuple[str, str], str]:
-    """Runs and releases that holds keep, with the ground: a table is not kept without its run, nor a run without them."""
+    """Runs and releases that holds keep, with the ground: a table is kept with its run, and a run with its tables."""
     kept = {}
     for hold in rights.standing_holds(session):
         if hold.ground not in rights.KEEPING_GROUNDS:

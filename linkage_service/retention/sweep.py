@@ -119,8 +119,13 @@ class Sweeper:
             self._dispose_of_bodies(swept, request_id)
             self._remove_orphans(swept)
             self._forget()
-        self._settle(swept, request_id)
-        swept.traceless = self._database.leave_no_trace()
+        with self._database.reading() as session:
+            items = service.unsettled(session, now=self._clock())
+        if items or swept.deleted or swept.bodies:
+            swept.traceless = self._database.leave_no_trace()
+        if swept.traceless:
+            # Otherwise the next sweep certifies them, once the database's own files are clear of them.
+            self._settle(items, swept, request_id)
         if swept.did_something:
             _log.info(
                 "swept", deleted=sum(swept.deleted.values()), bodies=swept.bodies, certificates=len(swept.certificates)
@@ -199,9 +204,7 @@ class Sweeper:
                 if upload is not None and upload.state == "deleted" and not states & {"queued", "running", "succeeded"}:
                     rights.forget_rows(session, upload_id)
 
-    def _settle(self, swept: Swept, request_id: str) -> None:
-        with self._database.reading() as session:
-            items = service.unsettled(session, now=self._clock())
+    def _settle(self, items: Sequence[service.Item], swept: Swept, request_id: str) -> None:
         gone = [item for item in items if self._removed(item)]
         for listed in service.certificates(gone):
             self._certify(listed, swept, request_id)

@@ -68,7 +68,6 @@ class Applier:
         finally:
             with self._database.writing() as session:
                 claims.let_go(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), thorough=False)
-        self._database.leave_no_trace()
         return sum(map(len, waiting.values()))
 
     def _take(self) -> bool:

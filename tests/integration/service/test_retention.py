@@ -1,8 +1,10 @@
 """What is past its date is deleted, leaves no byte, and a certificate says so."""
 
 import json
+import random
+import sqlite3
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +12,7 @@ from sqlalchemy import text
 from linkage_ledger.errors import NoteError
 from linkage_ledger.notes import SigningKey, open_note
 from linkage_service.agreements.tables import Agreement
+from linkage_service.database import Database
 from linkage_service.retention import tables
 from linkage_service.retention.service import due
 from linkage_service.runs.tables import Run
@@ -198,22 +201,16 @@ def test_orphans_are_removed_and_blobs_of_unknown_owners_are_left(service: Servi
     assert [name for name in _blobs(service) if "unknown" in name]
 
 
-def test_only_one_worker_sweeps_at_a_time(service: ServiceApp, linked: Linked) -> None:
+def test_only_one_worker_sweeps_at_a_time(service: ServiceApp) -> None:
     one, other = sweeper_of(service.runtime), sweeper_of(service.runtime)
     assert one.sweep_if_due() is not None
     assert other.sweep_if_due() is None  # not due
     service.clock.move(minutes=2)
     with service.runtime.database.writing() as session:
-        assert tables.take(session, tables.SWEEP, holder="somebody", now=service.clock(), lease=_lease())
+        assert tables.take(session, tables.SWEEP, holder="somebody", now=service.clock(), lease=timedelta(minutes=10))
     assert other.sweep() is None
     service.clock.move(hours=1)
     assert other.sweep() is not None
-
-
-def _lease() -> Any:
-    from datetime import timedelta  # noqa: PLC0415 - used once
-
-    return timedelta(minutes=10)
 
 
 def test_bodies_past_their_date_are_disposed_of_and_the_log_verifies(service: ServiceApp) -> None:
@@ -282,19 +279,39 @@ def test_after_the_sweep_no_byte_of_encodings_or_keys_is_left_on_disk(service: S
     assert service.verified()
 
 
-def test_database_that_deletes_without_care_leaves_bytes(tmp_path: Path) -> None:
-    """The control of the test above: without secure deletion the same search finds what was deleted."""
-    import sqlite3  # noqa: PLC0415 - the control only
+def test_rewritten_database_holds_no_copy_that_moving_rows_left_behind(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'moved.db'}")
+    draw = random.Random(9)
+    keys = [draw.randbytes(69) for _ in range(400)]
+    with database.writing() as session:
+        connection = session.connection()
+        connection.exec_driver_sql("CREATE TABLE kept (id INTEGER PRIMARY KEY, manifest TEXT, secret BLOB)")
+        for number, key in enumerate(keys):
+            values = ("m" * draw.randint(300, 1200), key)
+            connection.exec_driver_sql("INSERT INTO kept (manifest, secret) VALUES (?, ?)", values)
+            if number % 3 == 0:
+                moved = ("m" * draw.randint(300, 1500), draw.randint(1, number + 1))
+                connection.exec_driver_sql("UPDATE kept SET manifest = ? WHERE id = ?", moved)
+    with database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE kept SET secret = NULL")
+    pieces = [key[start : start + 16] for key in keys for start in (0, 24, 53)]
+    assert database.leave_no_trace()
+    after = b"".join(path.read_bytes() for path in tmp_path.glob("moved.db*"))
+    database.close()
+    assert not any(piece in after for piece in pieces)
 
+
+def test_database_without_secure_deletion_leaves_bytes(tmp_path: Path) -> None:
+    # The control: what these tests look for is there to be found where nobody takes care.
     left = {}
     for secure in ("OFF", "ON"):
         path = tmp_path / f"{secure}.db"
         connection = sqlite3.connect(path)
         connection.execute(f"PRAGMA secure_delete={secure}")
-        connection.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY, value BLOB)")
-        connection.execute("INSERT INTO kept (value) VALUES (?)", (b"qx-secret-bytes" * 4,))
+        connection.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY, secret BLOB)")
+        connection.execute("INSERT INTO kept (secret) VALUES (?)", (b"qx-secret-bytes" * 4,))
         connection.commit()
-        connection.execute("UPDATE kept SET value = NULL")
+        connection.execute("UPDATE kept SET secret = NULL")
         connection.commit()
         connection.close()
         left[secure] = b"qx-secret-bytes" in path.read_bytes()

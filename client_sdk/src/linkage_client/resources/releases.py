@@ -28,6 +28,8 @@ class ExpectedRows:
     """Blind tables have a line for each row, matched ones only for matched rows."""
     announced: int | None = None
     """Number of lines that the service says will follow."""
+    withdrawn: int = 0
+    """Rows of the upload that it says were withdrawn: blind tables leave them out."""
 
 
 class Releases(Resource):
@@ -63,9 +65,11 @@ class Releases(Resource):
         expected = self._expected_rows(release_id)
         path = path_of("releases", release_id, "link-table")
         with self._transport.stream_lines(path, accept="application/jsonl") as (headers, lines):
-            announced = headers.get("linkage-rows", "")
-            if announced.isascii() and announced.isdigit():
-                expected = replace(expected, announced=int(announced))
+            expected = replace(
+                expected,
+                announced=_number(headers.get("linkage-rows")),
+                withdrawn=_number(headers.get("linkage-withdrawn-rows")) or 0,
+            )
             yield from checked_links(lines, expected=expected, request_id=headers.get(REQUEST_ID_HEADER))
 
     def own_upload(self, *, release_id: str) -> Upload:
@@ -102,10 +106,11 @@ def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows, request_id:
         IncompleteDownloadError: rows are absent, repeated, out of order or too many.
         UnexpectedAnswerError: a line is not one of a link table.
     """
-    next_row = found = 0
+    next_row = found = left_out = 0
     for line in lines:
         link = _parse_link(line, request_id=request_id)
-        if link.row < next_row or (expected.every_row and link.row != next_row):
+        left_out += link.row - next_row
+        if link.row < next_row or (expected.every_row and left_out > expected.withdrawn):
             raise _incomplete(next_row, request_id=request_id)
         if expected.count is not None and link.row >= expected.count:
             raise _incomplete(expected.count, request_id=request_id)
@@ -114,8 +119,12 @@ def checked_links(lines: Iterator[bytes], *, expected: ExpectedRows, request_id:
         yield link
     if expected.announced is not None and found != expected.announced:
         raise _incomplete(next_row, request_id=request_id)
-    if expected.every_row and expected.count is not None and next_row != expected.count:
+    if expected.every_row and expected.count is not None and found + expected.withdrawn != expected.count:
         raise _incomplete(next_row, request_id=request_id)
+
+
+def _number(header: str | None) -> int | None:
+    return int(header) if header is not None and header.isascii() and header.isdigit() else None
 
 
 def _parse_link(line: bytes, *, request_id: str | None) -> Link:
