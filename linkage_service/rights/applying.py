@@ -1,7 +1,6 @@
 """Applies withdrawals: takes the encodings out of what is stored, and makes every kept result again without the rows.
 
-The encodings are cut out, not written over: a row of zeros would still be compared, and by some similarities it would
-match other rows of zeros. Every step can be repeated: a withdrawal counts as applied only at the end, and until then no
+The encodings are cut out, not written over: a row that is not there cannot be compared, sampled or counted. Every step can be repeated: a withdrawal counts as applied only at the end, and until then no
 run of the upload begins and no result of it leaves. One worker does this at a time.
 """
 
