@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from linkage_service import openapi
 from linkage_service.wire import Input
-from support.service_app import Caller, Linked, ServiceApp, data_sets, service_app
+from support.service_app import Caller, Linked, ServiceApp, data_sets, ok, service_app
 
 COMMITTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
 OPERATIONS = [
