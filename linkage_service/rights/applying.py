@@ -1,8 +1,8 @@
 """Applies withdrawals: takes the encodings out of what is stored, and makes every kept result again without the rows.
 
 The encodings are cut out, not written over: a row that is not there cannot be compared, sampled or counted. Every step
-can be repeated: a withdrawal counts as applied only at the end, and until then no run of the upload begins and no result
-of it leaves. One worker does this at a time.
+can be repeated: a withdrawal counts as applied only at the end, and until then no run of the upload begins and no
+result of it leaves. One worker does this at a time.
 """
 
 import hashlib
