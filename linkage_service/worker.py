@@ -168,7 +168,10 @@ class Worker:
 
     def _keep_house_until(self, stop: threading.Event) -> None:
         while not stop.wait(self._runtime.settings.poll_s):
-            self.keep_house()
+            try:
+                self.keep_house()
+            except Exception as error:  # noqa: BLE001 - retention must not end with this thread; the next round tries again
+                _log.error("housekeeping_failed", error_type=type(error).__name__)
 
     def _sweep(self) -> None:
         """Removes units of runs that ended, which a worker killed at the very end of a run leaves behind."""
