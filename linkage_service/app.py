@@ -24,6 +24,8 @@ from linkage_service.link_tables import routes as link_tables
 from linkage_service.organisations import routes as organisations
 from linkage_service.people import routes as people
 from linkage_service.projects import routes as projects
+from linkage_service.retention import routes as retention
+from linkage_service.rights import routes as rights
 from linkage_service.runs import routes as runs
 from linkage_service.runtime import Runtime
 from linkage_service.uploads import routes as uploads
@@ -43,6 +45,8 @@ _TAGS = [
     {"name": "uploads", "description": "Encodings and their manifests."},
     {"name": "runs", "description": "Executions of the matcher."},
     {"name": "results", "description": "Releases, link tables, disclosures."},
+    {"name": "retention", "description": "Closing projects; certificates of what was deleted."},
+    {"name": "rights", "description": "Withdrawals of rows, holds, access requests."},
     {"name": "ledger", "description": "The access log, its checkpoints and proofs."},
     {"name": "health", "description": "Whether the service is well."},
 ]
@@ -79,7 +83,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.service = runtime
     problems.install(app)
-    for room in (organisations, people, agreements, projects, uploads, runs, link_tables, audit):
+    for room in (
+        organisations, people, agreements, projects, uploads, runs, link_tables, retention, rights, audit,
+    ):  # fmt: skip
         app.include_router(room.router)
     app.include_router(health)
 

@@ -16,6 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from linkage_service.people.schemas import PersonDraft, PersonInvitation
+    from linkage_service.retention.service import Due
     from linkage_service.runtime import Runtime
     from linkage_service.settings import Settings
 
@@ -324,6 +325,68 @@ def audit_replay(*, data_dir: Path | None, as_json: bool, seq: int) -> None:
         click.echo("The answer is the one recorded." if found.agrees else "THE ANSWER IS NOT THE ONE RECORDED.")
     if not found.agrees:
         sys.exit(1)
+
+
+@main.group()
+def retention() -> None:
+    """Delete what is past its date. The worker does this by itself every minute."""
+
+
+@retention.command("due")
+@_data_dir
+@_as_json
+def retention_due(*, data_dir: Path | None, as_json: bool) -> None:
+    """List what is past its date, and what a hold keeps, without deleting anything."""
+    from linkage_service.retention.service import due  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime, runtime.database.reading() as session:
+        found = due(session, now=runtime.clock())
+    if as_json:
+        click.echo(json.dumps({"items": [_due_document(item) for item in found]}))
+        return
+    for item in found:
+        what = f"overdue because of a hold ({item.held})" if item.held else "to be deleted"
+        click.echo(f"{item.kind}\t{item.id}\t{item.due_at.isoformat()}\t{item.reason}\t{what}")
+    click.echo(f"{len(found)} past their date.", err=True)
+
+
+@retention.command("run")
+@_data_dir
+@_as_json
+def retention_run(*, data_dir: Path | None, as_json: bool) -> None:
+    """Delete what is past its date, now; exit 1 if another process is at it."""
+    from linkage_service.worker import sweeper_of  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        swept = sweeper_of(runtime).sweep()
+    if swept is None:
+        _fail("Another process is sweeping. Try again when it is done; nothing was deleted by this command.")
+    document = {
+        "deleted": swept.deleted,
+        "overdue_because_of_hold": [_due_document(item) for item in swept.overdue],
+        "bodies_disposed": swept.bodies,
+        "certificates": swept.certificates,
+        "orphaned_blobs_removed": swept.blobs,
+        "blobs_of_unknown_owners": swept.unknown,
+        "database_files_cleared": swept.traceless,
+    }
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    for name, value in document.items():
+        shown = len(value) if isinstance(value, list) else value
+        click.echo(f"{name.replace('_', ' ')}: {json.dumps(shown)}")
+
+
+def _due_document(item: "Due") -> dict[str, Any]:
+    return {
+        "kind": item.kind,
+        "id": item.id,
+        "project": item.project,
+        "due_at": item.due_at.isoformat(),
+        "reason": item.reason,
+        "held": item.held,
+    }
 
 
 @main.group()

@@ -115,6 +115,10 @@ class Settings(BaseSettings):
         default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds."
     )
     lease_s: float = Field(default=30, gt=0, description="A worker that is silent for so long loses its run, seconds.")
+    retention_s: float = Field(default=60, gt=0, description="What is past its date is looked for this often, seconds.")
+    audit_bodies_days: int = Field(
+        default=3650, ge=1, description="Details of ledger events under no agreement are kept so long, days."
+    )
     poll_s: float = Field(default=0.2, gt=0, description="An idle worker looks for a run this often, seconds.")
     part_bytes_max: int = Field(default=16 * 2**20, ge=2**16, description="Largest part of an upload, bytes.")
     upload_bytes_max: int = Field(default=8 * 2**30, description="Largest upload, bytes.")

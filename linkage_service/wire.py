@@ -69,6 +69,7 @@ ProjectId = Annotated[str, StringConstraints(pattern=id_pattern("prj"))]
 UploadId = Annotated[str, StringConstraints(pattern=id_pattern("upl"))]
 RunId = Annotated[str, StringConstraints(pattern=id_pattern("run"))]
 ReleaseId = Annotated[str, StringConstraints(pattern=id_pattern("rel"))]
+CertificateId = Annotated[str, StringConstraints(pattern=id_pattern("crt"))]
 
 
 class Page(Output, Generic[Item]):
@@ -134,3 +135,4 @@ ProjectPath = Annotated[ProjectId, Path(description="Id of the project.")]
 UploadPath = Annotated[UploadId, Path(description="Id of the upload.")]
 RunPath = Annotated[RunId, Path(description="Id of the run.")]
 ReleasePath = Annotated[ReleaseId, Path(description="Id of the release.")]
+CertificatePath = Annotated[CertificateId, Path(description="Id of the certificate.")]

@@ -27,6 +27,10 @@ from linkage_service import engine
 from linkage_service.audit.log import Entry
 from linkage_service.errors import LinkageError
 from linkage_service.projects.service import governed
+from linkage_service.retention.sweep import Sweeper
+from linkage_service.rights import tables as rights
+from linkage_service.rights.applying import Applier
+from linkage_service.rights.membership import spread
 from linkage_service.runs import reporting, results, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
@@ -36,6 +40,8 @@ from linkage_service.uploads.service import blob_keys
 
 _log = structlog.get_logger(__name__)
 _ATTEMPTS_MAX = 5
+_HOUSEKEEPER_STOPS_IN_S = 10
+_WITHDRAWALS_LOOKED_FOR_S = 0.2
 
 
 class RunFailed(LinkageError):
@@ -55,6 +61,8 @@ class _Source:
     sha256: str
     data_key: WrappedKey
     may_hold_duplicates: bool
+    count: int
+    withdrawn: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +135,17 @@ class Worker:
         """
         self._runtime = runtime
         self._executor = engine.executor_of(runtime.settings)
+        self._applier = Applier(database=runtime.database, log=runtime.log, blobs=runtime.blobs, clock=runtime.clock)
+        self._sweeper = sweeper_of(runtime)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def run_until(self, stop: threading.Event) -> None:
         """Works until told to stop; a run in hand is left to the next worker, which finds it by its lease."""
         _log.info("worker_started", worker=self.name, pid=os.getpid())
         self._sweep()
+        # Beside the runs, of which one may take hours.
+        housekeeper = threading.Thread(target=self._keep_house_until, args=(stop,), name="housekeeping", daemon=True)
+        housekeeper.start()
         while not stop.is_set():
             try:
                 found = self.run_once(stop)
@@ -142,7 +155,24 @@ class Worker:
                 found = False
             if not found:
                 stop.wait(self._runtime.settings.poll_s)
+        housekeeper.join(timeout=_HOUSEKEEPER_STOPS_IN_S)
         _log.info("worker_stopped", worker=self.name)
+
+    def keep_house(self) -> None:
+        """Applies withdrawals that wait, and sweeps if it is time."""
+        try:
+            self._applier.apply_pending()
+            self._sweeper.sweep_if_due()
+        except (SQLAlchemyError, LinkageError) as error:
+            # Everything that was begun is found again by the next round.
+            _log.warning("housekeeping_postponed", error_type=type(error).__name__)
+
+    def _keep_house_until(self, stop: threading.Event) -> None:
+        while not stop.wait(self._runtime.settings.poll_s):
+            try:
+                self.keep_house()
+            except Exception as error:  # noqa: BLE001 - retention must not end with this thread; the next round tries again
+                _log.error("housekeeping_failed", error_type=type(error).__name__)
 
     def _sweep(self) -> None:
         """Removes units of runs that ended, which a worker killed at the very end of a run leaves behind."""
@@ -227,6 +257,7 @@ class Worker:
         def cancelled() -> bool:
             return lease.lost.is_set() or stop.is_set()
 
+        self._wait_for_withdrawals(claim, lease, stop)
         taken = self._take(claim)
         work = engine.Work(
             datasets=[self._dataset(source, cancelled=cancelled) for source in taken.sources],
@@ -247,11 +278,11 @@ class Worker:
             cancelled=cancelled,
         )
         lease.report("store")
-        kept = () if taken.feasibility else service.told_apart(matched.membership, groups=matched.groups)
-        for position, membership in enumerate(kept):
+        kept = [] if taken.feasibility else service.told_apart(matched.membership, groups=matched.groups)
+        for position, (groups, source) in enumerate(zip(kept, taken.sources, strict=False)):
             results.write_groups(
                 self._runtime.blobs,
-                membership,
+                spread(groups, withdrawn=source.withdrawn, count=source.count),
                 run_id=claim.run,
                 attempt=claim.attempt,
                 position=position,
@@ -270,17 +301,34 @@ class Worker:
             report=matched.report,
         )
 
+    def _wait_for_withdrawals(self, claim: service.Claim, lease: _Lease, stop: threading.Event) -> None:
+        """A run begins on encodings from which every row that was withdrawn is gone."""
+        while True:
+            with self._runtime.database.reading() as session:
+                if not rights.pending_in_run(session, claim.run):
+                    return
+            self._applier.apply_pending()
+            if lease.lost.is_set() or stop.wait(_WITHDRAWALS_LOOKED_FOR_S):
+                raise MatchingCancelled
+
     def _take(self, claim: service.Claim) -> _Taken:
         blobs = self._runtime.blobs
         with self._runtime.database.reading() as session:
             run = tables.run(session, claim.run)
-            rows = [uploads.upload(session, item.upload) for item in tables.uploads_of(session, claim.run)]
+            items = tables.uploads_of(session, claim.run)
+            rows = [uploads.upload(session, item.upload) for item in items]
             if run is None or run.data_key is None or any(row is None or row.state != "complete" for row in rows):
                 raise RunFailed(
                     "An upload of this run was deleted or replaced before it was matched. Start a new run.",
                     code="upload_gone",
                 )
             document = governed(session, run.project).agreement.document
+            withdrawn = [np.array(rights.erased_rows(session, item.upload), np.int64) for item in items]
+            if any(len(gone) == item.count for gone, item in zip(withdrawn, items, strict=True)):
+                raise RunFailed(
+                    "Every row of an upload of this run was withdrawn, so there is nothing to match.",
+                    code="nothing_left",
+                )
             profiles = {json.loads(row.manifest).get("encoding_profile") for row in rows if row is not None}
             return _Taken(
                 sources=[
@@ -288,12 +336,14 @@ class Worker:
                         keys=blob_keys(session, row.id),
                         part_bytes=[part.size_bytes for part in uploads.parts(session, row.id)],
                         bits=row.bits,
-                        size_bytes=row.size_bytes,
-                        sha256=row.sha256,
+                        size_bytes=row.size_bytes - len(gone) * row.bits // 8,
+                        sha256=_stored_sha256(session, row),
                         data_key=blobs.unwrap(row.data_key or b""),
                         may_hold_duplicates=document.may_hold_duplicates(row.organisation),
+                        count=row.count,
+                        withdrawn=gone,
                     )
-                    for row in rows
+                    for row, gone in zip(rows, withdrawn, strict=True)
                     if row is not None
                 ],
                 aim=service.aim_of(run),
@@ -304,7 +354,7 @@ class Worker:
             )
 
     def _dataset(self, source: _Source, *, cancelled: Callable[[], bool]) -> Encodings | Dataset:
-        """An upload as the executor reads it, after every byte of it was compared with its manifest's digest."""
+        """An upload as the executor reads it, after every byte of it was compared with the digest of what is stored."""
         if self._runtime.settings.executor == "local":
             whole = np.empty(source.size_bytes, dtype=np.uint8)
             self._verify(source, into=whole, cancelled=cancelled)
@@ -371,6 +421,25 @@ class Worker:
         if event is not None:
             session.flush()
             self._runtime.log.append(session, [event])
+
+
+def sweeper_of(runtime: Runtime) -> Sweeper:
+    """The sweeper of a service."""
+    settings = runtime.settings
+    return Sweeper(
+        database=runtime.database,
+        log=runtime.log,
+        blobs=runtime.blobs,
+        clock=runtime.clock,
+        every_s=settings.retention_s,
+        ungoverned_days=settings.audit_bodies_days,
+    )
+
+
+def _stored_sha256(session: Session, row: uploads.Upload) -> str:
+    """The digest of what is stored: the manifest's, unless rows were withdrawn."""
+    content = rights.stored_content(session, row.id)
+    return row.sha256 if content is None else content.sha256
 
 
 def _told_coarsely(lease: _Lease) -> Callable[[int, int], None]:

@@ -63,9 +63,14 @@ def find(session: Session, key: Key) -> Kept | None:
     return Kept(status=record.status, body=record.body, headers=headers)
 
 
+def forget(session: Session, *, now: datetime) -> None:
+    """Lets go of answers that are older than a day."""
+    session.execute(delete(IdempotencyRecord).where(col(IdempotencyRecord.created_at) < now - _KEPT))
+
+
 def keep(session: Session, key: Key, response: Response, *, now: datetime) -> None:
     """Keeps an answer, and lets go of those that are older than a day."""
-    session.execute(delete(IdempotencyRecord).where(col(IdempotencyRecord.created_at) < now - _KEPT))
+    forget(session, now=now)
     session.add(
         IdempotencyRecord(
             client=key.client,

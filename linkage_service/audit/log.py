@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 
 from linkage_ledger import events, merkle
 from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
-from linkage_ledger.notes import SigningKey, VerifierKey
+from linkage_ledger.notes import SigningKey, VerifierKey, sign_note
 from linkage_ledger.receipts import Receipt
 from linkage_service.audit import tables
 from linkage_service.database import Database
@@ -44,6 +44,16 @@ class Log:
     def verifier(self) -> VerifierKey:
         """The public key with which anyone checks this log's checkpoints."""
         return self._key.verifier
+
+    def sign_text(self, text: str) -> str:
+        """A C2SP signed note by this log's key.
+
+        Args:
+            text: one or more lines that cannot be read as a checkpoint: the first is not the log's name.
+        """
+        if text.partition("\n")[0] == self._key.name:
+            raise ValueError("a text that begins like a checkpoint is not signed as anything else")
+        return sign_note(text, self._key)
 
     def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         """Appends events as the last statements of a transaction and returns their sequence numbers."""

@@ -4,6 +4,8 @@ import base64
 import hmac
 from collections.abc import Iterator, Sequence
 
+from linkage_service.rights.membership import FORMER, WITHDRAWN
+
 _GROUP, _ROW, _OWN = b"linkage/group/v1\0", b"linkage/unmatched-row/v1\0", b"linkage/own-group/v1\0"
 _ID_BYTES = 16
 _BY_ITSELF = -1
@@ -21,7 +23,7 @@ def link_ids(
 
     Args:
         groups: group of each row, below 0 for a row without a match: -1, or below that a number that rows of one
-            person share.
+            person share; with those of `rights.membership`.
         run_key: 32 random bytes of the run.
         recipient_key: 32 bytes of (agreement, recipient, epoch).
         upload: id of the upload that the rows are of.
@@ -31,8 +33,10 @@ def link_ids(
     for row, group in enumerate(groups):
         if group >= 0:
             inner = _GROUP + group.to_bytes(8, "big")
-        elif not blind:
+        elif not blind or group == WITHDRAWN:
             continue
+        elif group <= FORMER:
+            inner = _GROUP + (FORMER - group).to_bytes(8, "big")
         elif group == _BY_ITSELF:
             inner = _ROW + place + row.to_bytes(8, "big")
         else:

@@ -108,7 +108,8 @@ def get_link_table(
 ) -> StreamingResponse:
     """A provider's own rows only. The retrieval is in the ledger before the first byte leaves, and is counted.
 
-    `Linkage-Rows` says how many rows follow, so that a table that was cut short is noticed.
+    `Linkage-Rows` says how many rows follow, so that a table that was cut short is noticed, and
+    `Linkage-Withdrawn-Rows` how many rows of the upload are left out because they were withdrawn.
     """
     state = request.app.state.service
     media_type = formats.negotiated(accept)
@@ -123,6 +124,7 @@ def get_link_table(
     table, seq = gate.perform(use_case)
     headers = {
         "Linkage-Rows": str(table.rows),
+        "Linkage-Withdrawn-Rows": str(table.withdrawn),
         "Linkage-Event": str(seq),
         "Cache-Control": "no-store",
         "Vary": "Accept",

@@ -61,7 +61,7 @@ class Release(Output):
     purpose: str
     mode: Mode
     columns: list[str]
-    state: Literal["released", "expired"]
+    state: Literal["released", "expired", "deleted"]
     delete_by: Timestamp
     created_at: Timestamp
 

@@ -21,6 +21,8 @@ from linkage_service.link_tables.formats import Batch, Table
 from linkage_service.link_tables.link_ids import link_ids
 from linkage_service.organisations import service as organisations
 from linkage_service.projects.service import Governed, governed
+from linkage_service.rights import withdrawals
+from linkage_service.rights.membership import WITHDRAWN
 from linkage_service.runs import tables as runs
 from linkage_service.runs.results import read_groups, read_probabilities
 from linkage_service.storage import BlobStore, WrappedKey
@@ -36,10 +38,12 @@ class LinkTable:
 
     Attributes:
         rows: how many rows it has.
+        withdrawn: how many rows of the upload it leaves out because they were withdrawn.
         table: its rows, in the order of the upload.
     """
 
     rows: int
+    withdrawn: int
     table: Table
 
 
@@ -125,11 +129,12 @@ def retrieve(operation: Operation, *, row: tables.Release, project: Governed, bl
         raise NotFound("Your organisation has no rows in this run.")
     if run is None or run.data_key is None:
         raise Conflict("The result of this run was deleted.", code="no_result")
+    withdrawals.require_applied(session, run.id)
     run_key = blobs.unwrap(run.data_key)
     groups = read_groups(blobs, run_id=run.id, attempt=run.attempt, position=upload.position, data_key=run_key)
     recipient_key = _recipient_key(operation, row, project, blobs)
     blind = row.mode == "blind"
-    rows = len(groups) if blind else int(np.count_nonzero(groups >= 0))
+    rows = int(np.count_nonzero(groups != WITHDRAWN if blind else groups >= 0))
     # How many rows matched is itself a fact about the overlap, so only a blind table's size is noted.
     disclosed = rows if blind else None
     session.add(
@@ -160,7 +165,8 @@ def retrieve(operation: Operation, *, row: tables.Release, project: Governed, bl
         "linkage.agreement": agreement.reference,
         "linkage.agreement_digest": agreement.digest,
     }
-    return LinkTable(rows=rows, table=Table(columns=[*_COLUMNS, *extra], batches=_batches(links, extra), about=about))
+    made = Table(columns=[*_COLUMNS, *extra], batches=_batches(links, extra), about=about)
+    return LinkTable(rows=rows, withdrawn=int(np.count_nonzero(groups == WITHDRAWN)), table=made)
 
 
 def _recipient_key(operation: Operation, row: tables.Release, project: Governed, blobs: BlobStore) -> bytes:
@@ -255,7 +261,7 @@ def render(row: tables.Release, *, now: datetime) -> schemas.Release:
         purpose=row.purpose,
         mode=row.mode,
         columns=[*_COLUMNS, *row.columns],
-        state="released" if now < row.delete_by else "expired",
+        state="deleted" if row.deleted_at else "released" if now < row.delete_by else "expired",
         delete_by=row.delete_by,
         created_at=row.created_at,
     )

@@ -7,6 +7,7 @@ from sqlalchemy import JSON, Column, LargeBinary, func
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
+from linkage_service.projects.tables import Project
 
 
 class Release(SQLModel, table=True):
@@ -25,6 +26,7 @@ class Release(SQLModel, table=True):
     key_epoch: int
     delete_by: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
 class Disclosure(SQLModel, table=True):
@@ -52,6 +54,22 @@ class RecipientKey(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+def recipient_keys(session: Session) -> Sequence[RecipientKey]:
+    """Every key that was not deleted."""
+    query = select(RecipientKey).where(col(RecipientKey.data_key).is_not(None))
+    return session.exec(query.order_by(col(RecipientKey.agreement), col(RecipientKey.recipient))).all()
+
+
+def has_kept_release(session: Session, *, agreement: str, recipient: str, epoch: int) -> bool:
+    """Whether a release to this recipient in this epoch is still there."""
+    query = (
+        select(Release.id)
+        .where(Release.project == Project.id, Project.agreement == agreement, Release.recipient == recipient)
+        .where(Release.key_epoch == epoch, col(Release.deleted_at).is_(None))
+    )
+    return session.exec(query.limit(1)).first() is not None
+
+
 def recipient_key(session: Session, *, agreement: str, recipient: str, epoch: int) -> RecipientKey | None:
     """The key of one recipient's link ids under an agreement, in one epoch."""
     return session.get(RecipientKey, (agreement, recipient, epoch))
@@ -72,6 +90,16 @@ def retrievals(session: Session, *, release_id: str, provider: str) -> int:
     """How often a provider has retrieved its table of a release."""
     query = select(func.count()).where(col(Disclosure.release) == release_id, col(Disclosure.provider) == provider)
     return session.exec(query).one()
+
+
+def releases_of_run(session: Session, run_id: str) -> Sequence[Release]:
+    """Every release of a run, by id."""
+    return session.exec(select(Release).where(Release.run == run_id).order_by(col(Release.id))).all()
+
+
+def disclosures_of_release(session: Session, release_id: str) -> Sequence[Disclosure]:
+    """Every retrieval of a release, oldest first."""
+    return session.exec(select(Disclosure).where(Disclosure.release == release_id).order_by(col(Disclosure.id))).all()
 
 
 def disclosures_page(

@@ -34,6 +34,11 @@ def project(session: Session, project_id: str) -> Project | None:
     return session.get(Project, project_id)
 
 
+def projects_of_agreement(session: Session, agreement_id: str) -> Sequence[Project]:
+    """Every project under an agreement, in any of its versions."""
+    return session.exec(select(Project).where(Project.agreement == agreement_id).order_by(col(Project.id))).all()
+
+
 def projects_page(session: Session, *, organisation: str | None, after: str, limit: int) -> Sequence[Project]:
     """Projects by id, oldest first.
 

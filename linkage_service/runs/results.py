@@ -48,6 +48,30 @@ def read_probabilities(
     return np.frombuffer(blobs.get(key, data_key=data_key), dtype=_PROBABILITY_WIRE).astype(np.float64)
 
 
+def write_changes(
+    blobs: BlobStore, changes: NDArray[np.int64], *, run_id: str, attempt: int, data_key: WrappedKey
+) -> None:
+    """Stores what withdrawals changed in the groups of a run (see `rights.membership`)."""
+    blobs.put(_changes_key(run_id, attempt), changes.astype(_WIRE).tobytes(), data_key=data_key)
+
+
+def read_changes(
+    blobs: BlobStore, *, columns: int, run_id: str, attempt: int, data_key: WrappedKey
+) -> NDArray[np.int64]:
+    """What withdrawals changed, `(n, columns)`; nothing for a run that is as it was made."""
+    key = _changes_key(run_id, attempt)
+    raw = blobs.get(key, data_key=data_key) if blobs.exists(key) else b""
+    return np.frombuffer(raw, dtype=_WIRE).astype(np.int64).reshape(-1, columns)
+
+
+def remove_other_attempts(blobs: BlobStore, *, run_id: str, attempt: int) -> None:
+    """Removes the groups of every attempt but one."""
+    kept = f"runs/{run_id}/attempt-{attempt}/"
+    for key in blobs.list(f"runs/{run_id}"):
+        if not key.startswith(kept):
+            blobs.delete(key)
+
+
 def units_prefix(run_id: str) -> str:
     """Where the finished units of a run are kept, for an attempt that goes on after an interruption."""
     return f"runs/{run_id}/units"
@@ -80,6 +104,10 @@ def _remove(blobs: BlobStore, prefix: str, *, run_id: str) -> None:
     except StorageError as error:
         # What is left opens with the run's key only.
         _log.warning("blobs_left", run=run_id, code=error.instance_code)
+
+
+def _changes_key(run_id: str, attempt: int) -> str:
+    return f"runs/{run_id}/attempt-{attempt}/changes"
 
 
 def _key(run_id: str, attempt: int, position: int) -> str:

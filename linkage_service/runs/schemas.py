@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from linkage_service.problems import Problem
 from linkage_service.wire import Input, Output, Timestamp
 
-RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled", "deleted"]
 AimKind = Literal["best_f1", "target_precision", "threshold"]
 FindingCode = Literal[
     "no_separation",

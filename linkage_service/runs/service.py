@@ -25,6 +25,7 @@ from linkage_service.ids import new_id
 from linkage_service.organisations import tables as organisations
 from linkage_service.problems import Problem
 from linkage_service.projects.service import Governed, governed
+from linkage_service.rights import withdrawals
 from linkage_service.runs import reporting, results, schemas, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runs.suppression import ROUNDED_TO, shown_counts, told_pairs
@@ -34,7 +35,7 @@ from linkage_service.uploads import tables as uploads
 _MILLION = 1_000_000
 # Where there is nothing to delete. Dates of agreements end long before.
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-FINISHED = ("succeeded", "failed", "cancelled")
+FINISHED = ("succeeded", "failed", "cancelled", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,44 @@ def started(session: Session, *, run_id: str, data_key: bytes, policy: Policy, n
     return _worker_event(EventType.RUN_STARTED, row, project, now=now, counts=counts, decision=decision)
 
 
+def withdraw_from(operation: Operation, *, row: tables.Run) -> None:
+    """Ends an unfinished run of which rows were withdrawn; a worker that holds it notices at its next look."""
+    _end(
+        operation.session,
+        row,
+        code="rows_withdrawn",
+        detail="Rows of an upload were withdrawn while this run was waiting or matched. Start a new run.",
+        now=operation.now,
+    )
+    operation.record(EventType.RUN_FAILED, resource=events.Resource("run", row.id), detail={"code": "rows_withdrawn"})
+
+
+def recomputed(
+    session: Session, *, run_id: str, attempt: int, patterns: dict[tuple[int, ...], int], rows: int, now: datetime
+) -> Entry | None:
+    """Keeps a result that was made again without rows that were withdrawn, as a further attempt.
+
+    Args:
+        session: a transaction.
+        run_id: the run.
+        attempt: of the result that it was made from; None is given if that is no longer the run's.
+        patterns: how many groups each combination of upload positions shares now.
+        rows: how many rows were taken out.
+        now: the time.
+    """
+    row, project = existing(session, run_id)
+    if row.state != "succeeded" or row.attempt != attempt:
+        return None
+    row.attempt += 1
+    row.patterns = _for_database(patterns)
+    session.add(row)
+    return _worker_event(EventType.RUN_RECOMPUTED, row, project, now=now, counts={"attempt": row.attempt, "rows": rows})
+
+
+def _for_database(patterns: dict[tuple[int, ...], int]) -> list[dict[str, Any]]:
+    return [{"positions": list(positions), "groups": count} for positions, count in sorted(patterns.items())]
+
+
 def succeeded(session: Session, *, claim: Claim, result: Result, policy: Policy, now: datetime) -> Entry | None:
     """Keeps a result, if the run is still the claim's, no upload was withdrawn and the agreement still allows it."""
     row, project = existing(session, claim.run)
@@ -239,9 +278,7 @@ def succeeded(session: Session, *, claim: Claim, result: Result, policy: Policy,
     row.delete_by = now + timedelta(days=project.agreement.document.retention.link_tables_days)
     row.done = row.total = reporting.pairs_compared(result.report)
     row.seconds, row.report = result.seconds, result.report
-    row.patterns = [
-        {"positions": list(positions), "groups": count} for positions, count in sorted(result.patterns.items())
-    ]
+    row.patterns = _for_database(result.patterns)
     row.worker = row.lease_expires_at = None
     session.add(row)
     counts = {"attempt": row.attempt}
@@ -423,6 +460,7 @@ def summarise(operation: Operation, *, row: tables.Run, project: Governed) -> sc
     """
     if row.state != "succeeded" or row.patterns is None:
         raise Conflict("This run has no result to summarise.", code="no_result")
+    withdrawals.require_applied(operation.session, row.id)
     terms = _terms(operation.session, row, project)
     precision, recall = reporting.expected(row.report, terms) if row.report else (None, None)
     operation.record(EventType.SUMMARY_RETRIEVED, resource=events.Resource("run", row.id))
@@ -444,6 +482,7 @@ def report(operation: Operation, *, row: tables.Run, project: Governed) -> schem
     """
     if row.state != "succeeded" or row.report is None:
         raise Conflict("This run has no result to report on.", code="no_result")
+    withdrawals.require_applied(operation.session, row.id)
     terms = _terms(operation.session, row, project)
     operation.record(EventType.REPORT_RETRIEVED, resource=events.Resource("run", row.id))
     return reporting.run_report(row.report, terms, run=row.id, aim=aim_of(row).for_wire())

@@ -95,6 +95,12 @@ def unfinished_with(session: Session, upload_id: str) -> Sequence[Run]:
     return session.exec(query.where(col(Run.state).in_(("queued", "running")))).all()
 
 
+def unfinished_of_project(session: Session, project_id: str) -> Sequence[Run]:
+    """Runs of a project that are waiting or being carried out."""
+    query = select(Run).where(Run.project == project_id, col(Run.state).in_(("queued", "running")))
+    return session.exec(query.order_by(col(Run.id))).all()
+
+
 def upload_of(session: Session, run_id: str, organisation: str) -> RunUpload | None:
     """The upload that an organisation has in a run."""
     return session.exec(

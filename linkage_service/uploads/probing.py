@@ -94,12 +94,14 @@ def compare(operation: Operation, *, row: tables.Upload, sketch: Sketch | None) 
     return found
 
 
-def forget(session: Session, *, project: str) -> None:
-    """Destroys the key of a project's sketches, and the sketches, when the project has ended."""
+def forget(session: Session, *, project: str) -> bool:
+    """Destroys the key of a project's sketches, and the sketches, when the project has ended; whether there was one."""
     for sketch in tables.all_sketches(session, project):
         session.delete(sketch)
-    if (key := tables.probe_key(session, project)) is not None:
+    key = tables.probe_key(session, project)
+    if key is not None:
         session.delete(key)
+    return key is not None
 
 
 def _refuse_if_too_many(session: Session, row: tables.Upload) -> None:

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -14,15 +13,13 @@ from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.errors import FieldError, Invalid, LinkageError, TooLarge, WrongMediaType
 from linkage_service.problems import responses
 from linkage_service.projects.service import governed
-from linkage_service.runs import results
 from linkage_service.settings import Settings
-from linkage_service.storage import BlobStore, StorageError, WrappedKey
+from linkage_service.storage import BlobStore, WrappedKey
 from linkage_service.uploads import schemas, service, tables
 from linkage_service.uploads.probing import ProbingSuspected
 from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
-_log = structlog.get_logger(__name__)
 PartPath = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the part, from 1.")]
 
 
@@ -219,17 +216,7 @@ def _discard_refused(operation: Operation, upload_id: str, refused: list[service
 
 def _remove_all(blobs: BlobStore, deleted: list[service.Discarded]) -> None:
     for gone in deleted:
-        _remove_blobs(blobs, gone)
-
-
-def _remove_blobs(blobs: BlobStore, gone: service.Discarded) -> None:
-    try:
-        blobs.delete_prefix(f"uploads/{gone.upload}")
-    except StorageError as error:
-        # The key that opened them is gone for good, and so the deletion is done: what is left is noise.
-        _log.warning("blobs_left", upload=gone.upload, code=error.instance_code)
-    for run in gone.runs:
-        results.remove(blobs, run_id=run)
+        service.remove_blobs(blobs, gone)
 
 
 def _require_own(operation: Operation, upload_id: str) -> tables.Upload:

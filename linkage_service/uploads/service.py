@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 
+import structlog
 from sqlmodel import Session
 
 from linkage_ledger import events
@@ -22,14 +23,16 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from linkage_service.ids import new_id
 from linkage_service.projects.service import Governed, governed, hashed_fields
+from linkage_service.runs import results
 from linkage_service.runs import tables as runs
-from linkage_service.storage import BlobStore
+from linkage_service.storage import BlobStore, StorageError
 from linkage_service.uploads import probing, schemas, tables
 from linkage_service.uploads.judging import Found, judge
 from linkage_service.uploads.profiles import tier_of
 from linkage_service.uploads.sketches import Sketch
 from linkage_service.uploads.statistics import Statistics, measure
 
+_log = structlog.get_logger(__name__)
 _CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:,|$)")
 
 
@@ -477,14 +480,32 @@ def _live_by_ownership(operation: Operation, project: Governed) -> tuple[list[ta
     return mine, others
 
 
-def _discard(operation: Operation, row: tables.Upload) -> Discarded:
+def destroy_keys(session: Session, row: tables.Upload) -> Discarded:
+    """Deletes an upload's data key, and those of its unfinished runs; the caller records the event."""
     row.state, row.data_key = "deleted", None
-    operation.session.add(row)
-    unfinished = runs.unfinished_with(operation.session, row.id)
+    session.add(row)
+    unfinished = runs.unfinished_with(session, row.id)
     for run in unfinished:
         run.data_key = None
-        operation.session.add(run)
+        session.add(run)
+    return Discarded(upload=row.id, runs=[run.id for run in unfinished])
+
+
+def remove_blobs(blobs: BlobStore, gone: Discarded) -> None:
+    """Removes what is stored of an upload whose key is destroyed, and of its unfinished runs."""
+    try:
+        if gone.upload:
+            blobs.delete_prefix(f"uploads/{gone.upload}")
+    except StorageError as error:
+        # The key that opened them is gone for good, and so the deletion is done: what is left is noise.
+        _log.warning("blobs_left", upload=gone.upload, code=error.instance_code)
+    for run in gone.runs:
+        results.remove(blobs, run_id=run)
+
+
+def _discard(operation: Operation, row: tables.Upload) -> Discarded:
+    discarded = destroy_keys(operation.session, row)
     operation.record(
         EventType.UPLOAD_DELETED, resource=events.Resource("upload", row.id), counts={"records": row.count}
     )
-    return Discarded(upload=row.id, runs=[run.id for run in unfinished])
+    return discarded

@@ -77,8 +77,12 @@ def main() -> None:
         copies(service, linked.agreement["id"], arguments.agreements)
         with service.runtime.database.reading() as session:
             run, project = runs.existing(session, run_id)
-            caller = load_client(session, linked.recipients[0].client)
-            assert caller is not None
+            recipient = linked.recipients[0]
+            policy = service.runtime.door
+            token = policy.tokens.read(recipient.token, issuer=ISSUER, now=service.clock())
+            holder = load_client(session, token)
+            assert holder is not None
+            caller = holder.caller
             resources = [
                 runs.resource_of(run, under(session, project, f"agr_{number:026d}"))
                 for number in range(arguments.agreements)

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from linkage_service import openapi
 from linkage_service.wire import Input
-from support.service_app import Caller, Linked, ServiceApp, data_sets, service_app
+from support.service_app import Caller, Linked, ServiceApp, data_sets, ok, service_app
 
 COMMITTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
 OPERATIONS = [
@@ -90,6 +90,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A service in which every kind of thing exists once, with the parameters that find it."""
     with service_app(tmp_path_factory.mktemp("contract")) as service:
         linked = service.uploaded(*data_sets(12, 12, shared=6))
+        abandoned = ok(linked.providers[0].declare(linked.project, b"a" * 3200), 201)["id"]
+        ok(linked.providers[0].delete(f"/v1/uploads/{abandoned}"), 204)
+        (certificate,) = service.sweep().certificates
         run = service.run(linked)
         release = service.release(linked, run)
         known = {
@@ -103,6 +106,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "number": "1",
             "run_id": run["id"],
             "release_id": release["id"],
+            "certificate_id": certificate,
             "seq": "1",
             "person_id": service.invite_person(linked.providers[0], "analyst")["person"]["id"],
             "session_id": "0" * 64,

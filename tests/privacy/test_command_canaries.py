@@ -211,6 +211,7 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     say("join", hospital, "--links", other / "links.csv", *for_project, "--out", other / "joined.csv", who="hospital")
     say("merge", f"north={joined}", f"hospital={other / 'joined.csv'}", "--out", north / "merged.csv", who="recipient")
     say("secret", "delete", *for_project, "--epoch", "1")
+    _end(stage, say, run_id, release)
 
     every_command = {" ".join(path[1:]) for path, _ in leaf_commands()}
     assert stage.played | APART == every_command
@@ -320,6 +321,30 @@ def _govern(stage: Stage, say: Say) -> None:
     say("project", "disclosures", stage.ids["project"])
     say("events", who="officer")
     say("checkpoint", who="officer")
+
+
+def _end(stage: Stage, say: Say, run_id: str, release: str) -> None:
+    """Rights of data subjects, and the end of the project."""
+    north, project = stage.north, stage.ids["project"]
+    (north / "ids").mkdir()
+    # These two hold record ids because that is what they are for.
+    ids, one = north / "ids" / "rows.parquet", north / "ids" / "links.csv"
+    ids.write_text("qxrecordboth001\nqxrecordboth003\n", encoding="utf-8")
+    one.write_text("qxrecordboth001\n", encoding="utf-8")
+    rows_file = ("--rows-file", north / "encoded" / "rows.parquet")
+    say("trace", project, "--record-id-file", one, *rows_file)
+    say("withdraw", project, "--record-ids", ids, *rows_file, "--reason", "objection")
+    say(
+        "withdraw", project, "--record-ids", north / "for-recipient.csv", *rows_file, "--reason", "objection", code=None
+    )
+    say("withdrawals", release, "--out", north / "withdrawn.csv", who="recipient", code=None)
+    say("hold", "put", run_id, "--ground", "accuracy", "--reason", "Case 1.", who="officer")
+    say("hold", "list", project, who="officer")
+    say("hold", "lift", run_id, "--reason", "Closed.", who="officer")
+    say("project", "close", project, "--yes")
+    say("certificate", "list", project)
+    say("certificate", "show", f"crt_{'0' * 26}", code=ExitCode.NOT_FOUND)
+    say("certificate", "verify", ids, "--verifier-key", "none", code=ExitCode.DATA)
 
 
 def _strangers(stage: Stage) -> list[Path]:

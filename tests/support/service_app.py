@@ -33,9 +33,10 @@ from linkage_service.audit.verify import verify
 from linkage_service.migrate import upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
+from linkage_service.retention.sweep import Swept
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
-from linkage_service.worker import Worker
+from linkage_service.worker import Worker, sweeper_of
 from support.linkage_schemas import linkage_schema
 
 with warnings.catch_warnings():
@@ -419,6 +420,16 @@ class ServiceApp:
 
     def work(self) -> bool:
         return Worker(self.runtime).run_once()
+
+    def keep_house(self) -> None:
+        """Applies withdrawals that wait, and sweeps if it is time."""
+        Worker(self.runtime).keep_house()
+
+    def sweep(self) -> Swept:
+        """Sweeps now and thoroughly."""
+        swept = sweeper_of(self.runtime).sweep()
+        assert swept is not None
+        return swept
 
     def run(self, linked: Linked, **draft: Any) -> Json:
         """A run that was carried out."""

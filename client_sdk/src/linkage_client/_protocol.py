@@ -392,7 +392,7 @@ def path_of(*segments: str | int) -> str:
         ConfigurationError: a segment is not an id, so it could reach another resource than the one meant.
     """
     for segment in segments:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+(:[a-z]+)?", str(segment)):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+(:[a-z]+(-[a-z]+)*)?", str(segment)):
             raise ConfigurationError("An id is empty or holds characters that no id has. Copy it whole.")
     return "/v1/" + "/".join(str(segment) for segment in segments)
 

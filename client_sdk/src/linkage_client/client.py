@@ -26,6 +26,8 @@ from linkage_client.resources.audit import Audit
 from linkage_client.resources.organisations import Organisations
 from linkage_client.resources.projects import Projects
 from linkage_client.resources.releases import Releases
+from linkage_client.resources.retention import Retention
+from linkage_client.resources.rights import Rights
 from linkage_client.resources.runs import Runs
 from linkage_client.resources.uploads import Uploads
 
@@ -81,6 +83,8 @@ class LinkageClient:
         self.uploads = Uploads(self._transport)
         self.runs = Runs(self._transport)
         self.releases = Releases(self._transport)
+        self.rights = Rights(self._transport)
+        self.retention = Retention(self._transport)
         self.audit = Audit(self._transport)
 
     @classmethod

@@ -362,6 +362,29 @@ def _read_links(path: Path) -> pa.Table:
     return table
 
 
+def row_numbers(record_ids: Sequence[str], *, rows: Path, encodings_sha256: str) -> list[int]:
+    """The rows of records, in order. A record id stands for every row that has it.
+
+    Args:
+        record_ids: which records.
+        rows: the rows file of the encodings.
+        encodings_sha256: of the encodings that the row numbers are for.
+
+    Raises:
+        JoinError: the rows file belongs to other encodings, or has no such record.
+        FileFormatError: it is no rows file.
+    """
+    known = _record_ids(rows, encodings_sha256=encodings_sha256)
+    wanted = pa.array(sorted(set(record_ids)), pa.string())
+    absent = int(np.count_nonzero(~pc.is_in(wanted, value_set=known).to_numpy(zero_copy_only=False)))
+    if absent:
+        raise JoinError(
+            f"{absent:,} of {len(wanted):,} record ids are not among the encoded records. Nothing was sent. Leave out "
+            "those that were not encoded; the file of withheld records names them."
+        )
+    return [int(row) for row in np.flatnonzero(pc.is_in(known, value_set=wanted).to_numpy(zero_copy_only=False))]
+
+
 def _record_ids(path: Path, *, encodings_sha256: str) -> Array:
     """Record ids by row number from the rows file of these encodings."""
     try:

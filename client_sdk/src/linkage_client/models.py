@@ -365,7 +365,7 @@ class Run(Answer):
     @property
     def ended(self) -> bool:
         """Whether the state can no longer change."""
-        return self.state in {"succeeded", "failed", "cancelled"}
+        return self.state in {"succeeded", "failed", "cancelled", "deleted"}
 
 
 class OverlapPattern(Answer):
@@ -533,3 +533,78 @@ class Consistency(Answer):
     first: int
     second: int
     proof: list[str]
+
+
+class Withdrawal(Answer):
+    """Rows that a provider took back: "pending" until encodings and results are without them, then "applied"."""
+
+    id: str
+    upload: str
+    rows: int
+    reason: str
+    state: str
+    created_at: datetime
+    applied_at: datetime | None = None
+
+
+class WithdrawnLink(Answer):
+    """A link id under which a recipient may hold something from this provider that it has to delete."""
+
+    link_id: str
+    provider: str
+    withdrawn_at: datetime
+
+
+class WithdrawnLinks(Answer):
+    """Every withdrawn link id of a release."""
+
+    release: str
+    items: list[WithdrawnLink] = []
+
+
+class TracedRelease(Answer):
+    """A release whose link table held the row; not `certain` for a matched table whose result was deleted since."""
+
+    release: str
+    recipient: str
+    purpose: str
+    mode: str
+    retrieved: list[datetime] = []
+    certain: bool = True
+
+
+class Trace(Answer):
+    """Who received anything made from a row."""
+
+    upload: str
+    withdrawn: bool = False
+    releases: list[TracedRelease] = []
+
+
+class Hold(Answer):
+    """A restriction of processing on a run or a release. Overdue: it is past its date, and kept because of the hold."""
+
+    id: str
+    project: str
+    kind: str
+    object: str
+    ground: str
+    placed_at: datetime
+    delete_by: datetime | None = None
+    overdue: bool = False
+
+
+class CertificateSummary(Answer):
+    """A certificate in a list."""
+
+    id: str
+    project: str
+    items: int
+    created_at: datetime
+
+
+class Certificate(CertificateSummary):
+    """A certificate of disposal; `note` is the document as it was signed."""
+
+    document: dict[str, Any]
+    note: str

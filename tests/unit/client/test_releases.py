@@ -17,11 +17,13 @@ def _table(
     mode: str = "blind",
     tail: bytes = b"",
     announced: int | None = None,
+    withdrawn: int | None = None,
     request_id: str = "req_2",
 ) -> None:
     lines = b"".join(json.dumps({"row": row, "link_id": f"id{row}"}).encode() + b"\n" for row in rows)
     headers = {"X-Request-Id": request_id}
     headers |= {} if announced is None else {"Linkage-Rows": str(announced)}
+    headers |= {} if withdrawn is None else {"Linkage-Withdrawn-Rows": str(withdrawn)}
     service.on("GET", "/v1/releases/rel_1", release(mode))
     service.on("GET", "/v1/runs/run_1", run("succeeded"))
     service.on("GET", "/v1/releases/rel_1/link-table", Reply(200, text=lines + tail, headers=headers))
@@ -35,6 +37,23 @@ def test_link_table_that_is_whole_is_answered_row_by_row(client: LinkageClient, 
 def test_link_table_of_matched_rows_may_have_gaps(client: LinkageClient, service: FakeService) -> None:
     _table(service, [0, 2], mode="matched")
     assert [link.row for link in client.releases.link_table(release_id="rel_1")] == [0, 2]
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [1, 2], [0, 1]])
+def test_blind_link_table_may_leave_out_as_many_rows_as_were_withdrawn(
+    client: LinkageClient, service: FakeService, rows: list[int]
+) -> None:
+    _table(service, rows, announced=2, withdrawn=1)
+    assert [link.row for link in client.releases.link_table(release_id="rel_1")] == rows
+
+
+@pytest.mark.parametrize(("rows", "withdrawn"), [([0], 1), ([0, 1, 2], 1), ([0, 2], 0), ([2], 1)])
+def test_blind_link_table_that_leaves_out_another_number_is_refused(
+    client: LinkageClient, service: FakeService, rows: list[int], withdrawn: int
+) -> None:
+    _table(service, rows, withdrawn=withdrawn)
+    with pytest.raises(IncompleteDownloadError):
+        list(client.releases.link_table(release_id="rel_1"))
 
 
 @pytest.mark.parametrize("announced", [1, 3])

@@ -88,5 +88,18 @@ def disclosures(session: Session, *, project_id: str) -> None:
         session.show_list(found, columns=("id", "kind", "release", "recipient", "provider", "rows", "at"))
 
 
+@project.command("close")
+@click.argument("project_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common_options
+def close(session: Session, *, project_id: str, yes: bool) -> None:
+    """Close a project: unfinished runs end, all providers' encodings are deleted now, results stay until their date."""
+    if not yes:
+        click.confirm("Every provider's encodings of this project are deleted at once. Close it?", abort=True, err=True)
+    with session.client() as client:
+        closed = client.retention.close_project(project_id=project_id)
+    session.show({"id": closed.id, "name": closed.name, "state": closed.state})
+
+
 def _shown(value: object) -> str:
     return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)

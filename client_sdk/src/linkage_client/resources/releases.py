@@ -41,6 +41,8 @@ class ExpectedRows:
     """Blind tables have a line for each row, matched ones only for matched rows."""
     announced: int | None = None
     """Number of lines that the service says will follow."""
+    withdrawn: int = 0
+    """Rows of the upload that it says were withdrawn: blind tables leave them out."""
 
 
 class Releases(Resource):
@@ -149,8 +151,11 @@ class Releases(Resource):
 
 
 def _with_announced(expected: ExpectedRows, headers: Mapping[str, str]) -> ExpectedRows:
-    announced = headers.get("linkage-rows", "")
-    return replace(expected, announced=int(announced)) if announced.isascii() and announced.isdigit() else expected
+    return replace(
+        expected,
+        announced=_number(headers.get("linkage-rows")),
+        withdrawn=_number(headers.get("linkage-withdrawn-rows")) or 0,
+    )
 
 
 def checked_links(
@@ -161,9 +166,10 @@ def checked_links(
     Raises:
         IncompleteDownloadError: rows are absent, repeated, out of order or too many.
     """
-    next_row = found = 0
+    next_row = found = left_out = 0
     for link in links:
-        if link.row < next_row or (expected.every_row and link.row != next_row):
+        left_out += link.row - next_row
+        if link.row < next_row or (expected.every_row and left_out > expected.withdrawn):
             raise _incomplete(next_row, request_id=request_id)
         if expected.count is not None and link.row >= expected.count:
             raise _incomplete(expected.count, request_id=request_id)
@@ -172,8 +178,12 @@ def checked_links(
         yield link
     if expected.announced is not None and found != expected.announced:
         raise _incomplete(next_row, request_id=request_id)
-    if expected.every_row and expected.count is not None and next_row != expected.count:
+    if expected.every_row and expected.count is not None and found + expected.withdrawn != expected.count:
         raise _incomplete(next_row, request_id=request_id)
+
+
+def _number(header: str | None) -> int | None:
+    return int(header) if header is not None and header.isascii() and header.isdigit() else None
 
 
 def _parse_link(line: bytes, *, request_id: str | None) -> DetailedLink:

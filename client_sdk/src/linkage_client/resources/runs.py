@@ -131,6 +131,9 @@ def _succeeded(run: Run) -> Run:
         return run
     if run.state == "cancelled":
         raise RunEndedError(f"Run {run.id} was cancelled.", run_id=run.id, state=run.state, request_id=run.request_id)
+    if run.state == "deleted":
+        message = f"The result of run {run.id} was deleted at its date. Start a new run, if the agreement allows one."
+        raise RunEndedError(message, run_id=run.id, state=run.state, request_id=run.request_id)
     why = (run.error or {}).get("detail") or "The service gave no reason."
     raise RunEndedError(
         f"Run {run.id} failed: {why}",

@@ -1,0 +1,221 @@
+"""Applies withdrawals: takes the encodings out of what is stored, and makes every kept result again without the rows.
+
+The encodings are cut out, not written over: a row that is not there cannot be compared, sampled or counted. Every step
+can be repeated: a withdrawal counts as applied only at the end, and until then no run of the upload begins and no
+result of it leaves. One worker does this at a time.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linkage_service.audit.log import Log
+from linkage_service.clock import Clock
+from linkage_service.database import Database
+from linkage_service.retention import tables as claims
+from linkage_service.rights import membership, tables
+from linkage_service.runs import results
+from linkage_service.runs import service as runs
+from linkage_service.runs.tables import Run, uploads_of
+from linkage_service.storage import BlobStore, WrappedKey
+from linkage_service.uploads import tables as uploads
+from linkage_service.uploads.service import blob_key, blob_keys
+
+_LEASE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part before and after rows were cut out of it."""
+
+    number: int
+    sha256: str
+    size_bytes: int
+    new_sha256: str
+    new_size_bytes: int
+
+
+class Applier:
+    """Applies withdrawals, one worker at a time."""
+
+    def __init__(self, *, database: Database, log: Log, blobs: BlobStore, clock: Clock) -> None:
+        self._database = database
+        self._ledger = log
+        self._blobs = blobs
+        self._clock = clock
+        self._holder = secrets.token_hex(8)
+
+    def apply_pending(self) -> int:
+        """Applies every withdrawal that is waiting; how many. Does nothing while another worker is at it.
+
+        Raises:
+            StorageError: blobs cannot be read or written; what is left waits for the next call.
+        """
+        with self._database.reading() as session:
+            waiting: dict[str, list[str]] = {}
+            for row in tables.pending(session):
+                waiting.setdefault(row.upload, []).append(row.id)
+        if not waiting or not self._take():
+            return 0
+        try:
+            for upload_id, withdrawals in waiting.items():
+                self._apply(upload_id, withdrawals)
+        finally:
+            with self._database.writing() as session:
+                claims.let_go(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), thorough=False)
+        return sum(map(len, waiting.values()))
+
+    def _take(self) -> bool:
+        with self._database.writing() as session:
+            return claims.take(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), lease=_LEASE)
+
+    def _apply(self, upload_id: str, withdrawals: Sequence[str]) -> None:
+        with self._database.reading() as session:
+            still = [row.id for row in tables.pending(session) if row.id in withdrawals]
+            kept = [run.id for run in tables.runs_of_upload(session, upload_id) if run.state == "succeeded"]
+            rows = np.array(tables.rows_of(session, still), np.int64)
+        if not still:
+            return
+        self._erase(upload_id, still)
+        for run_id in kept:
+            while not self._recompute(run_id, upload_id, rows):
+                continue  # another result came between; this one is made from it
+        with self._database.writing() as session:
+            tables.note(session, still, column="applied_at", at=self._clock())
+
+    def _erase(self, upload_id: str, withdrawals: Sequence[str]) -> None:
+        """Cuts rows out of the stored parts: new parts first, then the database turns to them, then the old ones go."""
+        with self._database.reading() as session:
+            upload = uploads.upload(session, upload_id)
+            parts = uploads.parts(session, upload_id)
+            erased = np.array(tables.erased_rows(session, upload_id), np.int64)
+            rows = np.setdiff1d(np.array(tables.rows_of(session, withdrawals), np.int64), erased)
+        if upload is None or upload.data_key is None:
+            self._note_erased(withdrawals)
+            return
+        key = self._blobs.unwrap(upload.data_key)
+        if len(rows):
+            stored = rows - np.searchsorted(erased, rows)
+            cut, digest = self._cut(upload_id, parts, stored, row_bytes=upload.bits // 8, key=key)
+            with self._database.writing() as session:
+                now = uploads.upload(session, upload_id)
+                if now is not None and now.data_key is not None:
+                    _turn_to(uploads.parts(session, upload_id), cut)
+                    for part in uploads.parts(session, upload_id):
+                        if part.size_bytes == 0:
+                            session.delete(part)
+                    content = tables.stored_content(session, upload_id) or tables.StoredContent(
+                        upload=upload_id, sha256=digest
+                    )
+                    content.sha256 = digest
+                    session.add(content)
+                tables.note(session, withdrawals, column="erased_at", at=self._clock())
+        with self._database.reading() as session:
+            counting = set(blob_keys(session, upload_id))
+        for path in self._blobs.list(f"uploads/{upload_id}"):
+            if path not in counting:
+                self._blobs.delete(path)
+
+    def _note_erased(self, withdrawals: Sequence[str]) -> None:
+        with self._database.writing() as session:
+            tables.note(session, withdrawals, column="erased_at", at=self._clock())
+
+    def _cut(
+        self,
+        upload_id: str,
+        parts: Sequence[uploads.UploadPart],
+        rows: NDArray[np.int64],
+        *,
+        row_bytes: int,
+        key: WrappedKey,
+    ) -> tuple[list[_Part], str]:
+        """Stores each part without these of the stored rows; gives the parts, and the digest of the whole."""
+        whole, start, cut = hashlib.sha256(), 0, []
+        for part in parts:
+            self._take()
+            old = self._blobs.get(blob_key(upload_id, part.number, part.sha256), data_key=key)
+            keep = np.ones(len(old), np.bool_)
+            first, last = np.searchsorted(rows, [start // row_bytes, (start + len(old) - 1) // row_bytes + 1])
+            for row in rows[first:last].tolist():
+                keep[max(0, row * row_bytes - start) : (row + 1) * row_bytes - start] = False
+            start += len(old)
+            new = old if keep.all() else np.frombuffer(old, np.uint8)[keep].tobytes()
+            whole.update(new)
+            sha256 = hashlib.sha256(new).hexdigest()
+            cut.append(_Part(part.number, part.sha256, part.size_bytes, sha256, len(new)))
+            if sha256 != part.sha256 and new:
+                self._blobs.put(blob_key(upload_id, part.number, sha256), new, data_key=key)
+        return cut, whole.hexdigest()
+
+    def _recompute(self, run_id: str, upload_id: str, rows: NDArray[np.int64]) -> bool:
+        """Makes a result again without rows of one upload; False if the result is another one by now."""
+        self._take()
+        with self._database.reading() as session:
+            run = session.get(Run, run_id)
+            items = uploads_of(session, run_id)
+        if run is None or run.state != "succeeded" or run.data_key is None:
+            return True
+        key = self._blobs.unwrap(run.data_key)
+        old = [
+            results.read_groups(self._blobs, run_id=run_id, attempt=run.attempt, position=item.position, data_key=key)
+            for item in items
+        ]
+        known = results.read_changes(
+            self._blobs, columns=membership.COLUMNS, run_id=run_id, attempt=run.attempt, data_key=key
+        )
+        position = next(item.position for item in items if item.upload == upload_id)
+        now = self._clock()
+        groups, changes = membership.without(old, position=position, rows=rows, at=now)
+        if len(changes):
+            self._store(run_id, run.attempt + 1, groups, np.concatenate([known, changes]), key=key)
+            # Of groups, which keep their numbers.
+            results.write_probabilities(
+                self._blobs,
+                results.read_probabilities(self._blobs, run_id=run_id, attempt=run.attempt, data_key=key),
+                run_id=run_id,
+                attempt=run.attempt + 1,
+                data_key=key,
+            )
+            gone = int(np.count_nonzero(changes[:, 4] == membership.KIND_WITHDRAWN))
+            with self._database.writing() as session:
+                event = runs.recomputed(
+                    session,
+                    run_id=run_id,
+                    attempt=run.attempt,
+                    patterns=membership.patterns(groups),
+                    rows=gone,
+                    now=now,
+                )
+                if event is None:
+                    return False
+                session.flush()
+                self._ledger.append(session, [event])
+        results.remove_other_attempts(
+            self._blobs, run_id=run_id, attempt=run.attempt + 1 if len(changes) else run.attempt
+        )
+        return True
+
+    def _store(
+        self,
+        run_id: str,
+        attempt: int,
+        membership_now: Sequence[NDArray[np.int64]],
+        changes: NDArray[np.int64],
+        *,
+        key: WrappedKey,
+    ) -> None:
+        results.write_changes(self._blobs, changes, run_id=run_id, attempt=attempt, data_key=key)
+        for position, groups in enumerate(membership_now):
+            results.write_groups(self._blobs, groups, run_id=run_id, attempt=attempt, position=position, data_key=key)
+
+
+def _turn_to(parts: Sequence[uploads.UploadPart], cut: Sequence[_Part]) -> None:
+    by_number = {part.number: part for part in cut}
+    for part in parts:
+        made = by_number[part.number]
+        part.sha256, part.size_bytes = made.new_sha256, made.new_size_bytes
