@@ -382,7 +382,8 @@ _KIND: Mapping[Action, str] = {
 
 def _context(action: Action, under: Governing) -> dict[str, Attribute]:
     run: dict[str, Attribute] = {
-        "aim": "best_f1", "encodings_delete_by": _NOW + _DAY, "opt_outs_applied": _NOW - _DAY,
+        "aim": "best_f1", "suspended_providers": frozenset[str](), "encodings_delete_by": _NOW + _DAY,
+        "opt_outs_applied": _NOW - _DAY,
     }  # fmt: skip
     parties = under.entity.attributes["parties"]
     contexts: dict[Action, dict[str, Attribute]] = {

@@ -30,7 +30,7 @@ from linkage_service.organisations.service import load_client
 from linkage_service.projects.service import Governed
 from linkage_service.projects.tables import Project
 from linkage_service.runs import service as runs
-from support.service_app import ServiceApp, data_sets
+from support.service_app import ISSUER, ServiceApp, data_sets
 
 _CONTEXT: Mapping[str, Attribute] = {"purpose": "planning", "output": "link_table_blind", "columns": frozenset[str]()}
 
@@ -78,8 +78,8 @@ def main() -> None:
         with service.runtime.database.reading() as session:
             run, project = runs.existing(session, run_id)
             recipient = linked.recipients[0]
-            policy = service.runtime.door
-            token = policy.tokens.read(recipient.token, issuer=ISSUER, now=service.clock())
+            door = service.runtime.door
+            token = door.tokens.check(recipient.token, issuer=ISSUER, now=service.clock())
             holder = load_client(session, token)
             assert holder is not None
             caller = holder.caller

@@ -227,6 +227,9 @@ def world(service: ServiceApp) -> World:
     run = ok(provider.post(f"/v1/projects/{project}/runs", {}), 202)["id"]
     assert service.work()
     release = ok(recipient.post(f"/v1/runs/{run}/releases", {"purpose": "planning"}), 201)["id"]
+    replaced = ok(other.declare(project, ROWS[1]), 201)["id"]
+    ok(other.delete(f"/v1/uploads/{replaced}"), 204)
+    (certificate,) = service.sweep().certificates
     machine = provider.add_client("analyst")
     ids = {
         "organisation_id": provider.organisation,
@@ -240,6 +243,7 @@ def world(service: ServiceApp) -> World:
         "upload_id": upload,
         "number": "1",
         "run_id": run,
+        "certificate_id": certificate,
         "release_id": release,
         "seq": "0",
     }
