@@ -241,7 +241,7 @@ def suspend_agreement(
     """Stops all processing and all results under every version, until it is reinstated."""
 
     def use_case(operation: Operation) -> schemas.Agreement:
-        agreement = _unchanged(operation, agreement_id, if_match)
+        agreement = _unchanged_for_party(operation, agreement_id, if_match)
         return _render(operation, service.suspend(operation, agreement=agreement, reason=draft.reason))
 
     return gate.change(use_case, body=draft)
@@ -298,7 +298,7 @@ def terminate_agreement(
     """Ends every version and every project under it. It cannot be undone."""
 
     def use_case(operation: Operation) -> schemas.Agreement:
-        agreement = _unchanged(operation, agreement_id, if_match)
+        agreement = _unchanged_for_party(operation, agreement_id, if_match)
         return _render(operation, service.terminate(operation, agreement=agreement, reason=draft.reason))
 
     return gate.change(use_case, body=draft)
@@ -306,7 +306,16 @@ def terminate_agreement(
 
 def _unchanged(operation: Operation, agreement_id: str, if_match: str | None) -> service.InForce:
     """The agreement at its present version, decided on and as the caller has read it."""
-    agreement = service.to_change(operation.session, agreement_id)
+    return _decided(operation, service.to_change(operation.session, agreement_id), if_match)
+
+
+def _unchanged_for_party(operation: Operation, agreement_id: str, if_match: str | None) -> service.InForce:
+    """The same, for what a party of an earlier version that is still worked under may do too."""
+    agreement = service.signed_by_naming(operation.session, agreement_id, caller=operation.caller)
+    return _decided(operation, agreement, if_match)
+
+
+def _decided(operation: Operation, agreement: service.InForce, if_match: str | None) -> service.InForce:
     operation.require(agreement.resource())
     service.check_unchanged(_render(operation, agreement), if_match=if_match)
     return agreement

@@ -17,6 +17,7 @@ from linkage_service.access.guard import Operation
 from linkage_service.agreements import schemas, tables
 from linkage_service.agreements.document import AgreementDocument, digest_of
 from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.tables import knows_agreement
 from linkage_service.errors import (
     ChangedMeanwhile,
     Conflict,
@@ -30,6 +31,7 @@ from linkage_service.organisations import tables as organisations
 from linkage_service.organisations.service import verify_signature
 
 TIERS = ("plain", "folded", "hardened")
+_WERE_IN_FORCE = ("active", "superseded")
 _SIGNATURE_CONTEXT = b"linkage/agreement/v1\0"
 
 
@@ -44,6 +46,8 @@ class InForce:
         signed: ids of the organisations that have signed it.
         review: the last review that counts for the version, if there was one.
         ends: when the agreement ends, as its present version says.
+        ladder: sanctions that any version lists under which projects may still go on: an amendment that leaves one out
+            takes nothing from those who have not signed it.
     """
 
     row: tables.Agreement
@@ -52,6 +56,7 @@ class InForce:
     signed: frozenset[str]
     review: tables.AgreementReview | None
     ends: datetime
+    ladder: frozenset[str]
 
     @property
     def reference(self) -> AgreementReference:
@@ -104,11 +109,20 @@ class InForce:
                 "ends": document.review.ends,
                 "review_by": self.review_by,
                 "review_passed": review is None or review.passed,
-                "ladder": frozenset(document.sanctions.ladder),
+                "ladder": self.ladder,
                 **{name: value for name, value in optional.items() if value is not None},
             },
             # The digest stands for the whole document.
-            key=(row.id, version.digest, row.state, version.state, self.signed, review.id if review else None),
+            key=(
+                row.id,
+                version.version,
+                version.digest,
+                row.state,
+                version.state,
+                self.signed,
+                review.id if review else None,
+                self.ladder,
+            ),
         )
 
     @property
@@ -166,14 +180,46 @@ def at_version(session: Session, row: tables.Agreement, version: tables.Agreemen
     if present is None:
         raise RuntimeError("an agreement without its present version")
     ends = document if present is version else AgreementDocument.model_validate_json(present.document)
+    others = tables.versions(session, row.id) if row.version > 1 else ()
     return InForce(
         row=row,
         version=version,
         document=document,
         signed=frozenset(item.organisation for item in tables.signatures(session, row.id, version.version)),
-        review=tables.latest_review(session, row.id, since_version=version.version),
+        review=_review_of(session, row, version),
         ends=ends.review.ends,
+        ladder=frozenset(document.sanctions.ladder).union(
+            *(json.loads(other.document)["sanctions"]["ladder"] for other in others if other.state in _WERE_IN_FORCE)
+        ),
     )
+
+
+def signed_by_naming(session: Session, agreement_id: str, *, caller: Caller) -> InForce:
+    """An agreement, to be stopped by a caller: the present version, else the newest in force that names its party.
+
+    A party that an amendment leaves out has not agreed to it, and projects go on under the version that it did sign.
+    """
+    present = to_change(session, agreement_id)
+    if _sees_all(caller) or caller.organisation in present.parties:
+        return present
+    naming = tables.versions_naming(session, agreement_id, caller.organisation)
+    signed = [
+        version.version
+        for version in tables.versions(session, agreement_id)
+        if version.version in naming and version.state in _WERE_IN_FORCE
+    ]
+    return in_force(session, agreement_id, version=max(signed)) if signed else present
+
+
+def _review_of(
+    session: Session, row: tables.Agreement, version: tables.AgreementVersion
+) -> tables.AgreementReview | None:
+    """The review that counts for a version: the last one, if it was of this version or a later, or did not pass.
+
+    An amendment does not undo what an officer found: only another review does.
+    """
+    last = tables.latest_review(session, row.id)
+    return last if last and (not last.passed or last.version >= version.version) else None
 
 
 def draft(operation: Operation, *, document: AgreementDocument, sent: dict[str, Any]) -> InForce:
@@ -189,7 +235,8 @@ def draft(operation: Operation, *, document: AgreementDocument, sent: dict[str, 
         Invalid: a party is not registered here.
     """
     session = operation.session
-    if tables.agreement_with_reference(session, document.reference) is not None:
+    # A reference that the ledger knows stays taken: whoever may see its events are its parties.
+    if tables.agreement_with_reference(session, document.reference) or knows_agreement(session, document.reference):
         raise Conflict("An agreement with this reference exists already. Choose another reference.")
     _check_parties_exist(session, document)
     row = tables.Agreement(

@@ -132,11 +132,9 @@ def forget_agreement(session: Session, agreement_id: str) -> None:
     session.execute(delete(Agreement).where(col(Agreement.id) == agreement_id))
 
 
-def latest_review(session: Session, agreement_id: str, *, since_version: int) -> AgreementReview | None:
-    """The last review of an agreement that counts for a version: of itself, or of a later one."""
-    query = select(AgreementReview).where(
-        AgreementReview.agreement == agreement_id, AgreementReview.version >= since_version
-    )
+def latest_review(session: Session, agreement_id: str) -> AgreementReview | None:
+    """The last review of an agreement, if there was one."""
+    query = select(AgreementReview).where(AgreementReview.agreement == agreement_id)
     return session.exec(query.order_by(col(AgreementReview.id).desc()).limit(1)).first()
 
 

@@ -129,6 +129,11 @@ def newest_time(session: Session) -> datetime | None:
     return None if found is None else datetime.fromisoformat(found)
 
 
+def knows_agreement(session: Session, reference: str) -> bool:
+    """Whether anything ever happened under an agreement of this reference."""
+    return session.exec(select(AuditEvent.seq).where(AuditEvent.agreement == reference).limit(1)).first() is not None
+
+
 def body_at(session: Session, seq: int) -> AuditBody | None:
     """The body of an event, if it ever had one."""
     return session.get(AuditBody, seq)

@@ -63,7 +63,7 @@ class AgreementMachine(RuleBasedStateMachine):
         self.document: Json = {}
         self.state = "none"
         self.in_force: set[int] = set()
-        self.review: tuple[bool, datetime] | None = None
+        self.review: tuple[bool, datetime, int] | None = None
         self.suspended: set[str] = set()
         self.restricted: set[str] = set()
         self.projects: list[tuple[str, int]] = []
@@ -168,7 +168,7 @@ class AgreementMachine(RuleBasedStateMachine):
         due = self.service.clock.now + timedelta(days=days)
         body = {"passed": passed, "review_by": due.isoformat().replace("+00:00", "Z"), "findings": "Looked at."}
         if self.service.officer.change(f"{self._address}:review", body, of=self._address).is_success:
-            self.review = (passed, due)
+            self.review = (passed, due, max(self.in_force, default=1))
 
     @rule(who=ANY)
     def sanction(self, *, who: int) -> None:
@@ -278,7 +278,10 @@ class AgreementMachine(RuleBasedStateMachine):
     def _holds(self, number: int, *, purpose: str | None = None) -> bool:
         """Whether a version is in force now, by what was said and done."""
         version, now = self.versions[number - 1], self.service.clock.now
-        passed, due = self.review or (True, version.review_by)
+        passed, due, reviewed = self.review or (True, version.review_by, 0)
+        if passed and reviewed < number:
+            # A review that passed was of what was agreed then; one that failed stands until another passes.
+            due = version.review_by
         return (
             self.state == "active" and number in self.in_force and version.signed == set(version.roles)
             and version.starts <= now < version.ends and passed and now < due

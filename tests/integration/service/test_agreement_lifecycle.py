@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from linkage_service.agreements.document import json_schema
-from support.service_app import Json, Organisation, ServiceApp, data_sets, ok, problem
+from support.service_app import Json, Organisation, ServiceApp, agreement_document, data_sets, ok, problem
 
 REASON = {"reason": "A breach was reported."}
 
@@ -105,15 +105,6 @@ def test_withdrawn_draft_is_gone_and_makes_room_for_another(signed: Signed) -> N
     assert [item["version"] for item in signed.now()["versions"]] == [1]
     assert signed.service.events()[-1]["type"] == "agreement.withdrawn"
     ok(signed.amend(title="Twice"), 201)
-
-
-def test_withdrawn_first_draft_frees_its_reference(service: ServiceApp) -> None:
-    provider, other = service.join(), service.join()
-    parties: dict[Organisation, Sequence[str]] = {provider: ["provider", "recipient"], other: ["provider"]}
-    drafted = service.draft(parties, reference="ISP-9")
-    ok(provider.change(f"/v1/agreements/{drafted['id']}/versions/1", method="DELETE"), 204)
-    problem(provider.get(f"/v1/agreements/{drafted['id']}"), 404)
-    service.draft(parties, reference="ISP-9")
 
 
 def test_withdrawn_proposal_stays_and_cannot_be_signed(signed: Signed) -> None:
@@ -228,11 +219,59 @@ def test_review_with_a_next_one_outside_the_term_is_refused(signed: Signed, revi
     problem(signed.service.officer.change(f"{signed.path}:review", body), 422)
 
 
-def test_failed_review_does_not_outlive_the_version_it_was_of(signed: Signed) -> None:
+def test_failed_review_outlives_an_amendment_and_ends_with_a_review_that_passes(signed: Signed) -> None:
     body = {"passed": False, "review_by": "2026-12-01T00:00:00Z", "findings": "Not worth it."}
     ok(signed.service.officer.change(f"{signed.path}:review", body), 200)
-    assert signed.amended()["review"] is None
+    assert signed.amended()["review"]["passed"] is False
+    problem(signed.service.open_project(signed.provider, signed.agreement), 403, "refused")
+    ok(signed.service.officer.change(f"{signed.path}:review", {**body, "passed": True}), 200)
     ok(signed.service.open_project(signed.provider, signed.agreement), 201)
+
+
+def test_passed_review_does_not_count_for_a_later_version(signed: Signed) -> None:
+    body = {"passed": True, "review_by": "2026-12-01T00:00:00Z", "findings": "Fine."}
+    ok(signed.service.officer.change(f"{signed.path}:review", body), 200)
+    assert signed.amended()["review"] is None
+
+
+@pytest.mark.parametrize("verb", ["suspend", "terminate"])
+def test_party_that_an_amendment_left_out_can_stop_what_goes_on_under_its_version(
+    service: ServiceApp, verb: str
+) -> None:
+    first, dropped, recipient, shell = (service.join() for _ in range(4))
+    before = {first: ["provider"], dropped: ["provider"], recipient: ["recipient"]}
+    agreement = service.activate(before, sanctions={"ladder": ["warn", "suspend_agreement", "terminate"]})
+    path = f"/v1/agreements/{agreement['id']}"
+    document = ok(first.get(f"{path}/versions/1"), 200)["document"]
+    roles = {first: ["provider", "recipient"], shell: ["provider"]}
+    parties = [
+        {**document["recipients"]["parties"][0], "organisation": party.organisation, "roles": given}
+        for party, given in roles.items()
+    ]
+    changed = {
+        **document,
+        "recipients": {"parties": parties},
+        "sanctions": {**document["sanctions"], "ladder": ["warn"]},
+    }
+    amended = ok(first.change(f"{path}/versions", {"document": changed}, of=path), 201)
+    ok(first.change(f"{path}/versions/2:propose"), 200)
+    for party in roles:
+        ok(party.sign_agreement(amended), 201)
+    # The officer's sanctions are those of every version that is still worked under.
+    stopping = service.officer if verb == "suspend" else dropped
+    ok(stopping.change(f"{path}:{verb}", REASON), 200)
+    problem(service.open_project(first, agreement), 403, "refused")
+
+
+def test_reference_of_a_withdrawn_draft_is_not_given_to_others(service: ServiceApp) -> None:
+    first, second = service.join(), service.join()
+    drafted = service.draft({first: ["provider", "recipient"], second: ["provider"]})
+    path = f"/v1/agreements/{drafted['id']}/versions/1"
+    ok(first.change(path, method="DELETE"), 204)
+    stranger, other = service.join(), service.join()
+    parties = {stranger.organisation: ["provider", "recipient"], other.organisation: ["provider"]}
+    document = {**agreement_document(parties), "reference": drafted["reference"]}
+    problem(stranger.post("/v1/agreements", {"document": document}), 409, "conflict")
 
 
 def test_party_cannot_review(signed: Signed) -> None:
