@@ -668,6 +668,12 @@ class AgreementDocument(Input):
         unknown = set(self.quality.min_completeness) - set(self.data.identifier_fields)
         if unknown:
             raise ValueError("min_completeness names a field that is not among the identifier fields")
+        duplicates = any(party.may_hold_duplicates for party in self.recipients.parties)
+        if duplicates and "link_table_blind" in self.data.outputs:
+            raise ValueError(
+                "blind tables cannot be given where a provider may hold several records of one person: which of them "
+                "share a link id would tell it whom others know"
+            )
         if self.data.columns and "link_table_matched" not in self.data.outputs:
             raise ValueError(
                 "columns belong to matched link tables, and the agreement does not list these as an output"

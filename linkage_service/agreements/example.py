@@ -32,7 +32,6 @@ DOCUMENT: dict[str, Any] = {
                 "organisation": "org_01k5v3m8q2e9r7t6y4w1x0zabd",
                 "roles": ["provider"],
                 "contacts": _CONTACTS,
-                "may_hold_duplicates": True,
             },
             {
                 "organisation": "org_01k5v3m8q2e9r7t6y4w1x0zabe",

@@ -36,6 +36,7 @@ FULL["purpose"]["lawful_basis"]["article9"] = "9(2)(h)"
 FULL["recipients"]["joint_controllers"] = PARTIES[:2]
 FULL["recipients"]["joint_arrangement"] = "The council answers people's requests."
 FULL["recipients"]["parties"][0]["contacts"] = {**DOCUMENT["recipients"]["parties"][0]["contacts"], "caldicott": "Dr C"}
+FULL["recipients"]["parties"][1]["may_hold_duplicates"] = True
 FULL["data"] |= {
     "outputs": ["link_table_matched", "summary"],
     "columns": ["match_probability", "group_size"],
@@ -117,6 +118,7 @@ def test_whole_document_is_valid_on_both_sides(document: dict[str, Any]) -> None
         ("/recipients/parties/0/roles", ["recipient"], "at least two parties must be providers"),
         ("/recipients/parties/2/roles", ["processor"], "at least one party must be a recipient"),
         ("/recipients/parties/2/may_hold_duplicates", True, "this party is no provider"),
+        ("/data/outputs", ["link_table_blind", "link_table_matched"], "blind tables cannot be given"),
         ("/recipients/parties/2/circumstances/hours/closes", "06:00", "opens must be before closes"),
         ("/recipients/parties/2/circumstances/hours/timezone", "Europe/Nowhere", "must be a time zone"),
         ("/recipients/parties/2/circumstances/networks/0", "nowhere", "must be a network such as"),

@@ -22,10 +22,17 @@ def test_document_that_does_not_speak_of_duplicates_allows_none() -> None:
 
 
 def test_provider_that_may_hold_duplicates_is_the_only_one() -> None:
-    said = _document()
+    said = _document(data={"outputs": ["link_table_matched", "summary"]})
     said["recipients"]["parties"][1]["may_hold_duplicates"] = True
     document = AgreementDocument.model_validate(said)
     assert [document.may_hold_duplicates(party) for party in PARTIES] == [False, True, False]
+
+
+def test_duplicates_and_blind_tables_exclude_each_other() -> None:
+    said = _document(data={"outputs": ["link_table_blind"]})
+    said["recipients"]["parties"][1]["may_hold_duplicates"] = True
+    with pytest.raises(ValidationError, match="blind tables cannot be given"):
+        AgreementDocument.model_validate(said)
 
 
 def test_party_that_is_no_provider_and_may_hold_duplicates_is_refused() -> None:

@@ -126,6 +126,14 @@ def _data(document: Mapping[str, Any]) -> Iterator[Finding]:
             "/quality/min_completeness", "min_completeness names a field that is not among the identifier fields"
         )
     columns, outputs = _at(document, "data", "columns"), _at(document, "data", "outputs")
+    parties = _objects(_at(document, "recipients", "parties"))
+    duplicates = any(party.get("may_hold_duplicates") is True for party in parties)
+    if duplicates and isinstance(outputs, list) and "link_table_blind" in outputs:
+        yield Finding(
+            "/data/outputs",
+            "blind tables cannot be given where a provider may hold several records of one person: which of them "
+            "share a link id would tell it whom others know",
+        )
     if columns and isinstance(outputs, list) and "link_table_matched" not in outputs:
         yield Finding(
             "/data/columns",
