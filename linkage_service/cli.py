@@ -16,6 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from linkage_service.people.schemas import PersonDraft, PersonInvitation
+    from linkage_service.people.service import UnitRole
     from linkage_service.retention.service import Due
     from linkage_service.runtime import Runtime
     from linkage_service.settings import Settings
@@ -71,7 +72,7 @@ def init(
     from linkage_service.database import Database  # noqa: PLC0415
     from linkage_service.migrate import upgrade  # noqa: PLC0415
     from linkage_service.organisations.service import found_unit  # noqa: PLC0415
-    from linkage_service.people.service import invite_administrator  # noqa: PLC0415
+    from linkage_service.people.service import invite_of_unit  # noqa: PLC0415
     from linkage_service.runtime import build  # noqa: PLC0415
 
     if administrator_email is None and administrator_jwk is None:
@@ -94,8 +95,12 @@ def init(
         with unit_of_work(database=runtime.database, log=runtime.log, now=runtime.clock()) as unit:
             unit_row, made = found_unit(unit, name=organisation, clients=clients)
             if person is not None:
-                link = invite_administrator(
-                    unit, name=person.name, email=person.email, hours=settings.person_invitation_hours
+                link = invite_of_unit(
+                    unit,
+                    role="administrator",
+                    name=person.name,
+                    email=person.email,
+                    hours=settings.person_invitation_hours,
                 )
         runtime.log.checkpoint(runtime.database)
         runtime.close()
@@ -104,7 +109,7 @@ def init(
         "clients": {client.name: client.id for client in made},
         "log_verifier_key": runtime.log.verifier.format(),
         "data_dir": str(settings.data_dir),
-        **(_link_document(settings, link) if link else {}),
+        **(_link_document(settings, link, "administrator") if link else {}),
     }
     if as_json:
         click.echo(json.dumps(document))
@@ -114,7 +119,7 @@ def init(
         click.echo(f"Its {client.name} is the client {client.id}.")
     click.echo(f"Publish this key, with which anyone can check the access log:\n{document['log_verifier_key']}")
     if link is not None:
-        _say_link(document)
+        _say_link(document, "administrator")
     click.echo(f"Next: linkage-service serve --data-dir {settings.data_dir}", err=True)
 
 
@@ -129,20 +134,21 @@ def invite_administrator_command(*, data_dir: Path | None, email: str, name: str
     For when nobody can sign in who could invite. What the person signed in with before stops working; it is an event of
     the access log, as everything is.
     """
-    from linkage_service.audit.unit import unit_of_work  # noqa: PLC0415
-    from linkage_service.people.service import invite_administrator  # noqa: PLC0415
+    _invite_of_unit("administrator", data_dir=data_dir, email=email, name=name, as_json=as_json)
 
-    person = _person(name, email)
-    with _runtime(data_dir) as runtime:
-        with unit_of_work(database=runtime.database, log=runtime.log, now=runtime.clock()) as unit:
-            link = invite_administrator(
-                unit, name=person.name, email=person.email, hours=runtime.settings.person_invitation_hours
-            )
-        document = _link_document(runtime.settings, link)
-    if as_json:
-        click.echo(json.dumps(document))
-        return
-    _say_link(document)
+
+@main.command("invite-officer")
+@_data_dir
+@click.option("--email", required=True, metavar="ADDRESS", help="Login name of the person.")
+@click.option("--name", default="Officer", show_default=True, help="Their name, if they are new.")
+@_as_json
+def invite_officer_command(*, data_dir: Path | None, email: str, name: str, as_json: bool) -> None:
+    """Print a one-time link for an officer of the linkage unit: the first one, or one who is locked out.
+
+    Administrators cannot invite officers, who oversee them; an officer can. What the person signed in with before stops
+    working; it is an event of the access log, as everything is.
+    """
+    _invite_of_unit("officer", data_dir=data_dir, email=email, name=name, as_json=as_json)
 
 
 @main.command()
@@ -456,18 +462,33 @@ def _person(name: str, email: str) -> "PersonDraft":
         ) from None
 
 
-def _link_document(settings: "Settings", invitation: "PersonInvitation") -> dict[str, Any]:
+def _invite_of_unit(role: "UnitRole", *, data_dir: Path | None, email: str, name: str, as_json: bool) -> None:
+    from linkage_service.audit.unit import unit_of_work  # noqa: PLC0415
+    from linkage_service.people.service import invite_of_unit  # noqa: PLC0415
+
+    person = _person(name, email)
+    with _runtime(data_dir) as runtime:
+        with unit_of_work(database=runtime.database, log=runtime.log, now=runtime.clock()) as unit:
+            link = invite_of_unit(
+                unit, role=role, name=person.name, email=person.email, hours=runtime.settings.person_invitation_hours
+            )
+        document = _link_document(runtime.settings, link, role)
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    _say_link(document, role)
+
+
+def _link_document(settings: "Settings", invitation: "PersonInvitation", role: "UnitRole") -> dict[str, Any]:
     return {
-        "administrator": invitation.person.id,
+        role: invitation.person.id,
         "link": f"{(settings.issuer or '').rstrip('/')}{invitation.path}",
         "expires_at": invitation.expires_at.isoformat(timespec="seconds"),
     }
 
 
-def _say_link(document: dict[str, Any]) -> None:
-    click.echo(
-        f"The administrator {document['administrator']} enrols with this link. It works once:\n{document['link']}"
-    )
+def _say_link(document: dict[str, Any], role: "UnitRole") -> None:
+    click.echo(f"The {role} {document[role]} enrols with this link. It works once:\n{document['link']}")
     click.echo(f"It is shown this once, and is good until {document['expires_at']}.", err=True)
     if document["link"].startswith("/"):
         click.echo("Put the service's address in front of it; with LINKAGE_ISSUER set, it is there.", err=True)

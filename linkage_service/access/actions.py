@@ -30,19 +30,40 @@ class Action(Enum):
     READ_ORGANISATION = ("readOrganisation", "organisation", "any registered client or person")
     RECORD_ASSURANCE = ("recordAssurance", "organisation", "an administrator or officer of the linkage unit")
     SANCTION_ORGANISATION = ("sanctionOrganisation", "organisation", "an officer of the linkage unit")
-    MANAGE_CLIENTS = ("manageClients", "client", "a signatory or administrator of the same organisation")
-    ROTATE_KEY = ("rotateKey", "client", "the client itself, or a signatory or administrator of its organisation")
+    READ_CLIENTS = (
+        "readClients",
+        "client",
+        "the client itself, a signatory or administrator of its organisation, or of the linkage unit's an officer",
+    )
+    MANAGE_CLIENTS = (
+        "manageClients",
+        "client",
+        "a signatory or administrator of the same organisation, or for officers of the linkage unit another officer",
+    )
+    ROTATE_KEY = (
+        "rotateKey",
+        "client",
+        (
+            "the client itself, a signatory or administrator of its organisation, or for an officer of the linkage "
+            "unit another officer"
+        ),
+    )
     SANCTION_CLIENT = ("sanctionClient", "client", "an officer of the linkage unit")
     MANAGE_PEOPLE = (
         "managePeople",
         "person",
         (
-            "a signatory or administrator of the same organisation, or for its first signatory an administrator of the "
-            "linkage unit"
+            "a signatory or administrator of the same organisation, for its first signatory an administrator of the "
+            "linkage unit, or for officers of the linkage unit another officer"
         ),
     )
-    READ_PEOPLE = ("readPeople", "person", "a signatory or administrator of the same organisation")
+    READ_PEOPLE = (
+        "readPeople",
+        "person",
+        "a signatory or administrator of the same organisation, or of the linkage unit an officer",
+    )
     MANAGE_SELF = ("manageSelf", "person", "the person")
+    CHANGE_PASSWORD = ("changePassword", "person", "the person")
     DRAFT_AGREEMENT = (
         "draftAgreement",
         "agreement",

@@ -322,7 +322,7 @@ def _about(
         "Person": Entity(Reference("Person", "nobody"), {}),
     }
     kind = _KIND.get(action, "")
-    if action is Action.MANAGE_SELF and isinstance(actor, PersonCaller):
+    if action in (Action.MANAGE_SELF, Action.CHANGE_PASSWORD) and isinstance(actor, PersonCaller):
         return Resource(kind="person", entity=actor.entities()[0]), {}
     if kind in ("Organisation", "Client", "Person"):
         outside = Resource(kind=kind.lower(), entity=kinds[kind], related=related[1:])
@@ -337,12 +337,12 @@ _KIND: Mapping[Action, str] = {
     **dict.fromkeys(
         (
             Action.INVITE_ORGANISATION, Action.READ_ORGANISATION, Action.RECORD_ASSURANCE, Action.SANCTION_ORGANISATION,
-            Action.MANAGE_CLIENTS, Action.MANAGE_PEOPLE, Action.READ_PEOPLE,
+            Action.READ_CLIENTS, Action.MANAGE_CLIENTS, Action.MANAGE_PEOPLE, Action.READ_PEOPLE,
         ),
         "Organisation",
     ),
     **dict.fromkeys((Action.ROTATE_KEY, Action.SANCTION_CLIENT), "Client"),
-    Action.MANAGE_SELF: "Person",
+    **dict.fromkeys((Action.MANAGE_SELF, Action.CHANGE_PASSWORD), "Person"),
     **dict.fromkeys(
         (
             Action.READ_AGREEMENT, Action.AMEND_AGREEMENT, Action.PROPOSE_AGREEMENT, Action.SIGN_AGREEMENT,
@@ -387,6 +387,7 @@ def _context(action: Action, under: Governing) -> dict[str, Attribute]:
     }  # fmt: skip
     parties = under.entity.attributes["parties"]
     contexts: dict[Action, dict[str, Attribute]] = {
+        Action.MANAGE_CLIENTS: {"roles": frozenset({"analyst"})},
         Action.MANAGE_PEOPLE: {"roles": frozenset({"signatory"})},
         Action.SANCTION_ORGANISATION: {"sanction": "suspend_organisation"},
         Action.SANCTION_CLIENT: {"sanction": "suspend_client"},

@@ -270,7 +270,6 @@ def add_client(
 
     def use_case(operation: Operation) -> Created:
         row = service.existing(operation.session, organisation_id)
-        operation.require(service.resource_of(row))
         client = service.add_client(operation, row=row, draft=draft)
         return Created(service.render_client(operation.session, client), f"/v1/organisations/{row.id}/clients")
 
@@ -282,7 +281,7 @@ def add_client(
     responses=responses(401, 403, 404, 422),
 )  # fmt: skip
 def list_clients(
-    organisation_id: OrganisationPath, page: PageQuery, gate: Annotated[Gate, guard(Action.MANAGE_CLIENTS)]
+    organisation_id: OrganisationPath, page: PageQuery, gate: Annotated[Gate, guard(Action.READ_CLIENTS)]
 ) -> Page[schemas.Client]:
     """Clients of the caller's own organisation, revoked ones included."""
 
@@ -307,7 +306,6 @@ def revoke_client(
 
     def use_case(operation: Operation) -> None:
         row = service.existing(operation.session, organisation_id)
-        operation.require(service.resource_of(row))
         service.revoke_client(operation, row=row, client_id=client_id)
 
     return gate.change(use_case, status=204)
@@ -318,7 +316,7 @@ def revoke_client(
     summary="Keys of a client", responses=responses(401, 403, 404, 422),
 )  # fmt: skip
 def list_client_keys(
-    organisation_id: OrganisationPath, client_id: ClientPath, gate: Annotated[Gate, guard(Action.ROTATE_KEY)]
+    organisation_id: OrganisationPath, client_id: ClientPath, gate: Annotated[Gate, guard(Action.READ_CLIENTS)]
 ) -> Page[schemas.ClientKey]:
     """Keys of the caller, or of a client of its organisation, oldest first, revoked ones included; on one page."""
 

@@ -19,7 +19,7 @@ from linkage_service.access.entities import Entity, Reference, organisation_refe
 from linkage_service.access.guard import Operation
 from linkage_service.access.tokens import UNKNOWN_KEY, AccessToken, PublicKey, public_key, token_digest
 from linkage_service.audit.catalogue import EventType
-from linkage_service.audit.log import entry
+from linkage_service.audit.log import body_of, entry
 from linkage_service.audit.unit import UnitOfWork
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, Unauthenticated
 from linkage_service.ids import new_id
@@ -143,15 +143,24 @@ def invite(operation: Operation, *, row: tables.Organisation, days: int) -> sche
 
 def add_client(operation: Operation, *, row: tables.Organisation, draft: schemas.ClientDraft) -> tables.Client:
     """Registers a further client of the caller's organisation."""
+    operation.require(resource_of(row), roles=frozenset(draft.roles))
     check_roles(row, draft.roles)
     key = public_key(draft.jwk, pointer="/jwk")
     client = _new_client(operation.session, row, name=draft.name, key=key, roles=draft.roles, now=operation.now)
-    operation.record(EventType.CLIENT_ADDED, resource=events.Resource("client", client.id))
+    operation.record(
+        EventType.CLIENT_ADDED,
+        resource=events.Resource("client", client.id),
+        detail={"roles": client.roles, "key_thumbprint": key.thumbprint},
+    )
     return client
 
 
 def revoke_client(operation: Operation, *, row: tables.Organisation, client_id: str) -> None:
     """Revokes a client; its tokens stop working with the next request."""
+    client = tables.client(operation.session, client_id)
+    known = client is not None and client.organisation == row.id
+    # Outsiders are refused here, as they would be if there were one.
+    operation.require(resource_of(row), roles=frozenset(client.roles if client is not None and known else ()))
     client = existing_client(operation.session, row.id, client_id)
     if client.id == operation.caller.id:
         raise Conflict("A client cannot revoke itself: use another one, so that the organisation is not locked out.")
@@ -257,6 +266,7 @@ def register(
             outcome=events.Outcome("success", "ok"),
             request_id=request_id,
             source=source,
+            body=body_of(detail={"roles": client.roles, "key_thumbprint": client_key.thumbprint}),
         )
     )
     return row, client

@@ -138,6 +138,11 @@ def clients_page(session: Session, *, organisation_id: str, after: str, limit: i
     return session.exec(query.order_by(col(Client.id)).limit(limit)).all()
 
 
+def clients_of(session: Session, organisation_id: str) -> Sequence[Client]:
+    """Every client of an organisation."""
+    return session.exec(select(Client).where(Client.organisation == organisation_id)).all()
+
+
 def invitation(session: Session, token_digest: str) -> Invitation | None:
     """The invitation with this token."""
     return session.get(Invitation, token_digest)

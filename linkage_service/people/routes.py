@@ -288,9 +288,9 @@ def step_up(draft: schemas.StepUpDraft, request: Request, gate: Annotated[Gate, 
     responses=responses(401, 403, 409, 413, 415, 422, 429),
 )  # fmt: skip
 def change_password(
-    draft: schemas.PasswordChange, request: Request, gate: Annotated[Gate, guard(Action.MANAGE_SELF)]
+    draft: schemas.PasswordChange, request: Request, gate: Annotated[Gate, guard(Action.CHANGE_PASSWORD)]
 ) -> Response:
-    """Changes the caller's password; their other sessions end."""
+    """Changes the caller's password; their other sessions end. The second factor has to be given again before."""
     reception = _reception(request)
     gate.idempotency_key = None
     signing_in.count_attempt(reception, gate.caller.id)

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlmodel import Session
@@ -15,7 +16,7 @@ from linkage_service.access.guard import Operation
 from linkage_service.access.sessions import Found
 from linkage_service.access.tokens import token_digest
 from linkage_service.audit.catalogue import EventType
-from linkage_service.audit.log import entry
+from linkage_service.audit.log import body_of, entry
 from linkage_service.audit.unit import UnitOfWork, unit_of_work
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound
 from linkage_service.ids import new_id
@@ -25,6 +26,7 @@ from linkage_service.people import schemas, tables, totp
 from linkage_service.people.passwords import check_strength
 from linkage_service.people.reception import Reception, Visit
 
+UnitRole = Literal["administrator", "officer"]
 _UNIT_ROLES = frozenset({"administrator", "officer", "operator"})
 _DATA_ROLES = frozenset({"analyst", "recipient"})
 _MANAGERS = frozenset({"administrator", "signatory"})
@@ -100,7 +102,9 @@ def invite(
     row = organisations.existing(operation.session, organisation_id)
     operation.require(organisations.resource_of(row), roles=frozenset(draft.roles))
     others = [person for person in tables.people(operation.session, row.id) if person.status != "disabled"]
-    if operation.caller.organisation != row.id and any("signatory" in person.roles for person in others):
+    if operation.caller.organisation != row.id and (
+        any("signatory" in person.roles for person in others) or _has_signing_machine(operation.session, row.id)
+    ):
         raise Conflict("This organisation has a signatory, who invites its people.", code="has_a_signatory")
     check_duties(row, draft.roles)
     person = new_person(
@@ -127,6 +131,7 @@ def invite_again(operation: Operation, *, organisation_id: str, person_id: str, 
     operation.record(
         EventType.PERSON_INVITED if new else EventType.PERSON_SECOND_FACTOR_RESET,
         resource=events.Resource("person", person.id),
+        detail={"name": person.name, "roles": list(person.roles)},
     )
     return new_invitation(operation.session, person, now=operation.now, hours=hours)
 
@@ -257,10 +262,11 @@ def invited(session: Session, digest: str, *, now: datetime) -> tables.Person:
     return _invited(session, digest, now=now)[1]
 
 
-def invite_administrator(unit: UnitOfWork, *, name: str, email: str, hours: int) -> schemas.PersonInvitation:
-    """A one-time link for an administrator of the linkage unit, made by whoever runs the machine.
+def invite_of_unit(unit: UnitOfWork, *, role: UnitRole, name: str, email: str, hours: int) -> schemas.PersonInvitation:
+    """A one-time link for an administrator or officer of the linkage unit, made by whoever runs the machine.
 
-    A person of the unit who has this e-mail address becomes an administrator and starts anew; else one is made.
+    A person of the unit who has this e-mail address gets the role and starts anew; else one is made. Nobody is both, so
+    the other role of the two is taken away.
 
     Raises:
         Conflict: the address is that of a person elsewhere.
@@ -270,12 +276,13 @@ def invite_administrator(unit: UnitOfWork, *, name: str, email: str, hours: int)
     if row is None:
         raise Conflict("This service has no linkage unit yet. Run `linkage-service init` first.")
     person = tables.person_with_email(session, email)
+    before = list(person.roles) if person else []
     if person is None:
-        person = new_person(session, row, name=name, email=email, roles=["administrator"], now=unit.now)
+        person = new_person(session, row, name=name, email=email, roles=[role], now=unit.now)
     elif person.organisation != row.id:
         raise Conflict("A person of another organisation has this e-mail address.")
     else:
-        person.roles = sorted({*person.roles, "administrator"} - {"officer"})
+        person.roles = sorted({*person.roles, role} - ({"administrator", "officer"} - {role}))
         forget_credentials(session, person)
     unit.record(
         entry(
@@ -283,10 +290,11 @@ def invite_administrator(unit: UnitOfWork, *, name: str, email: str, hours: int)
             event_type=EventType.PERSON_INVITED,
             actor=events.Actor("system", "linkage-service", row.id),
             resource=events.Resource("person", person.id),
-            action="inviteAdministrator",
+            action=f"invite{role.title()}",
             outcome=events.Outcome("success", "ok"),
-            request_id="invite-administrator",
+            request_id=f"invite-{role}",
             source="command line",
+            body=body_of(detail={"name": person.name, "before": before, "after": person.roles}),
         )
     )
     return new_invitation(session, person, now=unit.now, hours=hours)
@@ -387,7 +395,7 @@ def _managed(
     person = tables.locked_person(operation.session, person_id)
     if person is None or person.organisation != row.id:
         # Outsiders are refused here, as they would be if there were one.
-        operation.require(organisations.resource_of(row), roles=_UNIT_ROLES)
+        operation.require(organisations.resource_of(row), roles=_UNIT_ROLES - {"officer"})
         raise NotFound("There is no such person in this organisation.")
     operation.require(organisations.resource_of(row), roles=frozenset({*person.roles, *besides}))
     if person.id == operation.caller.id:
@@ -397,11 +405,17 @@ def _managed(
             other for other in tables.people(operation.session, row.id)
             if other.id != person.id and other.status == "active" and _MANAGERS & set(other.roles)
         ]  # fmt: skip
-        if managers:
+        if managers or _has_signing_machine(operation.session, row.id):
             raise Conflict(
                 "This organisation has another signatory, who looks after its people.", code="has_a_signatory"
             )
     return person
+
+
+def _has_signing_machine(session: Session, organisation_id: str) -> bool:
+    """Whether a client in force is a signatory: it looks after the people of an organisation that has none."""
+    clients = organisation_tables.clients_of(session, organisation_id)
+    return any(client.status == "active" and "signatory" in client.roles for client in clients)
 
 
 def _not_separate(detail: str) -> Invalid:

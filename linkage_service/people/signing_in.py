@@ -145,6 +145,9 @@ def step_up(reception: Reception, operation: Operation, *, code: str) -> schemas
 def change_password(reception: Reception, operation: Operation, draft: schemas.PasswordChange) -> None:
     """Changes the password; every other session of the person ends.
 
+    The count of attempts stays: only the second factor sets it back, or whoever knows the password could guess at the
+    second factor without end.
+
     Raises:
         Invalid: the password so far is wrong, or the new one cannot be used.
     """
@@ -155,7 +158,6 @@ def change_password(reception: Reception, operation: Operation, draft: schemas.P
     new = draft.new_password.get_secret_value()
     check_strength(new, about=(person.name, person.email), pointer="/new_password")
     person.password_hash = reception.passwords.hash(new)
-    person.failed_attempts, person.locked_until = 0, None
     operation.session.add(person)
     ended = tables.end_sessions(operation.session, person.id, but=caller.session)
     operation.record(
@@ -282,24 +284,47 @@ def finish_with_provider(
         person = _person_of(reception, identity, noted, known)
         known = person or known
         _check_identity(identity, noted, person)
+        made, unit = _admit(reception, noted, identity, person, visit)
     except oidc.ProviderRefused as error:
         if known is not None:
             record_refusal(reception, visit, known, action="signIn", code=error.instance_code)
         _log.warning("oidc_refused", code=error.instance_code, request_id=visit.request_id)
         raise
+    return made.opened(reception, unit)
+
+
+def _admit(
+    reception: Reception, noted: dict[str, Any], identity: oidc.Identity, person: tables.Person | None, visit: Visit
+) -> tuple[_Made, UnitOfWork]:
+    """Opens or steps up the session of whom the identity means, if that still holds within the transaction.
+
+    Raises:
+        NotFound: the invitation was used or withdrawn meanwhile.
+        ProviderRefused: the account was closed, reset or linked meanwhile.
+    """
     with unit_of_work(database=reception.database, log=reception.log, now=visit.now) as unit:
         row = tables.locked_person(unit.session, person.id) if person else None
-        if row is None:
+        if row is None or person is None:
             raise service.invalid_invitation()
+        if noted["purpose"] == "enrol" and (
+            service.invited(unit.session, noted["invitation"], now=visit.now).id != row.id
+        ):
+            raise service.invalid_invitation()
+        if row.status == "disabled":
+            raise oidc.ProviderRefused("The account is disabled.", code="disabled")
+        if _standing(row) != _standing(person):
+            raise oidc.ProviderRefused("The account was changed meanwhile.", code="changed_meanwhile")
         if noted["purpose"] == "step_up":
-            made = _step_up_by_provider(unit, row, visit, digest=noted["session"])
-        else:
-            if row.status == "invited":
-                row.oidc_issuer, row.oidc_subject = identity.issuer, identity.subject
-                service.activate(unit.session, row)
-                unit.record(visit.event(EventType.PERSON_ENROLLED, row, action="enrol", method=_OIDC))
-            made = _open(reception, unit, row, visit, method=_OIDC)
-    return made.opened(reception, unit)
+            return _step_up_by_provider(unit, row, visit, digest=noted["session"]), unit
+        if row.status == "invited":
+            row.oidc_issuer, row.oidc_subject = identity.issuer, identity.subject
+            service.activate(unit.session, row)
+            unit.record(visit.event(EventType.PERSON_ENROLLED, row, action="enrol", method=_OIDC))
+        return _open(reception, unit, row, visit, method=_OIDC), unit
+
+
+def _standing(person: tables.Person) -> tuple[str | None, ...]:
+    return person.status, person.oidc_issuer, person.oidc_subject
 
 
 def _check_password(reception: Reception, *, email: str, password: str) -> _Password:

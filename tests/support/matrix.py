@@ -114,7 +114,8 @@ class World:
 
     def _person(self, wanted: TableCaller) -> CallsService:
         unit = wanted.standing == "linkage unit"
-        inviting = self.service.administrator if unit else self.organisations[wanted.standing]
+        by_unit = self.service.officer if wanted.role == "officer" else self.service.administrator
+        inviting = by_unit if unit else self.organisations[wanted.standing]
         return _InSession(self.service.person(inviting, wanted.role, stepped_up=True))
 
 

@@ -23,8 +23,8 @@ TABLE: dict[str, dict[str, list[str]]] = json.loads(
 # Whatever state an agreement is in, these are decided without it: once is enough.
 UNGOVERNED = {
     "browse", "createOrganisation", "inviteOrganisation", "readOrganisation", "recordAssurance", "sanctionOrganisation",
-    "manageClients", "rotateKey", "sanctionClient", "managePeople", "readPeople", "manageSelf", "draftAgreement",
-    "readLedger",
+    "readClients", "manageClients", "rotateKey", "sanctionClient", "managePeople", "readPeople", "manageSelf",
+    "changePassword", "draftAgreement", "readLedger",
 }  # fmt: skip
 
 

@@ -140,7 +140,76 @@ def test_key_older_than_agreed_stops_processing_until_it_is_rotated(service: Ser
     ok(provider.post(runs, {}), 202)
 
 
+def test_person_who_did_not_step_up_registers_neither_a_client_nor_a_key(
+    service: ServiceApp, organisation: Organisation
+) -> None:
+    signatory = service.person(organisation, "signatory")
+    clients = f"/v1/organisations/{organisation.organisation}/clients"
+    body = {"name": "spy", "jwk": Key().jwk, "roles": ["analyst"]}
+    for answer in (
+        signatory.post(clients, body),
+        signatory.post(_keys(organisation), {"jwk": Key().jwk}),
+        signatory.delete(f"{_keys(organisation)}/{organisation.key.thumbprint}"),
+        signatory.delete(_client(organisation)),
+    ):
+        assert _policies(answer) == {"G5-step-up"}
+    ok(signatory.get(clients), 200)
+    ok(signatory.get(_keys(organisation)), 200)
+    signatory.step_up()
+    ok(signatory.post(clients, body), 201)
+
+
+def test_client_reads_its_own_keys_and_no_clients(organisation: Organisation) -> None:
+    client = organisation.add_client("recipient")
+    ok(client.get(_keys(client)), 200)
+    assert _policies(client.get(_keys(organisation))) == {"no-grant"}
+    assert _policies(client.get(f"/v1/organisations/{organisation.organisation}/clients")) == {"no-grant"}
+
+
+def test_outsider_is_refused_alike_for_clients_that_are_there_and_that_are_not(
+    service: ServiceApp, organisation: Organisation
+) -> None:
+    clients = f"/v1/organisations/{organisation.organisation}/clients"
+    for client in (organisation.client, f"cli_{'0' * 26}"):
+        assert _policies(service.join().delete(f"{clients}/{client}")) == {"no-grant"}
+    problem(organisation.delete(f"{clients}/cli_{'0' * 26}"), 404, "not_found")
+
+
+def test_roles_and_key_of_a_new_client_are_in_the_body_of_its_event(
+    service: ServiceApp, organisation: Organisation
+) -> None:
+    registered = {"roles": ["analyst", "recipient", "signatory"], "key_thumbprint": organisation.key.thumbprint}
+    with service.runtime.database.reading() as session:
+        header = "CAST(header AS TEXT) LIKE '%organisation.registered%'"
+        query = f"SELECT body FROM audit_body JOIN audit_event USING (seq) WHERE {header}"  # noqa: S608 - fixed words
+        (body,) = session.connection().exec_driver_sql(query).one()
+    assert json.loads(body)["detail"] == registered
+    client = organisation.add_client("recipient")
+    assert _body(service)["detail"] == {"roles": ["recipient"], "key_thumbprint": client.key.thumbprint}
+
+
 # ---- duties ----
+
+
+def test_administrators_neither_make_nor_touch_officers_clients(service: ServiceApp) -> None:
+    clients = f"/v1/organisations/{service.administrator.organisation}/clients"
+    body = {"name": "mine", "jwk": Key().jwk, "roles": ["officer"]}
+    assert _policies(service.administrator.post(clients, body)) == {"G5-duties"}
+    assert _policies(service.administrator.delete(_client(service.officer))) == {"G5-duties"}
+    assert _policies(service.administrator.post(_keys(service.officer), {"jwk": Key().jwk})) == {"G5-duties-key"}
+
+
+def test_officers_look_after_officers_clients_and_no_others(service: ServiceApp) -> None:
+    other = service.add_client(service.officer, "officer")
+    ok(service.officer.get(f"/v1/organisations/{service.officer.organisation}/clients"), 200)
+    ok(service.officer.post(_keys(service.officer), {"jwk": Key().jwk}), 201)
+    ok(service.officer.post(_keys(other), {"jwk": Key().jwk}), 201)
+    ok(service.officer.delete(_client(other)), 204)
+    clients = f"/v1/organisations/{service.officer.organisation}/clients"
+    body = {"name": "more", "jwk": Key().jwk, "roles": ["operator"]}
+    assert _policies(service.officer.post(clients, body)) == {"no-grant"}
+    assert _policies(service.officer.delete(_client(service.administrator))) == {"no-grant"}
+    assert _policies(service.officer.post(_keys(service.administrator), {"jwk": Key().jwk})) == {"no-grant"}
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_email_of_a_person_anywhere_is_taken(service: ServiceApp, partner: Organ
     problem(other.post(_people(other), _draft("analyst", email="ALEX@body.test")), 409, "email_taken")
 
 
-@pytest.mark.parametrize("roles", [["analyst"], ["recipient"], ["analyst", "officer"]])
+@pytest.mark.parametrize("roles", [["analyst"], ["recipient"], ["analyst", "operator"]])
 def test_person_of_the_unit_cannot_have_a_data_role(service: ServiceApp, roles: list[str]) -> None:
     answer = service.administrator.post(_people(service.administrator), _draft(*roles))
     assert _errors(problem(answer, 422)) == ["duties_not_separate"]
@@ -72,16 +72,96 @@ def test_person_of_a_partner_cannot_run_or_oversee_the_service_beside_data(
 
 def test_nobody_is_administrator_and_officer(service: ServiceApp) -> None:
     answer = service.administrator.post(_people(service.administrator), _draft("administrator", "officer"))
-    assert _errors(problem(answer, 422)) == ["duties_not_separate"]
+    assert [element["policy"] for element in problem(answer, 403, "refused")["elements"]] == ["G5-duties"]
+    answer = service.officer.post(_people(service.officer), _draft("administrator", "officer"))
+    assert [element["policy"] for element in problem(answer, 403, "refused")["elements"]] == ["no-grant"]
 
 
-def test_administrator_of_the_unit_invites_the_first_signatory_only(service: ServiceApp, partner: Organisation) -> None:
-    people = _people(partner)
+def test_administrator_of_the_unit_invites_the_first_signatory_only(service: ServiceApp) -> None:
+    organisation, _ = service.invite()
+    people = f"/v1/organisations/{organisation}/people"
     problem(service.administrator.post(people, _draft("analyst")), 403, "refused")
-    ok(service.administrator.post(people, _draft("signatory")), 201)
+    first = ok(service.administrator.post(people, _draft("signatory")), 201)
     second = _draft("signatory", email="second@body.test")
     problem(service.administrator.post(people, second), 409, "has_a_signatory")
-    ok(partner.post(people, second), 201)
+    signatory = Person(service, organisation=organisation, invitation=first)
+    signatory.sign_in()
+    signatory.step_up()
+    ok(signatory.post(people, second), 201)
+
+
+def test_administrator_of_the_unit_invites_nobody_where_a_machine_is_signatory(
+    service: ServiceApp, partner: Organisation
+) -> None:
+    draft = _draft("signatory")
+    problem(service.administrator.post(_people(partner), draft), 409, "has_a_signatory")
+    lost = ok(partner.post(_people(partner), draft), 201)["person"]["id"]
+    path = f"{_people(partner)}/{lost}"
+    for verb in ("/invitations", ":disable", ":end-sessions"):
+        problem(service.administrator.post(f"{path}{verb}"), 409, "has_a_signatory")
+    ok(partner.post(f"{path}:disable"), 200)
+    problem(service.administrator.post(f"{path}:enable"), 409, "has_a_signatory")
+
+
+def test_administrator_of_the_unit_helps_where_an_officer_suspended_the_only_signing_machine(
+    service: ServiceApp, partner: Organisation
+) -> None:
+    machine = f"/v1/organisations/{partner.organisation}/clients/{partner.client}"
+    ok(service.officer.post(f"{machine}:suspend", {"reason": "Its key is lost."}), 200)
+    invitation = ok(service.administrator.post(_people(partner), _draft("signatory")), 201)
+    signatory = Person(service, organisation=partner.organisation, invitation=invitation)
+    signatory.sign_in()
+    signatory.step_up()
+    ok(signatory.delete(machine), 204)
+
+
+def test_administrators_neither_make_nor_touch_officers(service: ServiceApp) -> None:
+    people = _people(service.administrator)
+    refused = problem(service.administrator.post(people, _draft("officer")), 403, "refused")
+    assert [element["policy"] for element in refused["elements"]] == ["G5-duties"]
+    officer = ok(service.officer.post(people, _draft("officer")), 201)["person"]["id"]
+    operator = service.invite_person(service.administrator, "operator")["person"]["id"]
+    for answer in (
+        service.administrator.post(f"{people}/{officer}/invitations"),
+        service.administrator.post(f"{people}/{officer}:disable"),
+        service.administrator.post(f"{people}/{officer}:end-sessions"),
+        service.administrator.request("PUT", f"{people}/{officer}/roles", json={"roles": ["operator"]}),
+        service.administrator.request("PUT", f"{people}/{operator}/roles", json={"roles": ["officer"]}),
+    ):
+        assert [element["policy"] for element in problem(answer, 403, "refused")["elements"]] == ["G5-duties"]
+
+
+def test_officers_look_after_officers_and_nobody_else(service: ServiceApp) -> None:
+    people = _people(service.officer)
+    officer = ok(service.officer.post(people, _draft("officer")), 201)["person"]["id"]
+    administrator = service.invite_person(service.administrator, "administrator")["person"]["id"]
+    ok(service.officer.get(people), 200)
+    ok(service.officer.post(f"{people}/{officer}/invitations"), 201)
+    ok(service.officer.post(f"{people}/{officer}:disable"), 200)
+    for answer in (
+        service.officer.post(people, _draft("operator", email="o@unit.test")),
+        service.officer.post(f"{people}/{administrator}:disable"),
+        service.officer.request("PUT", f"{people}/{officer}/roles", json={"roles": ["administrator"]}),
+        service.officer.post(_people(service.join()), _draft("officer", email="p@body.test")),
+    ):
+        problem(answer, 403, "refused")
+
+
+def test_roles_are_in_the_bodies_of_events_about_people(service: ServiceApp, partner: Organisation) -> None:
+    person = ok(partner.post(_people(partner), _draft("analyst")), 201)["person"]["id"]
+    assert _detail(service) == {"name": "Alex Morgan", "roles": ["analyst"]}
+    ok(partner.post(f"{_people(partner)}/{person}/invitations"), 201)
+    assert _detail(service) == {"name": "Alex Morgan", "roles": ["analyst"]}
+    ok(partner.request("PUT", f"{_people(partner)}/{person}/roles", json={"roles": ["signatory"]}), 200)
+    assert _detail(service) == {"before": ["analyst"], "after": ["signatory"]}
+
+
+def _detail(service: ServiceApp) -> Json:
+    with service.runtime.database.reading() as session:
+        query = "SELECT body FROM audit_body ORDER BY seq DESC LIMIT 1"
+        (body,) = session.connection().exec_driver_sql(query).one()
+    detail: Json = json.loads(body)["detail"]
+    return detail
 
 
 @pytest.mark.parametrize("roles", [("analyst",), ("recipient",), ("analyst", "recipient")])
@@ -269,16 +349,19 @@ def test_nobody_manages_their_own_account(service: ServiceApp, partner: Organisa
         problem(answer, 409, "own_account")
 
 
-def test_unit_helps_a_partner_whose_only_signatory_is_lost_and_no_other(
-    service: ServiceApp, partner: Organisation
-) -> None:
-    lost = service.person(partner, "signatory")
-    path = f"{_people(partner)}/{lost.person}"
-    ok(service.administrator.post(f"{path}/invitations"), 201)
-    other = service.person(partner, "signatory")
+def test_unit_helps_a_partner_whose_only_signatory_is_lost_and_no_other(service: ServiceApp) -> None:
+    organisation, _ = service.invite()
+    people = f"/v1/organisations/{organisation}/people"
+    invitation = ok(service.administrator.post(people, _draft("signatory")), 201)
+    lost = Person(service, organisation=organisation, invitation=invitation)
+    path = f"{people}/{lost.person}"
+    lost.enrol(ok(service.administrator.post(f"{path}/invitations"), 201)["token"])
+    lost.sign_in()
+    lost.step_up()
+    analyst = service.invite_person(lost, "analyst")["person"]["id"]
+    other = service.person(lost, "signatory")
     problem(service.administrator.post(f"{path}/invitations"), 409, "has_a_signatory")
-    analyst = service.invite_person(partner, "analyst")["person"]["id"]
-    problem(service.administrator.post(f"{_people(partner)}/{analyst}/invitations"), 403, "refused")
+    problem(service.administrator.post(f"{people}/{analyst}/invitations"), 403, "refused")
     assert other.person
 
 

@@ -1,6 +1,6 @@
 """Sign-in with a real OpenID provider, and everything that a provider, a browser or an attacker can bring instead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
+from linkage_service.people import signing_in
 from support.oidc_provider import Provider, running_provider
 from support.service_app import ISSUER, Json, Organisation, Person, ServiceApp, ok, problem, service_app
 
@@ -177,6 +178,52 @@ def test_disabled_person_is_refused_and_an_event(
     ok(partner.post(path), 200)
     problem(_through(browser, provider, "gone"), 401, "disabled")
     assert _last(service) == ("person.refused", "disabled")
+
+
+def test_invitation_that_is_withdrawn_while_the_provider_is_asked_enrols_nobody(  # noqa: PLR0917 - fixtures
+    service: ServiceApp,
+    partner: Organisation,
+    browser: TestClient,
+    provider: Provider,
+    invited: Json,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    provider.know("late", email="x@elsewhere.test", **MFA)
+    brought = provider.sign_in(_begin(browser, purpose="enrol", invitation=invited["token"]), "late")
+    again = f"/v1/organisations/{partner.organisation}/people/{invited['person']['id']}/invitations"
+    _meanwhile(monkeypatch, lambda: ok(partner.post(again), 201))
+    problem(_finish(browser, brought), 404, "not_found")
+    assert service.events()[-1]["type"] == "person.invited"
+
+
+@pytest.mark.parametrize(("verb", "code"), [(":disable", "disabled"), ("/invitations", "changed_meanwhile")])
+def test_person_who_is_shut_out_while_the_provider_is_asked_gets_no_session(  # noqa: PLR0917 - fixtures
+    service: ServiceApp,
+    partner: Organisation,
+    browser: TestClient,
+    provider: Provider,
+    invited: Json,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    code: str,
+) -> None:
+    _linked(browser, provider, invited, f"shut-out-{code}")
+    brought = provider.sign_in(_begin(browser), f"shut-out-{code}")
+    path = f"/v1/organisations/{partner.organisation}/people/{invited['person']['id']}{verb}"
+    _meanwhile(monkeypatch, lambda: partner.post(path))
+    problem(_finish(browser, brought), 401, code)
+    assert _last(service) == ("person.refused", code)
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Does something between the reading and the writing of the next answer from the provider."""
+    check = signing_in._check_identity
+
+    def checked(*known: Any) -> None:
+        check(*known)
+        act()
+
+    monkeypatch.setattr(signing_in, "_check_identity", checked)
 
 
 # ---- what is brought instead ----

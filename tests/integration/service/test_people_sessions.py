@@ -104,6 +104,7 @@ def test_first_step_is_good_for_a_short_while_and_for_nothing_else(service: Serv
 def test_first_step_does_not_outlive_the_password(person: Person) -> None:
     step = ok(person.http.post("/v1/sign-ins", json={"email": person.email, "password": person.password}), 200)
     new = {"password": person.password, "new_password": "another phrase of somebody"}
+    person.step_up()
     ok(person.post("/v1/me:change-password", new), 204)
     body = {"sign_in": step["sign_in"], "code": person.next_code()}
     problem(person.http.post("/v1/sessions", json=body), 401, "sign_in_refused")
@@ -291,6 +292,7 @@ def test_new_password_ends_the_other_sessions(service: ServiceApp, person: Perso
     first = person.token
     person.sign_in()
     change = {"password": person.password, "new_password": "another phrase of somebody"}
+    person.step_up()
     with service.expecting_event("person.password_changed"):
         ok(person.post("/v1/me:change-password", change), 204)
     problem(service.http.get("/v1/me", headers={"Cookie": f"{COOKIE}={first}"}), 401, "session_ended")
@@ -301,12 +303,24 @@ def test_new_password_ends_the_other_sessions(service: ServiceApp, person: Perso
 
 def test_password_is_not_changed_without_the_one_so_far_nor_to_a_weak_one(service: ServiceApp, person: Person) -> None:
     change = {"password": "a wrong one", "new_password": "another phrase of somebody"}
+    person.step_up()
     problem(person.post("/v1/me:change-password", change), 422, "wrong_password")
     assert _last(service) == ("person.refused", "wrong_password")
     document = problem(
         person.post("/v1/me:change-password", {"password": person.password, "new_password": "short"}), 422
     )
     assert document["errors"][0]["pointer"] == "/new_password"
+
+
+def test_new_password_needs_the_second_factor_again_and_sets_no_count_back(person: Person) -> None:
+    change = {"password": person.password, "new_password": person.password}
+    refused = problem(person.post("/v1/me:change-password", change), 403, "refused")
+    assert [element["policy"] for element in refused["elements"]] == ["G5-step-up"]
+    person.step_up()
+    for _ in range(4):
+        problem(person.post("/v1/sessions/current:step-up", {"code": "000000"}), 422, "wrong_code")
+    ok(person.post("/v1/me:change-password", change), 204)
+    problem(person.post("/v1/sessions/current:step-up", {"code": "000000"}), 429, "too_many_attempts")
 
 
 def test_step_up_holds_for_its_while(service: ServiceApp, person: Person) -> None:

@@ -101,6 +101,28 @@ def test_lost_administrator_gets_a_new_link_and_the_old_one_is_dead(tmp_path: Pa
     assert count == 1
 
 
+def test_first_officer_is_invited_from_the_command_line_and_is_no_administrator(tmp_path: Path) -> None:
+    first = json.loads(_init(tmp_path, "--administrator-email", "admin@unit.test", "--json").stdout)
+    ended = _run("invite-officer", "--data-dir", str(tmp_path), "--email", "officer@unit.test", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["officer"] != first["administrator"]
+    assert _events(tmp_path)[-1]["action"] == "inviteOfficer"
+    assert _detail(tmp_path) == {"name": "Officer", "before": [], "after": ["officer"]}
+    again = _run("invite-officer", "--data-dir", str(tmp_path), "--email", "admin@unit.test")
+    assert f"The officer {first['administrator']} enrols" in again.stdout
+    assert _detail(tmp_path) == {"name": "Administrator", "before": ["administrator"], "after": ["officer"]}
+
+
+def _detail(folder: Path) -> Json:
+    database = Database(Settings(data_dir=folder).resolved_database_url)
+    with database.reading() as session:
+        query = "SELECT body FROM audit_body ORDER BY seq DESC LIMIT 1"
+        (body,) = session.connection().exec_driver_sql(query).one()
+    database.close()
+    detail: Json = json.loads(body)["detail"]
+    return detail
+
+
 def test_second_administrator_is_made_from_the_command_line(tmp_path: Path) -> None:
     first = json.loads(_init(tmp_path, "--administrator-email", "admin@unit.test", "--json").stdout)
     ended = _run("invite-administrator", "--data-dir", str(tmp_path), "--email", "second@unit.test")
