@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI, Request
+from starlette.testclient import TestClient
 
 from linkage_service.access.source import source_of
 from linkage_service.server import configuration
 from linkage_service.settings import Settings
-from support.service_app import TestClient
 
 
 def _seen(*trusted: str, connected: str, said: str, monkeypatch: pytest.MonkeyPatch) -> str:
