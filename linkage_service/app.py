@@ -119,7 +119,7 @@ async def _with_context(request: Request, call_next: RequestResponseEndpoint) ->
         unexpected = LinkageError(
             "The service failed unexpectedly. Nothing was changed. Tell the operator the request_id."
         )
-        busy = "database is locked" in str(error)
+        busy = any(words in str(error) for words in ("database is locked", "due to lock timeout"))
         response = problems.render(
             Unavailable("The database is busy. Nothing was changed. Try again.") if busy else unexpected, request
         )

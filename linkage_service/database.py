@@ -15,6 +15,9 @@ from sqlmodel import Session, SQLModel
 # Sizes and counts pass 2^31; SQLite's INTEGER holds them, PostgreSQL's does not.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
 _READ_ONLY = "linkage_read_only"
+_LOCK_WAIT_MS = 30_000
+# The number of the advisory lock: the ASCII of "linkage", which nothing else in the database should use.
+_WRITERS = 0x6C696E6B616765
 
 # Names of constraints and indexes are part of the migrations, the same on every database.
 SQLModel.metadata.naming_convention = {
@@ -62,8 +65,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Database:
     """The engine and its transactions.
 
-    A writing transaction takes SQLite's write lock at its start (`BEGIN IMMEDIATE`), so what it read is still true when
-    it commits; a reading one sees a snapshot and never blocks. A noting one is a writing one that a power cut may undo.
+    A writing transaction takes a lock at its start, SQLite's own (`BEGIN IMMEDIATE`) or an advisory one of a server, so
+    what it read is still true when it commits: use cases look first and then act, and need no lock of a row. A reading
+    one never blocks. A noting one is a writing one of a single statement that a power cut may undo.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,6 +80,8 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """One transaction, committed at the end of the block and rolled back on any error."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            if not self._sqlite:
+                _wait_for_turn(session)
             yield session
 
     @contextmanager
@@ -119,6 +125,16 @@ class Database:
         self._noter.dispose()
 
 
+def _wait_for_turn(session: Session) -> None:
+    """Takes the lock of writing transactions, until this one ends.
+
+    Each of them appends to the one ledger at its end, and so waited for the others there anyway.
+    """
+    connection = session.connection()
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_LOCK_WAIT_MS}")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+
+
 def _server_engine(url: str) -> Engine:
     # A failing statement must not carry its parameters into a log.
     return create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
@@ -128,7 +144,7 @@ def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
     # The thread pool of the web server has 40 threads; each may hold a connection for a short while.
     engine = create_engine(
         url,
-        connect_args={"timeout": 30, "check_same_thread": False},
+        connect_args={"timeout": _LOCK_WAIT_MS / 1000, "check_same_thread": False},
         pool_size=40,
         max_overflow=8,
         hide_parameters=True,
@@ -141,7 +157,7 @@ def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
             "journal_mode=WAL",
             f"synchronous={synchronous}",
             "foreign_keys=ON",
-            "busy_timeout=30000",
+            f"busy_timeout={_LOCK_WAIT_MS}",
             # What is deleted or written over leaves no bytes in the file.
             "secure_delete=ON",
         ):

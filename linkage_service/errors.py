@@ -96,6 +96,8 @@ class NotFound(LinkageError):
     code = "not_found"
     status = 404
     title = "Not found"
+    # One text: what differs between missing and not the caller's tells which of them it is.
+    HIDDEN: ClassVar[str] = "There is no such resource, or it is not yours to see."
 
 
 class Conflict(LinkageError):

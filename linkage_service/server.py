@@ -14,6 +14,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from linkage_service.app import create_app
 from linkage_service.engine import executor_of
@@ -66,6 +67,21 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
         _serve(settings, serving, listener)
 
 
+def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the web server stands before the application."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Anybody can send X-Forwarded-For: it counts from the proxies that the operator names and nobody else.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+        h11_max_incomplete_event_size=_HEADER_BYTES_MAX,
+        timeout_graceful_shutdown=10,
+    )
+
+
 def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> None:
     port = int(listener.getsockname()[1])
     url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
@@ -81,14 +97,7 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> Non
         runtime.remember_policy()
         worker = _EmbeddedWorker(settings) if serving.embedded_worker else None
         server = _Server(
-            uvicorn.Config(
-                create_app(runtime),
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                h11_max_incomplete_event_size=_HEADER_BYTES_MAX,
-                timeout_graceful_shutdown=10,
-            ),
+            configuration(create_app(runtime), settings),
             on_ready=lambda: _announce(url, serving.ready_file),
         )
         if serving.exit_with_parent:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     issuer: str | None = Field(
         default=None,
         description="Issuer string of access tokens and audience of assertions; default: the address bound.",
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description='Reverse proxies whose X-Forwarded-For says where a request comes from; JSON: ["10.0.0.5"].',
     )
     log_origin: str | None = Field(
         default=None,

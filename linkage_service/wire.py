@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
@@ -15,6 +15,8 @@ from linkage_service.ids import id_pattern
 
 # Wide enough for any agreement, and far from where calendars and databases end.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
+# Far more than any document has, and far less than what writes it down again can follow.
+_LEVELS_MOST = 64
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 _ANY_ID = re.compile(id_pattern("[a-z]{3}"))
@@ -52,6 +54,16 @@ def _readable(text: str) -> str:
     return text
 
 
+def _flat(sent: dict[str, Any]) -> dict[str, Any]:
+    inside: list[Any] = [sent]
+    for _ in range(_LEVELS_MOST):
+        every = (item for outer in inside for item in (outer.values() if isinstance(outer, dict) else outer))
+        inside = [item for item in every if isinstance(item, dict | list)]
+        if not inside:
+            return sent
+    raise ValueError(f"must not be nested more than {_LEVELS_MOST} levels deep")
+
+
 def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -61,6 +73,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterVal
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Base64Url = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=1024)]
+Document = Annotated[dict[str, Any], AfterValidator(_flat)]
 Timestamp = Annotated[datetime, AfterValidator(_aware), PlainSerializer(_rfc3339, return_type=str)]
 
 OrganisationId = Annotated[str, StringConstraints(pattern=id_pattern("org"))]

@@ -308,6 +308,9 @@ class Worker:
                 if not rights.pending_in_run(session, claim.run):
                     return
             self._applier.apply_pending()
+            with self._runtime.database.reading() as session:
+                items = [item.upload for item in tables.uploads_of(session, claim.run)]
+            self._applier.require_usable(items)
             if lease.lost.is_set() or stop.wait(_WITHDRAWALS_LOOKED_FOR_S):
                 raise MatchingCancelled
 

@@ -12,6 +12,7 @@ from sqlmodel import Session
 from linkage_ledger import events
 from linkage_service.access import seen
 from linkage_service.access.callers import ClientCaller
+from linkage_service.access.source import source_of
 from linkage_service.access.tokens import AccessToken, Proof, TokenAuthority, check_proof
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Log, entry
@@ -178,6 +179,6 @@ def _record(
                 action="useToken",
                 outcome=events.Outcome("refused", code),
                 request_id=request.state.request_id,
-                source=request.client.host if request.client else "unknown",
+                source=source_of(request),
             )
         )

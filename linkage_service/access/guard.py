@@ -5,8 +5,6 @@ The gate it is given runs the route's use case in one transaction in which it mu
 refusal.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from linkage_service.access.actions import Action
 from linkage_service.access.callers import Caller, PersonCaller
 from linkage_service.access.decide import Circumstance, Decision, Policy, Resource
 from linkage_service.access.entities import Attribute
+from linkage_service.access.source import source_of
 from linkage_service.access.tokens import TokenAuthority
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, Log, body_of, entry
@@ -126,7 +125,7 @@ class Operation:
                 raise _Replay(kept)
             return
         if resource.visible_to is not None and caller.organisation not in resource.visible_to and not caller.oversees:
-            raise NotFound("There is no such resource, or it is not yours to see.")
+            raise NotFound(NotFound.HIDDEN)
         agreement = resource.agreement
         raise Refused(
             " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in self.decision.refusals),
@@ -245,9 +244,7 @@ class Gate:
         if self.idempotency_key is None:
             answer, seq = self.perform(use_case)
             return _render(answer, status=status, seq=seq)
-        fingerprint = hashlib.sha256(
-            json.dumps([self.route, body.model_dump(mode="json") if body else None], sort_keys=True).encode()
-        ).hexdigest()
+        fingerprint = idempotency.fingerprint(self.route, body)
         key = idempotency.Key(client=self.caller.id, key=self.idempotency_key, fingerprint=fingerprint)
         try:
             return self._change_once(use_case, key, status=status)
@@ -388,7 +385,7 @@ class Guard:
             action=self.action,
             caller=caller,
             request_id=request.state.request_id,
-            source=request.client.host if request.client else "unknown",
+            source=source_of(request),
             route=f"{request.method} {request.url.path}",
             idempotency_key=idempotency_key if request.method == "POST" else None,
         )

@@ -1,9 +1,12 @@
 """Answers kept for a while under the caller's Idempotency-Key, in the same transaction as the change they report."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fastapi import Response
+from pydantic import BaseModel
 from sqlalchemy import Column, LargeBinary, delete
 from sqlmodel import Field, Session, SQLModel, col
 
@@ -43,6 +46,19 @@ class Kept:
     status: int
     body: bytes
     headers: dict[str, str]
+
+
+def fingerprint(route: str, body: BaseModel | None) -> str:
+    """The digest of a request that a key is bound to.
+
+    Raises:
+        Invalid: the body is nested too deep to be written down.
+    """
+    try:
+        content = json.dumps([route, body.model_dump(mode="json") if body else None], sort_keys=True)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The body is nested too deep. Send it in a flatter form.", code="too_deep") from error
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def find(session: Session, key: Key) -> Kept | None:

@@ -150,7 +150,7 @@ def in_force(session: Session, agreement_id: str, *, version: int | None = None)
     row = tables.agreement(session, agreement_id)
     found = tables.version(session, agreement_id, version or row.version) if row else None
     if row is None or found is None:
-        raise NotFound("There is no such agreement, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return at_version(session, row, found)
 
 

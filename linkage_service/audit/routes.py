@@ -169,5 +169,5 @@ def _visible(operation: Operation, seq: int) -> tables.AuditEvent:
     if row is None or not (
         organisation is None or row.agreement in references or (row.agreement is None and row.actor_org == organisation)
     ):
-        raise NotFound("There is no such event, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return row

@@ -55,7 +55,7 @@ def existing(session: Session, release_id: str) -> tuple[tables.Release, Governe
     """
     row = tables.release(session, release_id)
     if row is None:
-        raise NotFound("There is no such release, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return row, governed(session, row.project)
 
 

@@ -11,6 +11,7 @@ from linkage_service.access import bearer, seen
 from linkage_service.access.actions import Action
 from linkage_service.access.decide import SERVICE
 from linkage_service.access.guard import PUBLIC, Created, Door, Gate, Operation, guard
+from linkage_service.access.source import source_of
 from linkage_service.access.tokens import (
     PROOF_ALGORITHMS,
     UNSIGNED,
@@ -108,7 +109,7 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
             action="issueToken",
             outcome=outcome,
             request_id=request.state.request_id,
-            source=request.client.host if request.client else "unknown",
+            source=source_of(request),
         )
 
     try:
@@ -252,7 +253,7 @@ def register(draft: schemas.RegistrationDraft, request: Request, response: Respo
             unit,
             draft=draft,
             request_id=request.state.request_id,
-            source=request.client.host if request.client else "unknown",
+            source=source_of(request),
         )
         registered = service.render_client(unit.session, client)
     response.headers["Linkage-Event"] = str(unit.sequence[-1])

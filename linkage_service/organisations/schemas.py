@@ -7,14 +7,12 @@ from pydantic import ConfigDict, Field
 
 from linkage_service.organisations import tables
 from linkage_service.people.schemas import Person
-from linkage_service.wire import AgreementId, Base64Url, Input, Name, Output, Text, Timestamp
+from linkage_service.wire import AgreementId, Base64Url, Document, Input, Name, Output, Text, Timestamp
 
 Role = Literal["administrator", "officer", "operator", "analyst", "signatory", "recipient"]
 PartnerRole = Literal["officer", "operator", "analyst", "signatory", "recipient"]
 Assurance = Literal["none", "approaching_standards", "standards_met", "standards_exceeded"]
-Jwk = Annotated[
-    dict[str, Any], Field(description="Public JWK (RFC 7517): Ed25519, or P-256 where said so.", max_length=20)
-]
+Jwk = Annotated[Document, Field(description="Public JWK (RFC 7517): Ed25519, or P-256 where said so.", max_length=20)]
 
 # Public keys of RFC 8037 (appendix A.2) and of a key pair that was thrown away.
 _CLIENT_EXAMPLE: dict[str, Any] = {

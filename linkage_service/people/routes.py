@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from linkage_service.access import sessions
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import PUBLIC, Created, Gate, Operation, guard
+from linkage_service.access.source import source_of
 from linkage_service.access.tokens import token_digest
 from linkage_service.errors import LinkageError, Unauthenticated
 from linkage_service.organisations import service as organisations
@@ -351,7 +352,7 @@ def _visit(request: Request) -> Visit:
     return Visit(
         now=_reception(request).clock(),
         request_id=request.state.request_id,
-        source=request.client.host if request.client else "unknown",
+        source=source_of(request),
         browser=next((name for mark, name in _BROWSERS if mark in agent), "other"),
     )
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from linkage_service.wire import AgreementId, Code, Input, Name, Output, Timestamp
+from linkage_service.wire import AgreementId, Code, Document, Input, Name, Output, Timestamp
 
 ProjectKind = Literal["linkage", "feasibility"]
 _EXAMPLE: dict[str, Any] = {
@@ -45,7 +45,7 @@ class ProjectDraft(Input):
     ] = "linkage"
     purpose: Annotated[Code, Field(description="Code of one of the agreement's purposes.")]
     linkage_schema: Annotated[
-        dict[str, Any],
+        Document,
         Field(
             description="clkhash linkage schema, version 3; its canonical digest must be the one the agreement names."
         ),

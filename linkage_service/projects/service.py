@@ -83,7 +83,7 @@ def governed(session: Session, project_id: str) -> Governed:
     """
     row = tables.project(session, project_id)
     if row is None:
-        raise NotFound("There is no such project, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return Governed(row=row, agreement=in_force(session, row.agreement, version=row.agreement_version))
 
 

@@ -493,7 +493,7 @@ def existing(session: Session, certificate_id: str) -> tuple[tables.Certificate,
     """
     row = tables.certificate(session, certificate_id)
     if row is None:
-        raise NotFound("There is no such certificate, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return row, governed(session, row.project)
 
 

@@ -6,17 +6,21 @@ result of it leaves. One worker does this at a time.
 """
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
+from sqlmodel import Session
 
 from linkage_service.audit.log import Log
 from linkage_service.clock import Clock
 from linkage_service.database import Database
+from linkage_service.errors import LinkageError
 from linkage_service.retention import tables as claims
 from linkage_service.rights import membership, tables
 from linkage_service.runs import results
@@ -26,7 +30,14 @@ from linkage_service.storage import BlobStore, WrappedKey
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_key, blob_keys
 
+_log = structlog.get_logger(__name__)
 _LEASE = timedelta(minutes=10)
+
+
+class NotAsAccepted(LinkageError):
+    """What is stored of an upload is not what was accepted: nobody may take what is left for its encodings."""
+
+    code = "upload_changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,13 @@ class Applier:
         self._blobs = blobs
         self._clock = clock
         self._holder = secrets.token_hex(8)
+        self._unusable: set[str] = set()
 
     def apply_pending(self) -> int:
         """Applies every withdrawal that is waiting; how many. Does nothing while another worker is at it.
+
+        Those of an upload that is not stored as it was accepted wait until it is deleted: nothing that was made of it
+        leaves before.
 
         Raises:
             StorageError: blobs cannot be read or written; what is left waits for the next call.
@@ -59,16 +74,43 @@ class Applier:
         with self._database.reading() as session:
             waiting: dict[str, list[str]] = {}
             for row in tables.pending(session):
-                waiting.setdefault(row.upload, []).append(row.id)
+                if not self._is_unusable(session, row.upload):
+                    waiting.setdefault(row.upload, []).append(row.id)
         if not waiting or not self._take():
             return 0
+        applied = 0
         try:
             for upload_id, withdrawals in waiting.items():
-                self._apply(upload_id, withdrawals)
+                try:
+                    self._apply(upload_id, withdrawals)
+                except NotAsAccepted as error:
+                    self._unusable.add(upload_id)
+                    _log.error("withdrawals_not_applied", upload=upload_id, code=error.code)
+                else:
+                    applied += len(withdrawals)
         finally:
             with self._database.writing() as session:
                 claims.let_go(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), thorough=False)
-        return sum(map(len, waiting.values()))
+        return applied
+
+    def require_usable(self, upload_ids: Sequence[str]) -> None:
+        """Refuses uploads whose withdrawals this worker could not apply.
+
+        Raises:
+            NotAsAccepted: one is not stored as it was accepted.
+        """
+        with self._database.reading() as session:
+            if any(self._is_unusable(session, upload_id) for upload_id in upload_ids):
+                raise NotAsAccepted(
+                    "What is stored of an upload is not what was accepted, so rows cannot be taken out of it. "
+                    "Its provider has to delete it and upload again."
+                )
+
+    def _is_unusable(self, session: Session, upload_id: str) -> bool:
+        if upload_id not in self._unusable:
+            return False
+        row = uploads.upload(session, upload_id)
+        return row is not None and row.data_key is not None
 
     def _take(self) -> bool:
         with self._database.writing() as session:
@@ -93,6 +135,7 @@ class Applier:
         with self._database.reading() as session:
             upload = uploads.upload(session, upload_id)
             parts = uploads.parts(session, upload_id)
+            content = tables.stored_content(session, upload_id)
             erased = np.array(tables.erased_rows(session, upload_id), np.int64)
             rows = np.setdiff1d(np.array(tables.rows_of(session, withdrawals), np.int64), erased)
         if upload is None or upload.data_key is None:
@@ -101,7 +144,8 @@ class Applier:
         key = self._blobs.unwrap(upload.data_key)
         if len(rows):
             stored = rows - np.searchsorted(erased, rows)
-            cut, digest = self._cut(upload_id, parts, stored, row_bytes=upload.bits // 8, key=key)
+            before = upload.sha256 if content is None else content.sha256
+            cut, digest = self._cut(upload_id, parts, stored, before=before, row_bytes=upload.bits // 8, key=key)
             with self._database.writing() as session:
                 now = uploads.upload(session, upload_id)
                 if now is not None and now.data_key is not None:
@@ -109,11 +153,11 @@ class Applier:
                     for part in uploads.parts(session, upload_id):
                         if part.size_bytes == 0:
                             session.delete(part)
-                    content = tables.stored_content(session, upload_id) or tables.StoredContent(
+                    stays = tables.stored_content(session, upload_id) or tables.StoredContent(
                         upload=upload_id, sha256=digest
                     )
-                    content.sha256 = digest
-                    session.add(content)
+                    stays.sha256 = digest
+                    session.add(stays)
                 tables.note(session, withdrawals, column="erased_at", at=self._clock())
         with self._database.reading() as session:
             counting = set(blob_keys(session, upload_id))
@@ -131,14 +175,20 @@ class Applier:
         parts: Sequence[uploads.UploadPart],
         rows: NDArray[np.int64],
         *,
+        before: str,
         row_bytes: int,
         key: WrappedKey,
     ) -> tuple[list[_Part], str]:
-        """Stores each part without these of the stored rows; gives the parts, and the digest of the whole."""
-        whole, start, cut = hashlib.sha256(), 0, []
+        """Stores each part without these of the stored rows; gives the parts, and the digest of the whole.
+
+        Raises:
+            NotAsAccepted: the whole was not the one with the digest `before`.
+        """
+        found, whole, start, cut = hashlib.sha256(), hashlib.sha256(), 0, []
         for part in parts:
             self._take()
             old = self._blobs.get(blob_key(upload_id, part.number, part.sha256), data_key=key)
+            found.update(old)
             keep = np.ones(len(old), np.bool_)
             first, last = np.searchsorted(rows, [start // row_bytes, (start + len(old) - 1) // row_bytes + 1])
             for row in rows[first:last].tolist():
@@ -150,6 +200,8 @@ class Applier:
             cut.append(_Part(part.number, part.sha256, part.size_bytes, sha256, len(new)))
             if sha256 != part.sha256 and new:
                 self._blobs.put(blob_key(upload_id, part.number, sha256), new, data_key=key)
+        if not hmac.compare_digest(found.hexdigest(), before):
+            raise NotAsAccepted("What is stored of the upload is not what was accepted.")
         return cut, whole.hexdigest()
 
     def _recompute(self, run_id: str, upload_id: str, rows: NDArray[np.int64]) -> bool:

@@ -76,7 +76,7 @@ def existing(session: Session, run_id: str) -> tuple[tables.Run, Governed]:
     """
     row = tables.run(session, run_id)
     if row is None:
-        raise NotFound("There is no such run, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return row, governed(session, row.project)
 
 

@@ -62,7 +62,7 @@ def existing(session: Session, upload_id: str) -> tuple[tables.Upload, Governed]
     """
     row = tables.upload(session, upload_id)
     if row is None:
-        raise NotFound("There is no such upload, or it is not yours to see.")
+        raise NotFound(NotFound.HIDDEN)
     return row, governed(session, row.project)
 
 
@@ -246,11 +246,13 @@ class Inspected:
     """What the stored bytes of an upload say.
 
     Attributes:
+        parts: the parts that were read, by number, with their digests.
         sha256: of the whole, hex.
         statistics: of its bits.
         sketch: to compare it with other uploads; None where the project has no key for that.
     """
 
+    parts: tuple[tuple[int, str], ...]
     sha256: str
     statistics: Statistics
     sketch: Sketch | None
@@ -275,7 +277,11 @@ def inspect(session: Session, blobs: BlobStore, row: tables.Upload) -> Inspected
     probe_key = tables.probe_key(session, row.project)
     sketch = None if probe_key is None else Sketch(key=blobs.unwrap(probe_key.data_key).plain)
     statistics = measure(read, rows=row.count, bits=row.bits, each=sketch.add if sketch else None)
-    return Inspected(sha256=whole.hexdigest(), statistics=statistics, sketch=sketch)
+    return Inspected(parts=_named(parts), sha256=whole.hexdigest(), statistics=statistics, sketch=sketch)
+
+
+def _named(parts: Sequence[tables.UploadPart]) -> tuple[tuple[int, str], ...]:
+    return tuple((part.number, part.sha256) for part in parts)
 
 
 class NotAccepted(Invalid):
@@ -307,18 +313,22 @@ def complete(operation: Operation, *, row: tables.Upload, inspected: Inspected |
         What was deleted.
 
     Raises:
-        Conflict: parts are missing, or the upload is not being received, or it looks like probing.
+        Conflict: parts are missing or were sent again meanwhile, or the upload is not being received, or it looks like
+            probing.
         Invalid: the whole is not what the manifest says.
         NotAccepted: its bits are not what the manifest says.
     """
     session = operation.session
     check_receiving(row)
-    received = [part.number for part in tables.parts(session, row.id)]
+    received = tables.parts(session, row.id)
     if inspected is None or len(received) != row.parts_expected:
         raise Conflict(
             f"{row.parts_expected - len(received)} of {row.parts_expected} parts are missing. "
             "Send them, then complete again."
         )
+    if inspected.parts != _named(received):
+        # What was judged is no longer what is stored.
+        raise Conflict("Parts changed while they were checked. Complete again.", code="parts_changed")
     if not hmac.compare_digest(inspected.sha256, row.sha256):
         wrong = FieldError("/manifest/sha256", "digest_differs", "The parts together have another SHA-256.")
         raise Invalid(

@@ -16,7 +16,7 @@ from linkage_service.access.decision_table import callers as table_callers
 from linkage_service.access.guard import Guard
 from linkage_service.access.sessions import COOKIE
 from linkage_service.app import routes_of
-from support.service_app import SCHEMA, Json, Key, Organisation, Person, ServiceApp, data_sets, manifest, ok
+from support.service_app import SCHEMA, Caller, Json, Key, Organisation, Person, ServiceApp, data_sets, manifest, ok
 
 STANDING_ROLES = {
     "provider": ["provider"],
@@ -95,6 +95,13 @@ class World:
             caller = self._person(wanted) if wanted.person else self._machine(wanted)
             ok(caller.request("GET", "/v1/me"), 200)
             self._callers[wanted.name] = caller
+
+    def renew_tokens(self) -> None:
+        """Gives every machine a token of now."""
+        for caller in (*self._callers.values(), *self.organisations.values()):
+            if isinstance(caller, Caller):
+                caller.forget_token()
+                assert caller.token
 
     def path(self, operation: Operation) -> str:
         """The address of an operation with the ids of this world."""

@@ -39,6 +39,7 @@ def test_assertion_sent_twice_works_once(service: ServiceApp, organisation: Orga
         ({"exp": 0}, "assertion_expired"),
         ({"exp": 4_000_000_000}, "assertion_too_long"),
         ({"exp": 1e300}, "bad_assertion"),
+        ({"exp": 253_402_300_799}, "assertion_too_long"),
         ({"exp": "soon"}, "bad_assertion"),
         ({"exp": True}, "bad_assertion"),
         ({"nbf": 4_000_000_000}, "assertion_early"),

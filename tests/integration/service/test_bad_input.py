@@ -316,3 +316,39 @@ def test_link_table_in_a_format_that_is_not_made_is_refused(service: ServiceApp)
 def test_idempotency_key_that_cannot_be_printed_is_refused(service: ServiceApp) -> None:
     headers = {"Idempotency-Key": "a\tb"}
     problem(service.administrator.post("/v1/organisations", {"name": "n"}, headers=headers), 422)
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("levels", [65, 400, 900])
+def test_document_nested_too_deep_is_refused(service: ServiceApp, linked: Linked, levels: int, *, keyed: bool) -> None:
+    nested: Any = []
+    for _ in range(levels):
+        nested = [nested]
+    headers = {"Idempotency-Key": "once"} if keyed else {}
+    draft = {"agreement": linked.agreement["id"], "name": "n", "purpose": "planning", "linkage_schema": {"x": nested}}
+    answer = linked.providers[0].post("/v1/projects", draft, headers=headers)
+    assert problem(answer, 422)["errors"][0]["pointer"].startswith("/linkage_schema")
+    client = {"name": "n", "jwk": {"kty": nested}, "roles": ["officer"]}
+    own = f"/v1/organisations/{service.administrator.organisation}/clients"
+    problem(service.administrator.post(own, client, headers=headers), 422)
+
+
+def test_body_with_half_a_character_is_refused_with_a_key_too(service: ServiceApp) -> None:
+    own = f"/v1/organisations/{service.administrator.organisation}/clients"
+    body = b'{"name": "n", "jwk": {"kty": "OKP", "x": "\\ud800"}, "roles": ["officer"]}'
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "once"}
+    problem(service.administrator.request("POST", own, content=body, headers=headers), 422)
+
+
+def test_resource_of_others_and_one_that_is_none_are_the_same_answer(service: ServiceApp) -> None:
+    linked = service.uploaded(*data_sets(12, 12, shared=6))
+    run = service.run(linked)
+    release = service.release(linked, run)
+    outsider, nobody = service.join(), "0" * 26
+    for path in (
+        f"/v1/agreements/{linked.agreement['id']}", f"/v1/projects/{linked.project}",
+        f"/v1/uploads/{linked.uploads[0]}", f"/v1/runs/{run['id']}", f"/v1/releases/{release['id']}",
+    ):  # fmt: skip
+        others, missing = outsider.get(path), outsider.get(f"{path[:-26]}{nobody}")
+        told = [{**problem(answer, 404), "request_id": ""} for answer in (others, missing)]
+        assert told[0] == told[1]

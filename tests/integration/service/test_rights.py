@@ -1,5 +1,6 @@
 """Rows that are withdrawn leave everything that is made from them; holds; who received anything made from a row."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -160,6 +161,50 @@ def test_run_that_finds_a_withdrawal_waiting_applies_it_first(service: ServiceAp
     run = service.run(linked, threshold=0.9)
     assert run["state"] == "succeeded"
     assert _both(linked, run) == 20
+
+
+def _exchanged(service: ServiceApp, linked: Linked) -> None:
+    """Other bytes than were accepted lie under the upload's parts, whose digests are theirs."""
+    store = service.runtime.blobs
+    with service.runtime.database.writing() as session:
+        row = upload(session, linked.uploads[0])
+        assert row is not None
+        assert row.data_key is not None
+        first = parts(session, row.id)[0]
+        other = bytes(first.size_bytes)
+        first.sha256 = hashlib.sha256(other).hexdigest()
+        store.put(blob_key(row.id, first.number, first.sha256), other, data_key=store.unwrap(row.data_key))
+
+
+def test_rows_of_an_upload_that_is_not_the_accepted_one_stay_withheld_until_it_is_deleted(
+    service: ServiceApp, linked: Linked
+) -> None:
+    run = service.run(linked)
+    _exchanged(service, linked)
+    _withdraw(linked, [3])
+    provider = linked.providers[0]
+    for _ in range(2):
+        service.keep_house()
+        listed = ok(provider.get(f"/v1/uploads/{linked.uploads[0]}/withdrawals"), 200)["items"]
+        assert [item["state"] for item in listed] == ["pending"]
+        problem(linked.recipients[0].get(f"/v1/runs/{run['id']}/summary"), 409)
+    later = service.run(linked)
+    assert (later["state"], later["error"]["code"]) == ("failed", "upload_changed")
+    ok(provider.delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    service.keep_house()
+    listed = ok(provider.get(f"/v1/uploads/{linked.uploads[0]}/withdrawals"), 200)["items"]
+    assert [item["state"] for item in listed] == ["applied"]
+
+
+def test_withdrawals_of_other_uploads_are_applied_beside_one_that_cannot_be(
+    service: ServiceApp, linked: Linked
+) -> None:
+    _exchanged(service, linked)
+    _withdraw(linked, [3])
+    _withdraw(linked, [4], provider=1)
+    service.keep_house()
+    listed = ok(linked.providers[1].get(f"/v1/uploads/{linked.uploads[1]}/withdrawals"), 200)["items"]
+    assert [item["state"] for item in listed] == ["applied"]
 
 
 def test_unfinished_run_of_which_rows_are_withdrawn_fails_with_a_clear_code(

@@ -123,6 +123,7 @@ def test_token_of_another_service_or_kind_leaves_no_leaf(service: ServiceApp, ca
         ({"ath": "0" * 43}, "proof_other_token"),
         ({"ath": None}, "proof_other_token"),
         ({"ath": ["x"]}, "proof_other_token"),
+        ({"ath": "\ud800"}, "proof_other_token"),
         ({"iat": 0}, "proof_untimely"),
         ({"iat": 4_000_000_000}, "proof_untimely"),
         ({"iat": 1e300}, "proof_malformed"),

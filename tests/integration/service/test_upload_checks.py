@@ -10,11 +10,25 @@ import pytest
 import rfc8785
 
 from linkage_service.uploads import probing, tables
+from linkage_service.uploads import service as uploads
 from support.linkage_schemas import linkage_schema
-from support.service_app import BITS, Json, Linked, Organisation, ServiceApp, data_sets, ok, parts_of, problem
+from support.service_app import (
+    BITS,
+    PART_BYTES,
+    Json,
+    Linked,
+    Organisation,
+    ServiceApp,
+    data_sets,
+    ok,
+    parts_of,
+    problem,
+)
 
 LONG = linkage_schema(l=2048)
 LONG_DIGEST = hashlib.sha256(rfc8785.dumps(LONG)).hexdigest()
+
+ROW_BYTES = BITS // 8
 
 
 def send(provider: Organisation, project: str, rows: bytes, **changes: Any) -> tuple[str, httpx.Response]:
@@ -187,3 +201,27 @@ def test_questioned_upload_can_be_matched(service: ServiceApp) -> None:
     assert service.verified()
     bodies = json.dumps(service.events())
     assert "small_difference" in bodies
+
+
+def test_part_sent_again_while_the_upload_is_checked_completes_nothing(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = linked.providers[0]
+    rows, other = data_sets(PART_BYTES // ROW_BYTES, PART_BYTES // ROW_BYTES, shared=0, seed=9)
+    upload = ok(provider.declare(linked.project, rows), 201)["id"]
+    ok(provider.put_part(upload, 1, rows), 204)
+    inspect = uploads.inspect
+
+    def slow(*asked: Any) -> uploads.Inspected | None:
+        inspected = inspect(*asked)
+        ok(provider.put_part(upload, 1, other), 204)
+        return inspected
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(uploads, "inspect", slow)
+        problem(provider.post(f"/v1/uploads/{upload}:complete"), 409, "parts_changed")
+    assert ok(provider.get(f"/v1/uploads/{upload}"), 200)["state"] == "receiving"
+    problem(provider.post(f"/v1/uploads/{upload}:complete"), 422)
+    ok(provider.put_part(upload, 1, rows), 204)
+    assert ok(provider.post(f"/v1/uploads/{upload}:complete"), 200)["state"] == "complete"
+    assert service.verified()
