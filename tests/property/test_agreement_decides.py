@@ -254,17 +254,23 @@ class AgreementMachine(RuleBasedStateMachine):
     @rule(which=ANY)
     def hold_run(self, *, which: int) -> None:
         run = self.runs[which % len(self.runs)][0]
-        verb = "lift-restriction" if run in self.restricted else "restrict"
-        if self.service.officer.post(f"/v1/runs/{run}:{verb}", {"reason": "A case."}).is_success:
+        verb, body = self._hold_or_lift(run)
+        if self.service.officer.post(f"/v1/runs/{run}:{verb}", body).is_success:
             self.restricted ^= {run}
 
     @precondition(lambda self: self.releases)
     @rule(which=ANY)
     def hold_release(self, *, which: int) -> None:
         release = self.releases[which % len(self.releases)]["id"]
-        verb = "lift-restriction" if release in self.restricted else "restrict"
-        if self.service.officer.post(f"/v1/releases/{release}:{verb}", {"reason": "A case."}).is_success:
+        verb, body = self._hold_or_lift(release)
+        if self.service.officer.post(f"/v1/releases/{release}:{verb}", body).is_success:
             self.restricted ^= {release}
+
+    def _hold_or_lift(self, held: str) -> tuple[str, Json]:
+        lift = held in self.restricted
+        return "lift-restriction" if lift else "restrict", {"reason": "A case."} | (
+            {} if lift else {"ground": "accuracy"}
+        )
 
     # ---- what must hold ----
 

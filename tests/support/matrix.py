@@ -1,6 +1,5 @@
 """A service with every kind of organisation, role and thing in it, brought into every state of an agreement."""
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from linkage_service.access.decision_table import Caller as TableCaller
 from linkage_service.access.decision_table import callers as table_callers
 from linkage_service.access.guard import Guard
 from linkage_service.access.sessions import COOKIE
+from linkage_service.agreements.document import digest_of
 from linkage_service.app import routes_of
 from support.service_app import SCHEMA, Caller, Json, Key, Organisation, Person, ServiceApp, data_sets, manifest, ok
 
@@ -132,6 +132,7 @@ def _agreed(world: World, *, reference: str | None = None) -> Json:
 
 
 _REASON = {"json": {"reason": "A test of who may."}}
+_HOLD = {"json": {"ground": "accuracy", "reason": "A test of who may."}}
 _UNREAD = {"If-Match": '"unread"'}
 OPTIONS: Mapping[str, Callable[[World], Json]] = {
     "create_organisation": lambda _: {"json": {"name": "A new organisation"}},
@@ -178,7 +179,11 @@ OPTIONS: Mapping[str, Callable[[World], Json]] = {
     "withdraw_rows": lambda _: {"json": {"rows": [0], "reason": "objection"}},
     "trace_row": lambda _: {"json": {"row": 0}},
     **dict.fromkeys(
-        ("restrict_run", "restrict_release", "lift_run_restriction", "lift_release_restriction"),
+        ("restrict_run", "restrict_release"),
+        lambda _: _HOLD,
+    ),
+    **dict.fromkeys(
+        ("lift_run_restriction", "lift_release_restriction"),
         lambda _: _REASON,
     ),
     "start_run": lambda _: {"json": {}},
@@ -272,6 +277,6 @@ def forge(service: ServiceApp, *statements: tuple[str, tuple[Any, ...]]) -> None
 
 def with_dates(world: World, **dates: str) -> None:
     """Makes the agreement one of other dates, under the same signatures."""
-    document = {**world.document, "review": {**world.document["review"], **dates}}
-    values = (json.dumps(document), world.agreement["id"])
-    forge(world.service, ("UPDATE agreement_version SET document = ? WHERE agreement = ?", values))
+    text, digest = digest_of({**world.document, "review": {**world.document["review"], **dates}})
+    values = (text, digest, world.agreement["id"])
+    forge(world.service, ("UPDATE agreement_version SET document = ?, digest = ? WHERE agreement = ?", values))

@@ -136,8 +136,8 @@ def _dates(**dates: str) -> Callable[[World], None]:
 
 
 def _hold(world: World) -> None:
-    body = {"reason": "A case is open."}
-    ok(world.service.officer.post(f"/v1/runs/{world.ids['run_id']}:restrict", body), 200)
+    body = {"ground": "accuracy", "reason": "A case is open."}
+    ok(world.service.officer.post(f"/v1/runs/{world.ids['run_id']}:restrict", body), 201)
 
 
 STATES: Mapping[str, Callable[[World], None]] = {
