@@ -15,6 +15,7 @@ from sqlmodel import Session, SQLModel
 # Sizes and counts pass 2^31; SQLite's INTEGER holds them, PostgreSQL's does not.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
 _READ_ONLY = "linkage_read_only"
+_BUSY_MS, _BUSY_REWRITING_MS = 30_000, 250
 
 # Names of constraints and indexes are part of the migrations, the same on every database.
 SQLModel.metadata.naming_convention = {
@@ -105,8 +106,13 @@ class Database:
         connection = self.engine.raw_connection()
         try:
             cursor = connection.cursor()
-            cursor.execute("VACUUM")
-            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # Both hold up every writer while they wait for a reader to finish.
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY_REWRITING_MS}")
+            try:
+                cursor.execute("VACUUM")
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
         except sqlite3.OperationalError:
             return False
         finally:
@@ -141,7 +147,7 @@ def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
             "journal_mode=WAL",
             f"synchronous={synchronous}",
             "foreign_keys=ON",
-            "busy_timeout=30000",
+            f"busy_timeout={_BUSY_MS}",
             # What is deleted or written over leaves no bytes in the file.
             "secure_delete=ON",
         ):
