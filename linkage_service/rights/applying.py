@@ -167,6 +167,7 @@ class Applier:
                     content.sha256 = digest
                     session.add(content)
                 tables.note(session, withdrawals, column="erased_at", at=self._clock())
+        self._take()  # what another worker has stored meanwhile is not to be removed
         with self._database.reading() as session:
             counting = set(blob_keys(session, upload_id))
         for path in self._blobs.list(f"uploads/{upload_id}"):

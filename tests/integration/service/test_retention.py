@@ -355,10 +355,12 @@ def test_sketches_past_their_date_are_forgotten(service: ServiceApp, linked: Lin
 
 
 def test_certificate_says_that_a_run_deleted_encodings(service: ServiceApp) -> None:
-    linked = service.project(data={"outputs": ["summary"]})
-    project = ok(service.open_project(linked.providers[0], linked.agreement, kind="feasibility"), 201)["id"]
-    linked.project = project
-    linked.uploads = [provider.upload(project, rows) for provider, rows in zip(linked.providers, ROWS, strict=True)]
+    parties = [service.join() for _ in range(3)]
+    roles = dict(zip(parties, (("provider",), ("provider",), ("recipient",)), strict=True))
+    agreement = service.activate(roles, data={"outputs": ["summary"]})
+    project = ok(service.open_project(parties[0], agreement, kind="feasibility"), 201)["id"]
+    sent = [provider.upload(project, rows) for provider, rows in zip(parties[:2], ROWS, strict=True)]
+    linked = Linked(agreement=agreement, project=project, providers=parties[:2], recipients=parties[2:], uploads=sent)
     assert service.run(linked)["state"] == "succeeded"
     service.sweep()
     (certificate,) = _certificates(linked)

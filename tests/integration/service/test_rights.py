@@ -159,7 +159,7 @@ def test_later_runs_skip_withdrawn_rows(service: ServiceApp, linked: Linked) -> 
     assert all(tables_now[0][row] == tables_now[1][row] for row in range(15, 30))
 
 
-@pytest.mark.parametrize("profile", [None, "saul-k3-2048-v1"])
+@pytest.mark.parametrize("profile", [None, "saul-1024-v1"])
 def test_rows_that_both_providers_withdrew_match_in_no_similarity(service: ServiceApp, profile: str | None) -> None:
     linked = service.project()
     linked.uploads = [
