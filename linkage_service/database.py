@@ -15,7 +15,7 @@ from sqlmodel import Session, SQLModel
 # Sizes and counts pass 2^31; SQLite's INTEGER holds them, PostgreSQL's does not.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
 _READ_ONLY = "linkage_read_only"
-_LOCK_WAIT_MS = 30_000
+_LOCK_WAIT_MS, _BUSY_REWRITING_MS = 30_000, 250
 # The number of the advisory lock: the ASCII of "linkage", which nothing else in the database should use.
 _WRITERS = 0x6C696E6B616765
 
@@ -111,8 +111,13 @@ class Database:
         connection = self.engine.raw_connection()
         try:
             cursor = connection.cursor()
-            cursor.execute("VACUUM")
-            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # Both hold up every writer while they wait for a reader to finish.
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY_REWRITING_MS}")
+            try:
+                cursor.execute("VACUUM")
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={_LOCK_WAIT_MS}")
         except sqlite3.OperationalError:
             return False
         finally:

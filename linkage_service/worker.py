@@ -160,12 +160,12 @@ class Worker:
 
     def keep_house(self) -> None:
         """Applies withdrawals that wait, and sweeps if it is time."""
-        try:
-            self._applier.apply_pending()
-            self._sweeper.sweep_if_due()
-        except (SQLAlchemyError, LinkageError) as error:
-            # Everything that was begun is found again by the next round.
-            _log.warning("housekeeping_postponed", error_type=type(error).__name__)
+        for step in (self._applier.apply_pending, self._sweeper.sweep_if_due):
+            try:
+                step()
+            except (SQLAlchemyError, LinkageError) as error:
+                # Everything that was begun is found again by the next round; the other step goes on.
+                _log.warning("housekeeping_postponed", error_type=type(error).__name__)
 
     def _keep_house_until(self, stop: threading.Event) -> None:
         while not stop.wait(self._runtime.settings.poll_s):
@@ -307,10 +307,8 @@ class Worker:
             with self._runtime.database.reading() as session:
                 if not rights.pending_in_run(session, claim.run):
                     return
-            self._applier.apply_pending()
-            with self._runtime.database.reading() as session:
-                items = [item.upload for item in tables.uploads_of(session, claim.run)]
-            self._applier.require_usable(items)
+                own = {item.upload for item in tables.uploads_of(session, claim.run)}
+            self._applier.apply_pending(uploads_of_run=own)
             if lease.lost.is_set() or stop.wait(_WITHDRAWALS_LOOKED_FOR_S):
                 raise MatchingCancelled
 

@@ -15,6 +15,7 @@ import rfc8785
 from sqlmodel import Session
 
 from linkage_ledger import events
+from linkage_service.access.actions import Action
 from linkage_service.access.decide import AgreementReference
 from linkage_service.access.guard import Operation
 from linkage_service.agreements.document import AgreementDocument
@@ -33,9 +34,11 @@ from linkage_service.runs import service as runs
 from linkage_service.runs.tables import Run, unfinished_of_project, uploads_of
 from linkage_service.uploads import probing
 from linkage_service.uploads import service as uploads
-from linkage_service.uploads.tables import Upload, live_uploads
+from linkage_service.uploads.tables import Upload, all_sketches, live_uploads, probe_key, sketches_past
 
 ACTION = "retention"
+# By the action of the event; whatever else a caller did was a request.
+_DELETED_BY = {ACTION: "retention", Action.CARRY_OUT_RUN.value: "run"}
 # A certificate is a note of a limited length, and is read by people.
 _ITEMS_MAX = 200
 _BODIES_AT_ONCE = 10_000
@@ -277,13 +280,36 @@ def delete_key(session: Session, key: KeyDue, *, now: datetime, request_id: str)
     )
 
 
-def forget_sketches(session: Session, *, now: datetime) -> int:
-    """Destroys what uploads were compared by in projects under agreements that are over; how many projects."""
-    return sum(
-        probing.forget(session, project=project.id)
+@dataclass(frozen=True, slots=True)
+class SketchesDue:
+    """What uploads were compared by and may not be any more.
+
+    Attributes:
+        projects: under agreements that are over, with a key or a sketch left.
+        uploads: whose sketches are past the date of their encodings.
+    """
+
+    projects: Sequence[str]
+    uploads: Sequence[str]
+
+
+def due_sketches(session: Session, *, now: datetime) -> SketchesDue:
+    """What uploads were compared by in projects under agreements that are over, and sketches past their date."""
+    projects = [
+        project.id
         for agreement_id in over_agreements(session, now=now)
         for project in projects_of_agreement(session, agreement_id)
-    )
+        if probe_key(session, project.id) is not None or all_sketches(session, project.id)
+    ]
+    return SketchesDue(projects=projects, uploads=sketches_past(session, now))
+
+
+def forget_sketches(session: Session, due: SketchesDue) -> None:
+    """Destroys what uploads were compared by."""
+    for upload_id in due.uploads:
+        probing.forget_upload(session, upload=upload_id)
+    for project_id in due.projects:
+        probing.forget(session, project=project_id)
 
 
 def due_bodies(session: Session, *, now: datetime, ungoverned_days: int) -> list[int]:
@@ -394,7 +420,7 @@ def _item(
         **says,
         "due_at": events.format_time(past[0] if past else delete_by),
         "deleted_at": event.time,
-        "deleted_by": "retention" if event.actor_kind == "system" else "request",
+        "deleted_by": _DELETED_BY.get(event.action or "", "request"),
         "ledger_seq": event.seq,
     }
     prefix = None if kind == "release" else f"{kind}s/{row.id}"

@@ -18,6 +18,7 @@ from linkage_service.ids import new_id
 from linkage_service.projects.service import governed
 from linkage_service.retention import service, tables
 from linkage_service.rights import tables as rights
+from linkage_service.runs import results
 from linkage_service.storage import BlobStore, StorageError
 from linkage_service.uploads.service import remove_blobs
 from linkage_service.uploads.tables import Upload
@@ -36,6 +37,7 @@ class Swept:
     Attributes:
         deleted: what was past its date, by kind.
         overdue: what is past its date and kept by a hold.
+        sketches: of how many uploads and projects the sketches were destroyed.
         bodies: how many ledger events lost their body.
         certificates: ids of the certificates that were issued.
         blobs: how many blobs without a key were removed.
@@ -45,6 +47,7 @@ class Swept:
 
     deleted: dict[str, int] = field(default_factory=dict)
     overdue: list[service.Due] = field(default_factory=list)
+    sketches: int = 0
     bodies: int = 0
     certificates: list[str] = field(default_factory=list)
     blobs: int = 0
@@ -54,7 +57,7 @@ class Swept:
     @property
     def did_something(self) -> bool:
         """Whether it changed anything."""
-        return bool(self.deleted or self.bodies or self.certificates or self.blobs)
+        return bool(self.deleted or self.sketches or self.bodies or self.certificates or self.blobs)
 
 
 class Sweeper:
@@ -80,6 +83,9 @@ class Sweeper:
         self._every = timedelta(seconds=every_s)
         self._ungoverned_days = ungoverned_days
         self._holder = secrets.token_hex(8)
+        # What the last rewriting of the database's files was for; none was done yet.
+        self._clear: set[tuple[str, str]] = set()
+        self._traceless = True
 
     def sweep_if_due(self) -> Swept | None:
         """Sweeps if nobody did for a while; None if it was not due, or another worker is at it."""
@@ -119,11 +125,11 @@ class Sweeper:
         if thorough:
             self._dispose_of_bodies(swept, request_id)
             self._remove_orphans(swept)
+            self._remove_earlier_attempts(swept)
             self._forget()
         with self._database.reading() as session:
             items = service.unsettled(session, now=self._clock())
-        if items or swept.deleted or swept.bodies:
-            swept.traceless = self._database.leave_no_trace()
+        swept.traceless = self._clear_files(swept, {(item.kind, item.id) for item in items if item.prefix is not None})
         if swept.traceless:
             # Otherwise the next sweep certifies them, once the database's own files are clear of them.
             self._settle(items, swept, request_id)
@@ -134,6 +140,17 @@ class Sweeper:
         if swept.unknown:
             _log.warning("blobs_of_unknown_owners", count=len(swept.unknown))
         return swept
+
+    def _clear_files(self, swept: Swept, keys_gone: set[tuple[str, str]]) -> bool:
+        """Rewrites the database's files if anything was deleted from them since they were; whether they are clear."""
+        deleted = any(kind != "release" for kind in swept.deleted)  # a release stays, with the date of its end
+        if deleted or swept.bodies or swept.sketches or not self._traceless or not keys_gone <= self._clear:
+            self._traceless = self._database.leave_no_trace()
+            if not self._traceless:
+                _log.warning("database_not_rewritten")
+        if self._traceless:
+            self._clear = keys_gone
+        return self._traceless
 
     def _note_ends(self, request_id: str) -> None:
         now = self._clock()
@@ -176,8 +193,12 @@ class Sweeper:
                     session.flush()
                     self._ledger.append(session, [event])
                     swept.deleted["link_id_key"] = swept.deleted.get("link_id_key", 0) + 1
-        with self._database.writing() as session:
-            service.forget_sketches(session, now=now)
+        with self._database.reading() as session:
+            sketches = service.due_sketches(session, now=now)
+        if sketches.projects or sketches.uploads:
+            with self._database.writing() as session:
+                service.forget_sketches(session, sketches)
+            swept.sketches = len(sketches.projects) + len(sketches.uploads)
 
     def _dispose_of_bodies(self, swept: Swept, request_id: str) -> None:
         now = self._clock()
@@ -208,6 +229,20 @@ class Sweeper:
                     swept.blobs += sum(self._blobs.delete_prefix(f"{root}/{owner}") for owner in without)
         except StorageError as error:
             _log.warning("orphans_not_removed", code=error.instance_code)
+
+    def _remove_earlier_attempts(self, swept: Swept) -> None:
+        """Removes what results were made from again, and a hold kept, once none keeps it any more."""
+        with self._database.reading() as session:
+            found = [
+                (run.id, run.attempt)
+                for run in tables.kept_runs(session)
+                if run.attempt > 1 and not rights.is_kept(session, run.id)
+            ]
+        try:
+            for run_id, attempt in found:
+                swept.blobs += results.remove_earlier_attempts(self._blobs, run_id=run_id, attempt=attempt)
+        except StorageError as error:
+            _log.warning("attempts_not_removed", code=error.instance_code)
 
     def _forget(self) -> None:
         """Lets go of kept answers, and of which rows were withdrawn from uploads of which nothing is left."""

@@ -2,13 +2,14 @@
 
 The encodings are cut out, not written over: a row that is not there cannot be compared, sampled or counted. Every step
 can be repeated: a withdrawal counts as applied only at the end, and until then no run of the upload begins and no
-result of it leaves. One worker does this at a time.
+result of it leaves. One worker does this at a time, and one thread of it; whoever finds its claim lost stops at once.
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -32,6 +33,10 @@ from linkage_service.uploads.service import blob_key, blob_keys
 
 _log = structlog.get_logger(__name__)
 _LEASE = timedelta(minutes=10)
+
+
+class _ClaimLostError(Exception):
+    """Another worker applies withdrawals now; this attempt ends, and is repeated later."""
 
 
 class NotAsAccepted(LinkageError):
@@ -60,61 +65,65 @@ class Applier:
         self._blobs = blobs
         self._clock = clock
         self._holder = secrets.token_hex(8)
-        self._unusable: set[str] = set()
+        self._busy = threading.Lock()
 
-    def apply_pending(self) -> int:
-        """Applies every withdrawal that is waiting; how many. Does nothing while another worker is at it.
+    def apply_pending(self, *, uploads_of_run: Collection[str] | None = None) -> int:
+        """Applies withdrawals that are waiting; how many. Does nothing while another thread or worker is at it.
 
-        Those of an upload that is not stored as it was accepted wait until it is deleted: nothing that was made of it
-        leaves before.
+        An upload that fails is logged and waits for the next call; the others are gone through. One that is not stored
+        as it was accepted waits until it is deleted: nothing that was made of it leaves before.
+
+        Args:
+            uploads_of_run: from these uploads only, of which one that fails is an error; None for all.
 
         Raises:
-            StorageError: blobs cannot be read or written; what is left waits for the next call.
+            LinkageError: an upload of the run failed, such as when its blobs cannot be read or written.
         """
         with self._database.reading() as session:
             waiting: dict[str, list[str]] = {}
             for row in tables.pending(session):
-                if not self._is_unusable(session, row.upload):
+                if uploads_of_run is None or row.upload in uploads_of_run:
                     waiting.setdefault(row.upload, []).append(row.id)
-        if not waiting or not self._take():
+        if not waiting or not self._busy.acquire(blocking=False):
             return 0
+        try:
+            return self._apply_all(waiting, strict=uploads_of_run is not None)
+        finally:
+            self._busy.release()
+
+    def _apply_all(self, waiting: dict[str, list[str]], *, strict: bool) -> int:
+        with self._database.writing() as session:
+            if not self._is_ours(session):
+                return 0
         applied = 0
         try:
             for upload_id, withdrawals in waiting.items():
                 try:
                     self._apply(upload_id, withdrawals)
-                except NotAsAccepted as error:
-                    self._unusable.add(upload_id)
-                    _log.error("withdrawals_not_applied", upload=upload_id, code=error.code)
+                except LinkageError as error:
+                    if strict:
+                        raise
+                    _log.error("withdrawals_not_applied", upload=upload_id, code=error.instance_code)
                 else:
                     applied += len(withdrawals)
+        except _ClaimLostError:
+            _log.warning("withdrawals_left", size=applied)
         finally:
             with self._database.writing() as session:
                 claims.let_go(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), thorough=False)
         return applied
 
-    def require_usable(self, upload_ids: Sequence[str]) -> None:
-        """Refuses uploads whose withdrawals this worker could not apply.
+    def _is_ours(self, session: Session) -> bool:
+        """Takes or keeps the claim, in the caller's transaction."""
+        return claims.take(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), lease=_LEASE)
 
-        Raises:
-            NotAsAccepted: one is not stored as it was accepted.
-        """
-        with self._database.reading() as session:
-            if any(self._is_unusable(session, upload_id) for upload_id in upload_ids):
-                raise NotAsAccepted(
-                    "What is stored of an upload is not what was accepted, so rows cannot be taken out of it. "
-                    "Its provider has to delete it and upload again."
-                )
+    def _require_claim(self, session: Session) -> None:
+        if not self._is_ours(session):
+            raise _ClaimLostError
 
-    def _is_unusable(self, session: Session, upload_id: str) -> bool:
-        if upload_id not in self._unusable:
-            return False
-        row = uploads.upload(session, upload_id)
-        return row is not None and row.data_key is not None
-
-    def _take(self) -> bool:
+    def _take(self) -> None:
         with self._database.writing() as session:
-            return claims.take(session, claims.WITHDRAWALS, holder=self._holder, now=self._clock(), lease=_LEASE)
+            self._require_claim(session)
 
     def _apply(self, upload_id: str, withdrawals: Sequence[str]) -> None:
         with self._database.reading() as session:
@@ -123,15 +132,21 @@ class Applier:
             rows = np.array(tables.rows_of(session, still), np.int64)
         if not still:
             return
-        self._erase(upload_id, still)
+        while not self._erase(upload_id, still):
+            continue  # other parts were stored meanwhile; these are cut
         for run_id in kept:
             while not self._recompute(run_id, upload_id, rows):
                 continue  # another result came between; this one is made from it
         with self._database.writing() as session:
+            self._require_claim(session)
             tables.note(session, still, column="applied_at", at=self._clock())
 
-    def _erase(self, upload_id: str, withdrawals: Sequence[str]) -> None:
-        """Cuts rows out of the stored parts: new parts first, then the database turns to them, then the old ones go."""
+    def _erase(self, upload_id: str, withdrawals: Sequence[str]) -> bool:
+        """Cuts rows out of the stored parts: new parts first, then the database turns to them, then the old ones go.
+
+        False if what is stored is no longer what was cut.
+        """
+        self._take()
         with self._database.reading() as session:
             upload = uploads.upload(session, upload_id)
             parts = uploads.parts(session, upload_id)
@@ -140,14 +155,17 @@ class Applier:
             rows = np.setdiff1d(np.array(tables.rows_of(session, withdrawals), np.int64), erased)
         if upload is None or upload.data_key is None:
             self._note_erased(withdrawals)
-            return
+            return True
         key = self._blobs.unwrap(upload.data_key)
         if len(rows):
             stored = rows - np.searchsorted(erased, rows)
             before = upload.sha256 if content is None else content.sha256
             cut, digest = self._cut(upload_id, parts, stored, before=before, row_bytes=upload.bits // 8, key=key)
             with self._database.writing() as session:
+                self._require_claim(session)
                 now = uploads.upload(session, upload_id)
+                if now is not None and now.data_key is not None and not _are(uploads.parts(session, upload_id), cut):
+                    return False
                 if now is not None and now.data_key is not None:
                     _turn_to(uploads.parts(session, upload_id), cut)
                     for part in uploads.parts(session, upload_id):
@@ -159,11 +177,13 @@ class Applier:
                     stays.sha256 = digest
                     session.add(stays)
                 tables.note(session, withdrawals, column="erased_at", at=self._clock())
+        self._take()  # what another worker has stored meanwhile is not to be removed
         with self._database.reading() as session:
             counting = set(blob_keys(session, upload_id))
         for path in self._blobs.list(f"uploads/{upload_id}"):
             if path not in counting:
                 self._blobs.delete(path)
+        return True
 
     def _note_erased(self, withdrawals: Sequence[str]) -> None:
         with self._database.writing() as session:
@@ -210,6 +230,7 @@ class Applier:
         with self._database.reading() as session:
             run = session.get(Run, run_id)
             items = uploads_of(session, run_id)
+            keeps_evidence = tables.is_kept(session, run_id)
         if run is None or run.state != "succeeded" or run.data_key is None:
             return True
         key = self._blobs.unwrap(run.data_key)
@@ -224,32 +245,31 @@ class Applier:
         now = self._clock()
         groups, changes = membership.without(old, position=position, rows=rows, at=now)
         if len(changes):
-            self._store(run_id, run.attempt + 1, groups, np.concatenate([known, changes]), key=key)
+            # A number that nobody has written under, so that what a writer left, or still writes, is not mixed in.
+            attempt = 1 + max(run.attempt, *results.attempts(self._blobs, run_id=run_id), 0)
+            self._store(run_id, attempt, groups, np.concatenate([known, changes]), key=key)
             # Of groups, which keep their numbers.
             results.write_probabilities(
                 self._blobs,
                 results.read_probabilities(self._blobs, run_id=run_id, attempt=run.attempt, data_key=key),
                 run_id=run_id,
-                attempt=run.attempt + 1,
+                attempt=attempt,
                 data_key=key,
             )
             gone = int(np.count_nonzero(changes[:, 4] == membership.KIND_WITHDRAWN))
             with self._database.writing() as session:
+                self._require_claim(session)
                 event = runs.recomputed(
-                    session,
-                    run_id=run_id,
-                    attempt=run.attempt,
-                    patterns=membership.patterns(groups),
-                    rows=gone,
-                    now=now,
+                    session, run_id=run_id, made_from=run.attempt, attempt=attempt, rows=gone, now=now
                 )
                 if event is None:
                     return False
                 session.flush()
                 self._ledger.append(session, [event])
-        results.remove_other_attempts(
-            self._blobs, run_id=run_id, attempt=run.attempt + 1 if len(changes) else run.attempt
-        )
+        if not keeps_evidence:
+            results.remove_earlier_attempts(
+                self._blobs, run_id=run_id, attempt=attempt if len(changes) else run.attempt
+            )
         return True
 
     def _store(
@@ -262,8 +282,15 @@ class Applier:
         key: WrappedKey,
     ) -> None:
         results.write_changes(self._blobs, changes, run_id=run_id, attempt=attempt, data_key=key)
+        # Whoever lost the claim writes nothing more.
         for position, groups in enumerate(membership_now):
+            self._take()
             results.write_groups(self._blobs, groups, run_id=run_id, attempt=attempt, position=position, data_key=key)
+
+
+def _are(parts: Sequence[uploads.UploadPart], cut: Sequence[_Part]) -> bool:
+    """Whether the stored parts are those that were cut."""
+    return [(part.number, part.sha256) for part in parts] == [(part.number, part.sha256) for part in cut]
 
 
 def _turn_to(parts: Sequence[uploads.UploadPart], cut: Sequence[_Part]) -> None:

@@ -16,13 +16,10 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage_service.runs.service import overlap
-
 WITHDRAWN = int(np.iinfo(np.int64).min)
 FORMER = -(2**61)
 COLUMNS = 5
 KIND_WITHDRAWN, KIND_LEFT_ALONE = 0, 1
-_BY_ITSELF = -1
 
 Groups = NDArray[np.int64]
 
@@ -56,16 +53,6 @@ def without(
         changes.append(_changes(place, left, groups[left], at=at, kind=KIND_LEFT_ALONE))
         groups[left] = FORMER - groups[left]
     return after, np.concatenate(changes)
-
-
-def patterns(membership: Sequence[Groups]) -> dict[tuple[int, ...], int]:
-    """How many groups each combination of data sets shares (see `runs.service.overlap`), without rows that are gone."""
-    plain = []
-    for groups in membership:
-        kept = groups[groups != WITHDRAWN]
-        own = np.where(kept <= FORMER, FORMER - kept, np.where(kept == _BY_ITSELF, kept, -2 - kept))
-        plain.append(np.where(kept >= 0, kept, own))
-    return overlap(plain, groups=1 + max((int(groups.max(initial=-1)) for groups in plain), default=-1))
 
 
 def spread(groups: Groups, *, withdrawn: Groups, count: int) -> Groups:

@@ -16,12 +16,13 @@ from linkage_service.ids import new_id
 from linkage_service.link_tables import recipient_keys
 from linkage_service.link_tables.link_ids import link_ids
 from linkage_service.link_tables.tables import Disclosure, Release, disclosures_of_release, releases_of_run
-from linkage_service.projects.service import Governed
+from linkage_service.projects.service import Governed, governed
 from linkage_service.rights import membership, schemas, tables, withdrawals
 from linkage_service.runs import results
 from linkage_service.runs import service as runs
 from linkage_service.runs.tables import Run, RunUpload, run, unfinished_with, upload_of, uploads_of
 from linkage_service.storage import BlobStore, WrappedKey
+from linkage_service.uploads import probing
 from linkage_service.uploads.tables import Upload
 
 _EVENTS = {
@@ -56,7 +57,8 @@ def withdraw(operation: Operation, *, upload: Upload, draft: schemas.WithdrawalD
             "This upload is not complete, so nothing was made from it. Delete it, and encode without these rows."
         )
     made = tables.runs_of_upload(session, upload.id)
-    if upload.state == "deleted" and all(item.state != "succeeded" for item in made):
+    # A feasibility project's run keeps counts only: its key is gone, and with it every row.
+    if upload.state == "deleted" and all(item.state != "succeeded" or item.data_key is None for item in made):
         raise Conflict("Nothing is left of this upload: its encodings and every result of it were deleted.")
     beyond = [place for place, number in enumerate(draft.rows) if number >= upload.count]
     if beyond:
@@ -78,9 +80,10 @@ def withdraw(operation: Operation, *, upload: Upload, draft: schemas.WithdrawalD
     operation.record(
         EventType.WITHDRAWAL_MADE,
         resource=events.Resource("upload", upload.id),
-        counts={"rows": len(rows)},
+        counts=runs.told(governed(session, upload.project), rows=len(rows)) or None,
         detail={"reason": draft.reason, "withdrawal": row.id},
     )
+    probing.forget_upload(session, upload=upload.id)
     for unfinished in unfinished_with(session, upload.id):
         runs.withdraw_from(operation, row=unfinished)
     return row
@@ -126,7 +129,7 @@ def withdrawn_links(
         EventType.WITHDRAWAL_RETRIEVED,
         resource=events.Resource("release", release.id),
         purpose=release.purpose,
-        counts={"links": len(items)} if release.mode == "blind" else None,
+        counts=(runs.told(project, links=len(items)) or None) if release.mode == "blind" else None,
     )
     # In the order of their ids: the order of rows is the provider's own.
     return schemas.WithdrawnLinks(release=release.id, items=sorted(items, key=lambda item: item.link_id))

@@ -7,6 +7,7 @@ from sqlalchemy import delete, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
+from linkage_service.link_tables.tables import Release
 from linkage_service.runs.tables import Run, RunUpload
 
 # Article 18(1)(b) and (c) of the UK GDPR: the person has asked that the data be kept rather than erased.
@@ -155,6 +156,15 @@ def standing_hold(session: Session, kind: str, object_id: str) -> Hold | None:
 def standing_holds(session: Session) -> Sequence[Hold]:
     """Every hold in force."""
     return session.exec(select(Hold).where(col(Hold.lifted_at).is_(None)).order_by(col(Hold.id))).all()
+
+
+def is_kept(session: Session, run_id: str) -> bool:
+    """Whether a hold on one of the `KEEPING_GROUNDS` stands on a run or on a release of it."""
+    objects = [run_id, *session.exec(select(Release.id).where(Release.run == run_id)).all()]
+    query = select(Hold.id).where(
+        col(Hold.object).in_(objects), col(Hold.ground).in_(KEEPING_GROUNDS), col(Hold.lifted_at).is_(None)
+    )
+    return session.exec(query.limit(1)).first() is not None
 
 
 def holds_page(session: Session, *, project_id: str, after: str, limit: int) -> Sequence[Hold]:

@@ -64,12 +64,26 @@ def read_changes(
     return np.frombuffer(raw, dtype=_WIRE).astype(np.int64).reshape(-1, columns)
 
 
-def remove_other_attempts(blobs: BlobStore, *, run_id: str, attempt: int) -> None:
-    """Removes the groups of every attempt but one."""
-    kept = f"runs/{run_id}/attempt-{attempt}/"
-    for key in blobs.list(f"runs/{run_id}"):
-        if not key.startswith(kept):
-            blobs.delete(key)
+def attempts(blobs: BlobStore, *, run_id: str) -> list[int]:
+    """The attempts of a run of which something is stored, in order."""
+    return sorted({attempt for key in blobs.list(f"runs/{run_id}") if (attempt := _attempt_of(key)) is not None})
+
+
+def remove_earlier_attempts(blobs: BlobStore, *, run_id: str, attempt: int) -> int:
+    """Removes the groups of the attempts before this one, and finished units; how many blobs there were.
+
+    A later attempt may be another worker's, and is left.
+    """
+    found = [key for key in blobs.list(f"runs/{run_id}") if (made := _attempt_of(key)) is None or made < attempt]
+    for key in found:
+        blobs.delete(key)
+    return len(found)
+
+
+def _attempt_of(key: str) -> int | None:
+    """The attempt that a blob of a run is of; None for a unit."""
+    folder = key.split("/")[2]
+    return int(folder.removeprefix("attempt-")) if folder.startswith("attempt-") else None
 
 
 def units_prefix(run_id: str) -> str:

@@ -233,25 +233,34 @@ def withdraw_from(operation: Operation, *, row: tables.Run) -> None:
 
 
 def recomputed(
-    session: Session, *, run_id: str, attempt: int, patterns: dict[tuple[int, ...], int], rows: int, now: datetime
+    session: Session, *, run_id: str, made_from: int, attempt: int, rows: int, now: datetime
 ) -> Entry | None:
     """Keeps a result that was made again without rows that were withdrawn, as a further attempt.
+
+    What was counted stays: the aggregate was lawful when it was made, and one that followed every withdrawal would
+    tell, by how it differs, whether the row that was withdrawn had matched.
 
     Args:
         session: a transaction.
         run_id: the run.
-        attempt: of the result that it was made from; None is given if that is no longer the run's.
-        patterns: how many groups each combination of upload positions shares now.
+        made_from: attempt of the result that it was made from; None is given if that is no longer the run's.
+        attempt: that it is kept as.
         rows: how many rows were taken out.
         now: the time.
     """
     row, project = existing(session, run_id)
-    if row.state != "succeeded" or row.attempt != attempt:
+    if row.state != "succeeded" or row.attempt != made_from:
         return None
-    row.attempt += 1
-    row.patterns = _for_database(patterns)
+    row.attempt = attempt
     session.add(row)
-    return _worker_event(EventType.RUN_RECOMPUTED, row, project, now=now, counts={"attempt": row.attempt, "rows": rows})
+    counts = {"attempt": attempt, **told(project, rows=rows)}
+    return _worker_event(EventType.RUN_RECOMPUTED, row, project, now=now, counts=counts)
+
+
+def told(project: Governed, **counts: int) -> dict[str, int]:
+    """Those of the counts of people that the header of an event may tell: from the agreement's minimum up."""
+    least = project.agreement.document.data.min_group_count
+    return {name: count for name, count in counts.items() if count >= least}
 
 
 def _for_database(patterns: dict[tuple[int, ...], int]) -> list[dict[str, Any]]:

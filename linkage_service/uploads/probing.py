@@ -2,7 +2,8 @@
 
 Small differences between a provider's uploads, and many uploads in a day, are findings. A few small differences are
 what corrections look like; from the fourth on, in one project, an upload is not taken any more. The sketches by which
-uploads are compared live as long as encodings may, at most, and their key as long as the project.
+uploads are compared live as long as encodings may, at most, and their key as long as the project. That of an upload
+from which rows are withdrawn goes at once, since it is made from them too: what follows is compared with other uploads.
 """
 
 from datetime import timedelta
@@ -102,6 +103,13 @@ def forget(session: Session, *, project: str) -> bool:
     if key is not None:
         session.delete(key)
     return key is not None
+
+
+def forget_upload(session: Session, *, upload: str) -> None:
+    """Deletes the sketch of an upload, if there is one."""
+    sketch = session.get(tables.UploadSketch, upload)
+    if sketch is not None:
+        session.delete(sketch)
 
 
 def _refuse_if_too_many(session: Session, row: tables.Upload) -> None:

@@ -155,6 +155,11 @@ def sketches(session: Session, *, project_id: str, organisation: str) -> Sequenc
     return session.exec(query.order_by(col(UploadSketch.upload))).all()
 
 
+def sketches_past(session: Session, now: datetime) -> Sequence[str]:
+    """Uploads whose sketches are past their date."""
+    return session.exec(select(UploadSketch.upload).where(UploadSketch.delete_by <= now)).all()
+
+
 def all_sketches(session: Session, project_id: str) -> Sequence[UploadSketch]:
     """Every sketch of a project."""
     return session.exec(select(UploadSketch).where(UploadSketch.project == project_id)).all()

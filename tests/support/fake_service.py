@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from linkage_client.keys import SigningKey, document_digest, sign_agreement
+from support.linkage_schemas import linkage_schema
 
 ISSUER = "https://issuer.example"
 CREATED = "2026-01-01T00:00:00Z"
@@ -187,9 +188,9 @@ class FakeUploads:
         self.project_id = project_id
         self.uploads: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
-        service.on("GET", f"/v1/projects/{project_id}", project(project_id, schema_digest=schema_digest))
+        rights = {"opt_out_type": "none", "reapply_days": 30}
+        agreed(service, linkage_schema(), project_id=project_id, stated_schema=schema_digest, rights=rights)
         service.on("GET", f"/v1/projects/{project_id}/uploads", self._list)
-        service.on("GET", "/v1/agreements/agr_1/versions/1", agreement_version())
         service.on("POST", f"/v1/projects/{project_id}/uploads", self._declare)
 
     def _list(self, _: Asked) -> Reply:
@@ -271,21 +272,6 @@ def me() -> dict[str, Any]:
     return {"client": client(), "organisation": organisation()}
 
 
-def agreement_version(**rights: Any) -> dict[str, Any]:
-    """The agreement of `project`; without `rights` it asks for no opt-outs."""
-    return {
-        "id": "agr_1",
-        "reference": "ISP-1",
-        "title": "Round",
-        "state": "active",
-        "version": 1,
-        "digest": "cd" * 32,
-        "created_at": CREATED,
-        "document": {"rights": {"opt_out_type": "none", "reapply_days": 30, **rights}},
-        "signatures": [],
-    }
-
-
 def project(project_id: str = "prj_1", *, schema_digest: str = "ab" * 32) -> dict[str, Any]:
     return {
         "id": project_id,
@@ -309,6 +295,8 @@ def agreed(
     *,
     signed: bool = True,
     agreed_schema: str | None = None,
+    project_id: str = "prj_1",
+    stated_schema: str | None = None,
     **elements: Any,
 ) -> None:
     """A project with this linkage schema, under an agreement that its one party has signed with a key of its own."""
@@ -324,8 +312,12 @@ def agreed(
     signing = {"organisation": OWN, "key_thumbprint": key.thumbprint, "signature": signature, "signed_at": CREATED}
     service.on(
         "GET",
-        "/v1/projects/prj_1",
-        {**project(schema_digest=digest), "linkage_schema": schema, "agreement": agreement},
+        f"/v1/projects/{project_id}",
+        {
+            **project(project_id, schema_digest=stated_schema or digest),
+            "linkage_schema": schema,
+            "agreement": agreement,
+        },
     )
     service.on("GET", f"/v1/organisations/{OWN}", {**organisation(), "signing_key": key.public_jwk})
     service.on(

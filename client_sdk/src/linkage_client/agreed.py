@@ -131,10 +131,13 @@ def _reapply_days(rights: Mapping[str, Any]) -> int | None:
     return days if rights.get("opt_out_type", "none") != "none" and isinstance(days, int) else None
 
 
-def reapply_days(client: "LinkageClient", project: "Project") -> int | None:
-    """After how many days the project's agreement wants opt-outs applied anew; None where it asks for nothing."""
-    agreement = client.agreements.version(agreement_id=project.agreement.id, version=project.agreement.version)
-    return _reapply_days(_element(agreement.document, "rights"))
+def reapply_days(client: "LinkageClient", *, project_id: str) -> int | None:
+    """After how many days the project's agreement wants opt-outs applied anew; None where it asks for nothing.
+
+    Raises:
+        ServiceError, AgreementMismatchError, UnexpectedAnswerError: see `agreed_project`.
+    """
+    return _reapply_days(_element(agreed_project(client, project_id=project_id).document, "rights"))
 
 
 def _share(value: object) -> float | None:

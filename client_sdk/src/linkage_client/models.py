@@ -550,8 +550,8 @@ class Withdrawal(Answer):
 class WithdrawnLink(Answer):
     """A link id under which a recipient may hold something from this provider that it has to delete."""
 
-    link_id: str
-    provider: str
+    link_id: str = Field(pattern=r"^[a-z2-7]{26}$")
+    provider: str = Field(pattern=r"^org_[0-9a-hjkmnp-tv-z]{26}$")
     withdrawn_at: datetime
 
 

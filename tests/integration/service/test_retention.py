@@ -17,7 +17,7 @@ from linkage_service.retention import tables
 from linkage_service.retention.service import due
 from linkage_service.runs.tables import Run
 from linkage_service.uploads.service import blob_keys
-from linkage_service.uploads.tables import Upload
+from linkage_service.uploads.tables import Upload, UploadSketch, all_sketches
 from linkage_service.worker import sweeper_of
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem
 
@@ -299,6 +299,72 @@ def test_rewritten_database_holds_no_copy_that_moving_rows_left_behind(tmp_path:
     after = b"".join(path.read_bytes() for path in tmp_path.glob("moved.db*"))
     database.close()
     assert not any(piece in after for piece in pieces)
+
+
+def test_rewriting_does_not_wait_for_readers_and_leaves_the_connection_as_it_was(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'read.db'}")
+    with database.writing() as session:
+        session.connection().exec_driver_sql("CREATE TABLE kept (id INTEGER PRIMARY KEY)")
+    with database.reading() as session:
+        session.connection().exec_driver_sql("SELECT * FROM kept").all()
+        assert not database.leave_no_trace()
+    assert database.leave_no_trace()
+    with database.writing() as session:
+        assert session.connection().exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+    database.close()
+
+
+def test_database_is_rewritten_when_something_was_deleted_or_the_last_time_failed(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = [False, True], []
+
+    def rewrite(_: Database) -> bool:
+        asked.append(1)
+        return answers.pop(0)
+
+    monkeypatch.setattr(Database, "leave_no_trace", rewrite)
+    sweeper = sweeper_of(service.runtime)
+    sweeper.sweep()
+    assert asked == []
+    ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    for traceless in (False, True, True):
+        swept = sweeper.sweep()
+        assert swept is not None
+        assert swept.traceless is traceless
+    assert asked == [1, 1]
+
+
+def test_sketches_past_their_date_are_forgotten(service: ServiceApp, linked: Linked) -> None:
+    with service.runtime.database.writing() as session:
+        for upload_id, days in zip(linked.uploads, (1, 5), strict=True):
+            sketch = UploadSketch(
+                upload=upload_id,
+                project=linked.project,
+                organisation=linked.providers[0].organisation,
+                rows=40,
+                sketch=b"sketch",
+                delete_by=service.clock() + timedelta(days=days),
+            )
+            session.merge(sketch)
+    service.clock.move(days=2)
+    assert service.sweep().sketches == 1
+    with service.runtime.database.reading() as session:
+        assert [sketch.upload for sketch in all_sketches(session, linked.project)] == [linked.uploads[1]]
+    assert service.sweep().sketches == 0
+
+
+def test_certificate_says_that_a_run_deleted_encodings(service: ServiceApp) -> None:
+    parties = [service.join() for _ in range(3)]
+    roles = dict(zip(parties, (("provider",), ("provider",), ("recipient",)), strict=True))
+    agreement = service.activate(roles, data={"outputs": ["summary"]})
+    project = ok(service.open_project(parties[0], agreement, kind="feasibility"), 201)["id"]
+    sent = [provider.upload(project, rows) for provider, rows in zip(parties[:2], ROWS, strict=True)]
+    linked = Linked(agreement=agreement, project=project, providers=parties[:2], recipients=parties[2:], uploads=sent)
+    assert service.run(linked)["state"] == "succeeded"
+    service.sweep()
+    (certificate,) = _certificates(linked)
+    assert {item["deleted_by"] for item in certificate["document"]["items"]} == {"run"}
 
 
 def test_database_without_secure_deletion_leaves_bytes(tmp_path: Path) -> None:

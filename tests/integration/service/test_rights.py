@@ -3,13 +3,20 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from linkage_service.retention import tables as claims
 from linkage_service.rights import tables
-from linkage_service.uploads.service import blob_key
-from linkage_service.uploads.tables import parts, upload
-from support.service_app import Json, Linked, Organisation, ServiceApp, data_sets, ok, problem
+from linkage_service.rights.applying import Applier
+from linkage_service.runs import results
+from linkage_service.runs.tables import Run
+from linkage_service.uploads.service import blob_key, blob_keys
+from linkage_service.uploads.tables import UploadSketch, parts, upload
+from support.service_app import Json, Linked, Organisation, ServiceApp, data_sets, in_threads, ok, problem
 
 ROWS = data_sets(60, 70, shared=30)
 ROW_BYTES = len(ROWS[0]) // 60
@@ -50,11 +57,18 @@ def test_withdrawal_is_recorded_without_its_rows(service: ServiceApp, linked: Li
     with service.expecting_event("withdrawal.made") as events:
         made = _withdraw(linked, [3, 41])
     assert (made["rows"], made["state"]) == (2, "pending")
-    assert events[0]["counts"] == {"rows": 2}
+    assert "counts" not in events[0]
     with service.runtime.database.reading() as session:
         body = session.connection().exec_driver_sql("SELECT body FROM audit_body ORDER BY seq DESC LIMIT 1").scalar()
     assert body is not None
     assert json.loads(body)["detail"] == {"reason": "objection", "withdrawal": made["id"]}
+
+
+def test_withdrawal_of_a_group_that_may_be_told_says_how_many(service: ServiceApp, linked: Linked) -> None:
+    assert linked.providers[0].token
+    with service.expecting_event("withdrawal.made") as events:
+        _withdraw(linked, range(10))
+    assert events[0]["counts"] == {"rows": 10}
 
 
 def test_withdrawn_encodings_are_gone_from_what_is_stored(service: ServiceApp, linked: Linked) -> None:
@@ -87,7 +101,7 @@ def test_results_with_withdrawn_rows_wait_until_they_are_made_again(service: Ser
     problem(linked.recipients[0].get(f"/v1/runs/{run['id']}/report"), 409, "recomputing")
     with service.expecting_event("run.recomputed") as events:
         service.keep_house()
-    assert events[0]["counts"] == {"attempt": 2, "rows": 1}
+    assert events[0]["counts"] == {"attempt": 2}
     assert 3 not in _table(linked.providers[0], release)
 
 
@@ -123,12 +137,14 @@ def test_group_of_three_stays_matched_for_the_two_that_remain(service: ServiceAp
     assert _table(linked.providers[1], release) == before
 
 
-def test_summary_counts_without_withdrawn_rows(service: ServiceApp, linked: Linked) -> None:
+def test_summary_stays_as_it_was_counted_so_that_its_difference_tells_of_no_row(
+    service: ServiceApp, linked: Linked
+) -> None:
     run = service.run(linked, threshold=0.9)
     assert _both(linked, run) == 30
     _withdraw(linked, range(10))
     service.keep_house()
-    assert _both(linked, run) == 20
+    assert _both(linked, run) == 30
 
 
 def test_later_runs_skip_withdrawn_rows(service: ServiceApp, linked: Linked) -> None:
@@ -144,7 +160,7 @@ def test_later_runs_skip_withdrawn_rows(service: ServiceApp, linked: Linked) -> 
     assert all(tables_now[0][row] == tables_now[1][row] for row in range(15, 30))
 
 
-@pytest.mark.parametrize("profile", [None, "saul-k3-2048-v1"])
+@pytest.mark.parametrize("profile", [None, "saul-1024-v1"])
 def test_rows_that_both_providers_withdrew_match_in_no_similarity(service: ServiceApp, profile: str | None) -> None:
     linked = service.project()
     linked.uploads = [
@@ -239,7 +255,7 @@ def test_withdrawal_cut_short_anywhere_is_finished_by_the_next(
         "linkage_service.storage.BlobStore.delete",
         "linkage_service.runs.results.write_changes",
         "linkage_service.runs.service.recomputed",
-        "linkage_service.runs.results.remove_other_attempts",
+        "linkage_service.runs.results.remove_earlier_attempts",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, die)
@@ -330,12 +346,161 @@ def test_withdrawal_works_when_the_agreement_has_ended(service: ServiceApp) -> N
 def test_withdrawal_after_the_encodings_were_deleted_takes_rows_out_of_results(
     service: ServiceApp, linked: Linked
 ) -> None:
-    run = service.run(linked, threshold=0.9)
+    release = service.release(linked, service.run(linked, threshold=0.9))
     service.clock.move(days=31)
     service.sweep()
     _withdraw(linked, range(10))
     service.keep_house()
-    assert _both(linked, run) == 20
+    assert sorted(_table(linked.providers[0], release)) == list(range(10, 60))
+
+
+def test_withdrawal_from_a_feasibility_project_without_encodings_is_a_conflict(service: ServiceApp) -> None:
+    linked = service.uploaded(*ROWS)
+    run = service.run(linked, threshold=0.9)
+    with service.runtime.database.writing() as session:
+        # As the end of a feasibility project leaves them.
+        row, made = upload(session, linked.uploads[0]), session.get(Run, run["id"])
+        assert row is not None
+        assert made is not None
+        row.state, row.data_key, made.data_key = "deleted", None, None
+        session.add_all((row, made))
+    answer = linked.providers[0].post(
+        f"/v1/uploads/{linked.uploads[0]}/withdrawals", {"rows": [1], "reason": "objection"}
+    )
+    problem(answer, 409)
+
+
+def test_upload_that_cannot_be_read_holds_up_no_other_withdrawal_and_no_sweep(
+    service: ServiceApp, linked: Linked
+) -> None:
+    with service.runtime.database.reading() as session:
+        lost = blob_keys(session, linked.uploads[0])[0]
+    service.runtime.blobs.delete(lost)
+    _withdraw(linked, [1])
+    _withdraw(linked, [2], provider=1)
+    service.clock.move(days=31)
+    service.keep_house()
+    with service.runtime.database.reading() as session:
+        assert [row.upload for row in tables.pending(session)] == [linked.uploads[0]]
+        kept = upload(session, linked.uploads[1])
+        assert kept is not None
+        assert kept.state == "deleted"
+
+
+def test_run_whose_withdrawal_cannot_be_applied_fails_and_does_not_wait_for_ever(
+    service: ServiceApp, linked: Linked
+) -> None:
+    with service.runtime.database.reading() as session:
+        lost = blob_keys(session, linked.uploads[0])[0]
+    service.runtime.blobs.delete(lost)
+    _withdraw(linked, [1])
+    assert service.run(linked, threshold=0.9)["error"]["code"] == "blob_missing"
+
+
+def _applier(service: ServiceApp) -> Applier:
+    runtime = service.runtime
+    return Applier(database=runtime.database, log=runtime.log, blobs=runtime.blobs, clock=runtime.clock)
+
+
+def test_one_thread_of_a_worker_applies_withdrawals_at_a_time(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applier, beside = _applier(service), []
+    cut = Applier._cut
+
+    def cut_while_another_tries(self: Applier, *given: Any, **named: Any) -> Any:
+        beside.append(in_threads(1, lambda _: applier.apply_pending())[0])
+        return cut(self, *given, **named)
+
+    monkeypatch.setattr(Applier, "_cut", cut_while_another_tries)
+    _withdraw(linked, [1])
+    assert applier.apply_pending() == 1
+    assert beside == [0]
+
+
+def test_worker_that_lost_its_claim_changes_nothing_more(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = Applier._cut
+
+    def cut_and_lose(self: Applier, *given: Any, **named: Any) -> Any:
+        made = cut(self, *given, **named)
+        service.clock.move(minutes=11)
+        with service.runtime.database.writing() as session:
+            taken = claims.take(
+                session, claims.WITHDRAWALS, holder="other", now=service.clock(), lease=timedelta(minutes=10)
+            )
+        assert taken
+        return made
+
+    _withdraw(linked, [1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Applier, "_cut", cut_and_lose)
+        assert _applier(service).apply_pending() == 0
+    with service.runtime.database.reading() as session:
+        assert tables.erased_rows(session, linked.uploads[0]) == []
+    service.clock.move(minutes=11)
+    assert _applier(service).apply_pending() == 1
+
+
+def test_parts_that_changed_while_rows_were_cut_are_cut_again(
+    service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, times = Applier._cut, []
+
+    def cut_of_others(self: Applier, *given: Any, **named: Any) -> Any:
+        made, digest = cut(self, *given, **named)
+        times.append(1)
+        return ([replace(made[0], sha256="00" * 32), *made[1:]] if len(times) == 1 else made), digest
+
+    monkeypatch.setattr(Applier, "_cut", cut_of_others)
+    _withdraw(linked, [1])
+    assert _applier(service).apply_pending() == 1
+    assert len(times) == 2
+
+
+def test_result_made_again_is_not_mixed_with_what_another_writer_left(service: ServiceApp, linked: Linked) -> None:
+    run = service.run(linked, threshold=0.9)
+    release = service.release(linked, run)
+    left = f"runs/{run['id']}/attempt-2/left"
+    service.runtime.blobs.put(left, b"left", data_key=service.runtime.blobs.new_data_key())
+    _withdraw(linked, [1])
+    service.keep_house()
+    assert ok(linked.providers[0].get(f"/v1/runs/{run['id']}"), 200)["attempt"] == 3
+    assert 1 not in _table(linked.providers[0], release)
+    assert not service.runtime.blobs.exists(left)
+
+
+def test_sketch_of_an_upload_goes_with_the_first_withdrawal(service: ServiceApp, linked: Linked) -> None:
+    with service.runtime.database.writing() as session:
+        sketch = UploadSketch(
+            upload=linked.uploads[0],
+            project=linked.project,
+            organisation=linked.providers[0].organisation,
+            rows=60,
+            sketch=b"sketch",
+            delete_by=service.clock() + timedelta(days=30),
+        )
+        session.merge(sketch)
+    _withdraw(linked, [1])
+    with service.runtime.database.reading() as session:
+        assert session.get(UploadSketch, linked.uploads[0]) is None
+
+
+@pytest.mark.parametrize("kind", ["runs", "releases"])
+def test_hold_on_legal_claims_keeps_what_a_result_was_made_from_until_it_is_lifted(
+    service: ServiceApp, linked: Linked, kind: str
+) -> None:
+    run = service.run(linked, threshold=0.9)
+    held = {"runs": run, "releases": service.release(linked, run)}[kind]["id"]
+    ok(service.officer.post(f"/v1/{kind}/{held}:restrict", {**HOLD, "ground": "legal_claims"}), 201)
+    _withdraw(linked, [1])
+    service.keep_house()
+    service.sweep()
+    assert results.attempts(service.runtime.blobs, run_id=run["id"]) == [1, 2]
+    ok(service.officer.post(f"/v1/{kind}/{held}:lift-restriction", {"reason": "Closed."}), 204)
+    service.sweep()
+    assert results.attempts(service.runtime.blobs, run_id=run["id"]) == [2]
 
 
 def test_other_providers_rows_cannot_be_withdrawn(linked: Linked) -> None:

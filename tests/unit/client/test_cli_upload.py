@@ -10,7 +10,8 @@ from linkage_client.cli import upload as module
 from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.journal import default_folder, open_journal
 from support.command import Linkage
-from support.fake_service import FakeService, FakeUploads, agreement_version, manifest_of
+from support.fake_service import FakeService, FakeUploads, agreed, manifest_of
+from support.linkage_schemas import linkage_schema
 
 CONTENT = bytes(range(256)) * 5
 pytestmark = pytest.mark.usefixtures("registered")
@@ -124,14 +125,22 @@ def test_encodings_that_do_not_say_their_secret_are_sent_with_a_warning() -> Non
 def test_upload_with_opt_outs_too_long_ago_is_refused_before_anything_is_sent(
     linkage: Linkage, uploads: FakeUploads, folder: Path
 ) -> None:
-    rights = {"opt_out_type": "local_objection", "reapply_days": 30}
-    uploads.service.on("GET", "/v1/agreements/agr_1/versions/1", agreement_version(**rights))
+    agreed(uploads.service, linkage_schema(), rights={"opt_out_type": "local_objection", "reapply_days": 30})
     old = {**manifest_of(CONTENT), "opt_outs_applied_at": "2020-01-01T00:00:00Z"}
     for manifest, words in ((old, "on 2020-01-01"), (manifest_of(CONTENT), "do not say")):
         (folder / "manifest.json").write_text(json.dumps(manifest))
         outcome = linkage("upload", folder, "--project", "prj_1")
         assert outcome.code != 0
         assert words in outcome.err
+    assert uploads.uploads == {}
+
+
+def test_upload_under_an_agreement_that_nobody_signed_sends_nothing(
+    linkage: Linkage, uploads: FakeUploads, folder: Path
+) -> None:
+    agreed(uploads.service, linkage_schema(), signed=False, rights={"opt_out_type": "none", "reapply_days": 30})
+    outcome = linkage("upload", folder, "--project", "prj_1")
+    assert outcome.code != 0
     assert uploads.uploads == {}
 
 

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from linkage_client.cli._session import Session, common_options
-from linkage_client.errors import DataError, FileFormatError, UnexpectedAnswerError
+from linkage_client.cli._session import Session, common_options, printable
+from linkage_client.errors import DataError, FileFormatError, LinkageClientError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from linkage_client.client import LinkageClient
-    from linkage_client.models import Upload
+    from linkage_client.models import Upload, Withdrawal
 
 REASONS = ("objection", "opt_out", "erasure", "error")
 GROUNDS = ("accuracy", "unlawful", "legal_claims", "objection")
 _UPLOAD, _RUN = "upl_", "run_"
+_DONE = "withdrawn_already"
 _rows_file = click.option(
     "--rows-file",
     type=click.Path(path_type=Path),
@@ -49,10 +50,21 @@ def withdraw(
     with session.client() as client:
         found = _own_upload(client, upload)
         numbers = _numbers(rows, record_ids, rows_file, upload=found)
-        made = [
-            client.rights.withdraw(upload_id=found.id, rows=numbers[start : start + ROWS_A_REQUEST], reason=reason)
-            for start in range(0, len(numbers), ROWS_A_REQUEST)
-        ]
+        made: list[Withdrawal] = []
+        for start in range(0, len(numbers), ROWS_A_REQUEST):
+            some = numbers[start : start + ROWS_A_REQUEST]
+            try:
+                made.append(client.rights.withdraw(upload_id=found.id, rows=some, reason=reason))
+            except LinkageClientError as error:
+                if len(numbers) > ROWS_A_REQUEST and error.code == _DONE:
+                    session.say(f"{len(some):,} of these rows were withdrawn before.")
+                    continue
+                if len(numbers) > ROWS_A_REQUEST:
+                    session.say(
+                        f"{sum(withdrawal.rows for withdrawal in made):,} rows were withdrawn before this failed. "
+                        "Give the same command again for the others."
+                    )
+                raise
     taken = sum(withdrawal.rows for withdrawal in made)
     session.say(
         f"{taken:,} rows are withdrawn from {found.id}. `linkage upload` of the next round must leave them out."
@@ -119,7 +131,7 @@ def _numbers(rows: Path | None, record_ids: Path | None, rows_file: Path | None,
 
 def _lines(path: Path) -> list[str]:
     try:
-        with click.open_file(str(path), encoding="utf-8") as file:
+        with click.open_file(str(path), encoding="utf-8-sig") as file:
             found = [line.strip() for line in file.read().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
         raise DataError(f"{path} cannot be read as lines of UTF-8 text.") from None
@@ -198,4 +210,4 @@ def withdrawals(session: Session, *, release_id: str, out: Path | None, force: b
         click.echo(json.dumps(found.model_dump(mode="json"), indent=2))
         return
     for item in found.items if out is None else []:
-        click.echo(f"{item.link_id}\t{item.provider}\t{item.withdrawn_at.isoformat()}")
+        click.echo(printable(f"{item.link_id}\t{item.provider}\t{item.withdrawn_at.isoformat()}"))

@@ -97,7 +97,7 @@ def _with_opt_outs(
             "These encodings say that opt-outs were applied on another day than you say now. Nothing was sent. What "
             "was encoded cannot change: leave --opt-outs-applied out, or encode again."
         )
-    opt_outs.check_day(day, reapply_days=reapply_days(client, project), today=today)
+    opt_outs.check_day(day, reapply_days=reapply_days(client, project_id=project.id), today=today)
     if day is None:
         return dict(manifest)
     session.say(f"Declared: people who have objected were last taken out of the extract on {day}.")
