@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from linkage_client.cli.exit_codes import ExitCode
@@ -89,7 +89,10 @@ def analyst(tmp_path: Path) -> Iterator[Analyst]:
     ):
         provider = round_.providers[0]
         manifest = flow.encode(provider, project_id=round_.project.id, extract=round_.extract(0))
-        content = random.Random(1).randbytes(SIZE_BYTES)
+        rng = np.random.default_rng(1)
+        # A quarter of the bits set, as in filters: the service refuses bits that no encoder can have made.
+        one, other = (rng.integers(256, size=SIZE_BYTES, dtype=np.uint8) for _ in range(2))
+        content = (one & other).tobytes()
         folder = provider.folder / flow.ENCODED_FOLDER
         (folder / ENCODINGS_FILE).write_bytes(content)
         size = {"size_bytes": SIZE_BYTES, "count": SIZE_BYTES * 8 // manifest["bits"]}

@@ -335,7 +335,7 @@ def test_document_nested_too_deep_is_refused(service: ServiceApp, linked: Linked
 
 def test_body_with_half_a_character_is_refused_with_a_key_too(service: ServiceApp) -> None:
     own = f"/v1/organisations/{service.administrator.organisation}/clients"
-    body = b'{"name": "n", "jwk": {"kty": "OKP", "x": "\\ud800"}, "roles": ["officer"]}'
+    body = b'{"name": "n", "jwk": {"kty": "OKP", "x": "\\ud800"}, "roles": ["signatory"]}'
     headers = {"Content-Type": "application/json", "Idempotency-Key": "once"}
     problem(service.administrator.request("POST", own, content=body, headers=headers), 422)
 

@@ -334,7 +334,7 @@ def test_worker_asks_for_what_run_and_settings_say(
 def test_worker_tells_the_engine_whose_uploads_may_hold_duplicates(
     service: ServiceApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    linked = service.project(may_hold_duplicates=True)
+    linked = service.project(may_hold_duplicates=True, data={"outputs": ["link_table_matched"]})
     for provider, rows in zip(linked.providers, data_sets(12, 12, shared=6), strict=True):
         provider.upload(linked.project, rows)
     ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)
