@@ -7,7 +7,7 @@ committed, so that nobody changes the policy without seeing, and having reviewed
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from linkage_service.access.actions import Action
@@ -330,7 +330,7 @@ def _about(
     if kind:
         governed = Resource(kind=kind.lower(), entity=kinds[kind], related=related, under=under)
         return governed, _context(action, under)
-    return (replace(LEDGER) if action is Action.READ_LEDGER else replace(SERVICE)), _context(action, under)
+    return (LEDGER if action is Action.READ_LEDGER else SERVICE), _context(action, under)
 
 
 _KIND: Mapping[Action, str] = {

@@ -682,11 +682,6 @@ class AgreementDocument(Input):
             raise ValueError("special category data need a condition of Article 9: say it in article9")
         return self
 
-    @property
-    def is_feasibility(self) -> bool:
-        """Whether the agreement allows nothing more than the suppressed summary."""
-        return self.data.outputs == ["summary"]
-
     def circumstances(self, organisation: str) -> Circumstances:
         """From where and when an organisation may act; anyone but a party is not restricted by an agreement."""
         found = [party.circumstances for party in self.recipients.parties if party.organisation == organisation]

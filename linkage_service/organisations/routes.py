@@ -403,12 +403,7 @@ def warn_organisation(
     gate: Annotated[Gate, guard(Action.SANCTION_ORGANISATION)],
 ) -> Response:
     """Puts a warning with its reason into the ledger. Nothing is stopped."""
-
-    def use_case(operation: Operation) -> schemas.Organisation:
-        row = sanctions.on_organisation(operation, organisation_id=organisation_id, step="warn", draft=draft)
-        return schemas.Organisation.of(row)
-
-    return gate.change(use_case, body=draft)
+    return _sanctioned_organisation(gate, organisation_id, step="warn", draft=draft)
 
 
 @router.post(
@@ -423,14 +418,7 @@ def warn_client(
     gate: Annotated[Gate, guard(Action.SANCTION_CLIENT)],
 ) -> Response:
     """Puts a warning with its reason into the ledger. Nothing is stopped."""
-
-    def use_case(operation: Operation) -> schemas.Client:
-        row = sanctions.on_client(
-            operation, organisation_id=organisation_id, client_id=client_id, step="warn", draft=draft
-        )
-        return service.render_client(operation.session, row)
-
-    return gate.change(use_case, body=draft)
+    return _sanctioned_client(gate, organisation_id, client_id, step="warn", draft=draft)
 
 
 @router.post(
@@ -444,12 +432,7 @@ def suspend_organisation(
     gate: Annotated[Gate, guard(Action.SANCTION_ORGANISATION)],
 ) -> Response:
     """Stops everything that the organisation's clients and people do, at once. Its tokens end for good."""
-
-    def use_case(operation: Operation) -> schemas.Organisation:
-        row = sanctions.on_organisation(operation, organisation_id=organisation_id, step="suspend", draft=draft)
-        return schemas.Organisation.of(row)
-
-    return gate.change(use_case, body=draft)
+    return _sanctioned_organisation(gate, organisation_id, step="suspend", draft=draft)
 
 
 @router.post(
@@ -464,14 +447,7 @@ def suspend_client(
     gate: Annotated[Gate, guard(Action.SANCTION_CLIENT)],
 ) -> Response:
     """Stops the client at once. Its tokens end for good."""
-
-    def use_case(operation: Operation) -> schemas.Client:
-        row = sanctions.on_client(
-            operation, organisation_id=organisation_id, client_id=client_id, step="suspend", draft=draft
-        )
-        return service.render_client(operation.session, row)
-
-    return gate.change(use_case, body=draft)
+    return _sanctioned_client(gate, organisation_id, client_id, step="suspend", draft=draft)
 
 
 @router.post(
@@ -485,12 +461,7 @@ def reinstate_organisation(
     gate: Annotated[Gate, guard(Action.SANCTION_ORGANISATION)],
 ) -> Response:
     """Lifts a suspension. New tokens are needed."""
-
-    def use_case(operation: Operation) -> schemas.Organisation:
-        row = sanctions.on_organisation(operation, organisation_id=organisation_id, step="reinstate", draft=draft)
-        return schemas.Organisation.of(row)
-
-    return gate.change(use_case, body=draft)
+    return _sanctioned_organisation(gate, organisation_id, step="reinstate", draft=draft)
 
 
 @router.post(
@@ -505,10 +476,25 @@ def reinstate_client(
     gate: Annotated[Gate, guard(Action.SANCTION_CLIENT)],
 ) -> Response:
     """Lifts a suspension. New tokens are needed."""
+    return _sanctioned_client(gate, organisation_id, client_id, step="reinstate", draft=draft)
 
+
+def _sanctioned_organisation(
+    gate: Gate, organisation_id: str, *, step: sanctions.Step, draft: schemas.Sanction
+) -> Response:
+    def use_case(operation: Operation) -> schemas.Organisation:
+        row = sanctions.on_organisation(operation, organisation_id=organisation_id, step=step, draft=draft)
+        return schemas.Organisation.of(row)
+
+    return gate.change(use_case, body=draft)
+
+
+def _sanctioned_client(
+    gate: Gate, organisation_id: str, client_id: str, *, step: sanctions.Step, draft: schemas.Sanction
+) -> Response:
     def use_case(operation: Operation) -> schemas.Client:
         row = sanctions.on_client(
-            operation, organisation_id=organisation_id, client_id=client_id, step="reinstate", draft=draft
+            operation, organisation_id=organisation_id, client_id=client_id, step=step, draft=draft
         )
         return service.render_client(operation.session, row)
 
