@@ -225,13 +225,13 @@ class Policy:
         members = {"clock": at.clock(), **{name: attribute(value) for name, value in context.items()}}
         if under:
             members["under"] = _under(under, caller, at)
-        stated = _text(members)
+        stated = canonical_text(members)
         principal, acted_on = caller.reference.to_json(), resource.entity.reference.to_json()
         about = {"type": "Linkage::Action", "id": action.value}
         # Put together of what was spelled already: the whole is canonical because its parts are, and are in order.
         facts = (
-            f'{{"entities":{entities},"request":{{"action":{_text(about)},"context":{stated},'
-            f'"principal":{_text(principal)},"resource":{_text(acted_on)}}}}}'
+            f'{{"entities":{entities},"request":{{"action":{canonical_text(about)},"context":{stated},'
+            f'"principal":{canonical_text(principal)},"resource":{canonical_text(acted_on)}}}}}'
         ).encode()
         request = {"principal": principal, "action": about, "resource": acted_on, "context": stated}
         verdict = self._evaluate(request, texts.entities_of(entities), self._of_action[action])
@@ -252,7 +252,7 @@ class Policy:
         """
         recorded = json.loads(facts)
         return self._evaluate(
-            recorded["request"], self._slices.entities_of(_text(recorded["entities"])), self._policies
+            recorded["request"], self._slices.entities_of(canonical_text(recorded["entities"])), self._policies
         )
 
     def _evaluate(
@@ -309,11 +309,11 @@ class _Slices:
     def text_of(self, entity: Entity) -> str:
         """The canonical JSON of an entity."""
         if entity.key is None:
-            return _text(entity.to_json())
+            return canonical_text(entity.to_json())
         with self._lock:
             found = self._texts.get(entity.key)
         if found is None:
-            found = _text(entity.to_json())
+            found = canonical_text(entity.to_json())
             self._keep(self._texts, entity.key, found)
         return found
 
@@ -354,7 +354,8 @@ def _policies_about(action: Action, parsed: Mapping[str, Any]) -> cedarpy.Policy
     return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": kept, "templates": {}, "templateLinks": []}))
 
 
-def _text(value: object) -> str:
+def canonical_text(value: object) -> str:
+    """What was judged, in the one spelling that its digest is taken of."""
     # Names are ASCII and numbers whole, and there the standard library writes what RFC 8785 asks, many times faster.
     return _ENCODER.encode(value)
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Policy, Verdict
+from linkage_service.access.decide import Policy, Verdict, canonical_text
 from linkage_service.access.policy_texts import recall
 from linkage_service.audit import tables
 from linkage_service.errors import Conflict, NotFound
@@ -63,9 +63,7 @@ def replay(session: Session, *, seq: int, current: Policy) -> Replayed:
         raise Conflict("The facts of this decision were disposed of at the end of their retention.")
     if header.body_hash != events.body_bytes_hash(body.salt, body.body).hex():
         raise Conflict("The body of this event is not what its header says. Run `linkage-service audit verify`.")
-    facts = json.dumps(
-        json.loads(body.body)["decision"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    facts = canonical_text(json.loads(body.body)["decision"]).encode()
     if hashlib.sha256(facts).hexdigest() != recorded.entities_digest:
         raise Conflict("The facts of this event are not those that were judged. Treat this as a security incident.")
     policy = current

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from sqlmodel import Session
@@ -15,7 +15,7 @@ from linkage_service.access.decide import AgreementReference, Governing, Resourc
 from linkage_service.access.entities import Attribute, Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
 from linkage_service.agreements import schemas, tables
-from linkage_service.agreements.document import AgreementDocument, digest_of
+from linkage_service.agreements.document import AgreementDocument, Tier, digest_of
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.tables import knows_agreement
 from linkage_service.errors import (
@@ -30,7 +30,7 @@ from linkage_service.ids import new_id
 from linkage_service.organisations import tables as organisations
 from linkage_service.organisations.service import verify_signature
 
-TIERS = ("plain", "folded", "hardened")
+TIERS = get_args(Tier)
 _WERE_IN_FORCE = ("active", "superseded")
 _SIGNATURE_CONTEXT = b"linkage/agreement/v1\0"
 

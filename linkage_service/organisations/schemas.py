@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from linkage_service.agreements.document import Assurance
 from linkage_service.organisations import tables
 from linkage_service.people.schemas import Person
 from linkage_service.wire import AgreementId, Base64Url, Document, Input, Name, Output, Text, Timestamp
 
 Role = Literal["administrator", "officer", "operator", "analyst", "signatory", "recipient"]
 PartnerRole = Literal["officer", "operator", "analyst", "signatory", "recipient"]
-Assurance = Literal["none", "approaching_standards", "standards_met", "standards_exceeded"]
 Jwk = Annotated[Document, Field(description="Public JWK (RFC 7517): Ed25519, or P-256 where said so.", max_length=20)]
 
 # Public keys of RFC 8037 (appendix A.2) and of a key pair that was thrown away.
