@@ -188,7 +188,13 @@ def test_review_overdue_stops_processing_and_disclosure_until_one_passes(service
 def test_suspended_organisation_is_refused_at_once(service: ServiceApp, linked: Linked) -> None:
     provider = linked.providers[0]
     ok(service.officer.post(f"/v1/organisations/{provider.organisation}:suspend", {"reason": "Probing."}), 200)
-    _refused(service, provider.post(f"/v1/projects/{linked.project}/runs", {}), "run.refused", "G9-sanction")
+    _refused(
+        service,
+        provider.post(f"/v1/projects/{linked.project}/runs", {}),
+        "run.refused",
+        "G9-sanction",
+        "G9-sanction-run",
+    )
 
 
 def test_revoked_client_is_refused_at_once_and_gets_no_new_token(service: ServiceApp) -> None:
