@@ -1,8 +1,8 @@
 """The one function that decides, and the words in which it explains a refusal.
 
 Cedar skips a `forbid` whose evaluation fails, so a request could be allowed by an error: a decision counts as "allow"
-only without errors, entities are always checked against the schema, and policies that do not validate stop the service
-at start. A decision looks at one agreement's entities only, so its cost does not grow with the number of agreements.
+only without errors, entities and requests are checked against the schema, and policies that do not validate stop the
+service at start. A decision looks at one agreement's entities only, so many agreements cost no more than one.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from importlib import resources
 from threading import Lock
 from typing import Any, Protocol
@@ -184,6 +185,30 @@ class PolicyText:
         return cls(policies, schema)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A policy text as the engine has read it."""
+
+    policies: cedarpy.PolicySet
+    schema: cedarpy.Schema
+    annotations: Mapping[str, Mapping[str, str]]
+    of_action: Mapping[Action, cedarpy.PolicySet]
+
+
+@lru_cache(maxsize=4)  # that of this release, and those that decisions are made again by
+def _parse(text: PolicyText) -> _Parsed:
+    validation = cedarpy.validate_policies(text.policies, text.schema)
+    if not validation.validation_passed:
+        raise ValueError(f"the access policy does not validate: {[str(error) for error in validation.errors]}")
+    parsed = json.loads(cedarpy.policies_to_json_str(text.policies))["staticPolicies"]
+    return _Parsed(
+        policies=cedarpy.PolicySet.from_str(text.policies),
+        schema=cedarpy.Schema.from_str(text.schema),
+        annotations={policy["annotations"]["id"]: policy["annotations"] for policy in parsed.values()},
+        of_action={action: _policies_about(action, parsed) for action in Action},
+    )
+
+
 class Policy:
     """A validated policy text.
 
@@ -193,18 +218,12 @@ class Policy:
 
     def __init__(self, text: PolicyText | None = None) -> None:
         self.text = text or PolicyText.of_this_release()
-        validation = cedarpy.validate_policies(self.text.policies, self.text.schema)
-        if not validation.validation_passed:
-            raise ValueError(f"the access policy does not validate: {[str(error) for error in validation.errors]}")
         self.digest = self.text.digest
-        self._policies = cedarpy.PolicySet.from_str(self.text.policies)
-        self._schema = cedarpy.Schema.from_str(self.text.schema)
-        parsed = json.loads(cedarpy.policies_to_json_str(self.text.policies))["staticPolicies"]
-        self.annotations: dict[str, Mapping[str, str]] = {
-            policy["annotations"]["id"]: policy["annotations"] for policy in parsed.values()
-        }
-        self._of_action = {action: _policies_about(action, parsed) for action in Action}
+        parsed = _parse(self.text)
+        self.annotations = parsed.annotations
+        self._policies, self._schema, self._of_action = parsed.policies, parsed.schema, parsed.of_action
         self._slices = _Slices(self._schema)
+        self._fitting: set[Hashable] = set()
 
     def decide(
         self,
@@ -226,15 +245,24 @@ class Policy:
         if under:
             members["under"] = _under(under, caller, at)
         stated = canonical_text(members)
-        principal, acted_on = caller.reference.to_json(), resource.entity.reference.to_json()
-        about = {"type": "Linkage::Action", "id": action.value}
+        principal, acted_on = caller.reference, resource.entity.reference
         # Put together of what was spelled already: the whole is canonical because its parts are, and are in order.
         facts = (
-            f'{{"entities":{entities},"request":{{"action":{canonical_text(about)},"context":{stated},'
-            f'"principal":{canonical_text(principal)},"resource":{canonical_text(acted_on)}}}}}'
+            f'{{"entities":{entities},"request":{{"action":{_text_of(_reference_of(action))},"context":{stated},'
+            f'"principal":{_text_of(principal)},"resource":{_text_of(acted_on)}}}}}'
         ).encode()
-        request = {"principal": principal, "action": about, "resource": acted_on, "context": stated}
-        verdict = self._evaluate(request, texts.entities_of(entities), self._of_action[action])
+        request = {
+            "principal": principal.to_json(),
+            "action": _reference_of(action).to_json(),
+            "resource": acted_on.to_json(),
+            "context": stated,
+        }
+        # The schema speaks of types only, so a request of a shape that fitted once need not be held against it again.
+        shape = (action, principal.type, acted_on.type, _shape(members))
+        schema = None if shape in self._fitting else self._schema
+        verdict = self._evaluate(request, texts.entities_of(entities), self._of_action[action], schema)
+        if schema is not None and not verdict.failed:
+            self._fitting.add(shape)
         return Decision(
             allowed=verdict.allowed,
             policies=verdict.policies,
@@ -251,16 +279,19 @@ class Policy:
             facts: `Decision.facts` as recorded.
         """
         recorded = json.loads(facts)
-        return self._evaluate(
-            recorded["request"], self._slices.entities_of(canonical_text(recorded["entities"])), self._policies
-        )
+        entities = self._slices.entities_of(canonical_text(recorded["entities"]))
+        return self._evaluate(recorded["request"], entities, self._policies, self._schema)
 
     def _evaluate(
-        self, request: dict[str, Any], entities: cedarpy.Entities | None, policies: cedarpy.PolicySet
+        self,
+        request: dict[str, Any],
+        entities: cedarpy.Entities | None,
+        policies: cedarpy.PolicySet,
+        schema: cedarpy.Schema | None,
     ) -> Verdict:
         if entities is None:
             return Verdict(allowed=False, policies=(), failed=True)
-        result = cedarpy.is_authorized(request, policies, entities, self._schema)
+        result = cedarpy.is_authorized(request, policies, entities, schema)
         failed = bool(result.diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision
         allowed = result.decision is cedarpy.Decision.Allow and not failed
         fired = tuple(sorted(set(result.diagnostics.id_annotations_by_reason.values())))
@@ -352,6 +383,28 @@ def _policies_about(action: Action, parsed: Mapping[str, Any]) -> cedarpy.Policy
 
     kept = {name: policy for name, policy in parsed.items() if is_about(policy)}
     return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": kept, "templates": {}, "templateLinks": []}))
+
+
+@lru_cache(maxsize=_KEPT)
+def _text_of(reference: Reference) -> str:
+    return canonical_text(reference.to_json())
+
+
+def _reference_of(action: Action) -> Reference:
+    return Reference("Action", action.value)
+
+
+def _shape(value: Any) -> Hashable:
+    """What the schema can say of a value in the engine's JSON form: its type, and those of its parts."""
+    if isinstance(value, dict):
+        if "__entity" in value:
+            return "__entity", value["__entity"]["type"]
+        if "__extn" in value:
+            return "__extn", value["__extn"]["fn"]
+        return frozenset([(name, _shape(member)) for name, member in value.items()])
+    if isinstance(value, list):
+        return "list", frozenset([_shape(item) for item in value])
+    return str(type(value))
 
 
 def canonical_text(value: object) -> str:

@@ -1,16 +1,18 @@
 """The service in this process, with organisations that hold real keys, for tests of everything behind HTTP."""
 
+import atexit
 import base64
 import hashlib
 import json
 import secrets
 import shutil
+import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
-from starlette.exceptions import StarletteDeprecationWarning
 
 from linkage_service import service_keys
 from linkage_service.access.sessions import COOKIE
@@ -30,6 +31,7 @@ from linkage_service.access.tokens import public_key
 from linkage_service.app import create_app
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
+from linkage_service.database import Database
 from linkage_service.migrate import upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
@@ -37,12 +39,8 @@ from linkage_service.retention.sweep import Swept
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
 from linkage_service.worker import Worker, sweeper_of
+from support.app_transport import AppTransport
 from support.linkage_schemas import linkage_schema
-
-with warnings.catch_warnings():
-    # It asks for the successor of httpx, which the client does not use yet.
-    warnings.simplefilter("ignore", StarletteDeprecationWarning)
-    from starlette.testclient import TestClient
 
 ISSUER = "https://linkage.test"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -196,7 +194,7 @@ class Person:
         self.organisation = organisation
         self.person: str = invitation["person"]["id"]
         self.email: str = invitation["person"]["email"]
-        self.http = TestClient(service.app, base_url=ISSUER, headers={"Origin": ISSUER})
+        self.http = service.browser(headers={"Origin": ISSUER})
         self.secret = b""
         self.enrol(invitation["token"])
 
@@ -303,6 +301,8 @@ class ServiceApp:
         self.settings = Settings(data_dir=folder, **chosen)
         self.clock = HandClock()
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
+        if not self.database_file.exists() and self.settings.database_url is None:
+            shutil.copyfile(_migrated(), self.database_file)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
         upgrade(self.runtime.database.engine)
         self.runtime.remember_policy()
@@ -311,11 +311,15 @@ class ServiceApp:
         with unit_of_work(database=self.runtime.database, log=self.runtime.log, now=self.clock()) as unit:
             row, made = found_unit(unit, name="Linkage Unit", clients=clients)
         self.app: FastAPI = create_app(self.runtime)
-        self.http = TestClient(self.app, base_url=ISSUER)
+        self.http = self.browser()
         self.administrator, self.officer = (
             Caller(self, client=client.id, organisation=row.id, key=keys[client.name]) for client in made
         )
         self._names = 0
+
+    def browser(self, **options: Any) -> httpx.Client:
+        """A client of its own, with cookies of its own."""
+        return httpx.Client(transport=AppTransport(self.app), base_url=ISSUER, **options)
 
     @property
     def database_file(self) -> Path:
@@ -470,6 +474,18 @@ class ServiceApp:
     def close(self) -> None:
         self.http.close()
         self.runtime.close()
+
+
+@cache
+def _migrated() -> Path:
+    """A database that every migration was run on: running them takes longer than most tests."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    file = Path(folder) / "linkage.db"
+    database = Database(f"sqlite:///{file}")
+    upgrade(database.engine)
+    database.close()
+    return file
 
 
 @contextmanager

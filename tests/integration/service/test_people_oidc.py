@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
-from starlette.testclient import TestClient
 
 from linkage_service.people import signing_in
 from support.oidc_provider import Provider, running_provider
@@ -42,24 +42,24 @@ def invited(service: ServiceApp, partner: Organisation) -> Json:
 
 
 @pytest.fixture
-def browser(service: ServiceApp) -> TestClient:
-    return TestClient(service.app, base_url=ISSUER, headers={"Origin": ISSUER})
+def browser(service: ServiceApp) -> httpx.Client:
+    return service.browser(headers={"Origin": ISSUER})
 
 
-def _begin(browser: TestClient, **draft: str) -> str:
+def _begin(browser: httpx.Client, **draft: str) -> str:
     url: str = ok(browser.post("/v1/oidc/sign-ins", json={"purpose": "sign_in", **draft}), 201)["authorization_url"]
     return url
 
 
-def _finish(browser: TestClient, brought: Json) -> Any:
+def _finish(browser: httpx.Client, brought: Json) -> Any:
     return browser.post("/v1/oidc/sessions", json=brought)
 
 
-def _through(browser: TestClient, provider: Provider, subject: str, **draft: str) -> Any:
+def _through(browser: httpx.Client, provider: Provider, subject: str, **draft: str) -> Any:
     return _finish(browser, provider.sign_in(_begin(browser, **draft), subject))
 
 
-def _linked(browser: TestClient, provider: Provider, invited: Json, subject: str) -> Json:
+def _linked(browser: httpx.Client, provider: Provider, invited: Json, subject: str) -> Json:
     """A person who has signed in this way once."""
     provider.know(subject, email=invited["person"]["email"], **MFA)
     session: Json = ok(_through(browser, provider, subject), 201)
@@ -75,7 +75,7 @@ def test_options_say_that_a_provider_is_there(service: ServiceApp) -> None:
     assert ok(service.http.get("/v1/sign-ins"), 200) == {"password": True, "oidc": True}
 
 
-def test_request_to_the_provider_has_what_the_flow_asks(browser: TestClient, provider: Provider) -> None:
+def test_request_to_the_provider_has_what_the_flow_asks(browser: httpx.Client, provider: Provider) -> None:
     url = _begin(browser)
     query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
     assert url.startswith(f"{provider.issuer}/oauth2/authorize?")
@@ -86,7 +86,7 @@ def test_request_to_the_provider_has_what_the_flow_asks(browser: TestClient, pro
 
 
 def test_invited_person_with_a_verified_address_is_enrolled_and_signed_in(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     session = _linked(browser, provider, invited, "first-time")
     assert session["method"] == "oidc"
@@ -99,7 +99,7 @@ def test_invited_person_with_a_verified_address_is_enrolled_and_signed_in(
 
 
 def test_linked_person_is_known_by_subject_whatever_the_address_says_now(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     _linked(browser, provider, invited, "moved")
     provider.know("moved", email="new@elsewhere.test", amr=["mfa"])
@@ -108,7 +108,7 @@ def test_linked_person_is_known_by_subject_whatever_the_address_says_now(
 
 
 def test_invitation_links_an_account_of_another_address(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     provider.know("another-address", email="x@elsewhere.test", amr=["hwk"])
     ok(_through(browser, provider, "another-address", purpose="enrol", invitation=invited["token"]), 201)
@@ -117,7 +117,7 @@ def test_invitation_links_an_account_of_another_address(
 
 
 def test_account_that_is_linked_cannot_be_linked_to_a_second_person(
-    service: ServiceApp, partner: Organisation, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, partner: Organisation, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     _linked(browser, provider, invited, "taken")
     second = service.invite_person(partner, "analyst")
@@ -126,7 +126,7 @@ def test_account_that_is_linked_cannot_be_linked_to_a_second_person(
     assert service.events()[-1]["resource"]["id"] == second["person"]["id"]
 
 
-def test_acr_of_the_settings_means_a_second_factor(browser: TestClient, provider: Provider, invited: Json) -> None:
+def test_acr_of_the_settings_means_a_second_factor(browser: httpx.Client, provider: Provider, invited: Json) -> None:
     provider.know("by-acr", email=invited["person"]["email"], email_verified=True, acr="https://refeds.org/profile/mfa")
     ok(_through(browser, provider, "by-acr"), 201)
 
@@ -135,7 +135,7 @@ def test_acr_of_the_settings_means_a_second_factor(browser: TestClient, provider
     "claims", [{}, {"amr": ["pwd"]}, {"amr": "mfa"}, {"acr": "urn:something"}, {"amr": []}], ids=str
 )
 def test_sign_in_without_a_second_factor_is_refused_and_an_event(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json, claims: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json, claims: Json
 ) -> None:
     provider.know("one-factor", email=invited["person"]["email"], email_verified=True, **claims)
     problem(_through(browser, provider, "one-factor"), 401, "no_second_factor")
@@ -146,7 +146,7 @@ def test_sign_in_without_a_second_factor_is_refused_and_an_event(
 
 @pytest.mark.parametrize("verified", [False, None, "true", 1], ids=str)
 def test_address_that_is_not_verified_is_refused_and_an_event(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json, verified: object
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json, verified: object
 ) -> None:
     provider.know("unverified", email=invited["person"]["email"], amr=["mfa"], email_verified=verified)
     problem(_through(browser, provider, "unverified"), 401, "email_not_verified")
@@ -154,7 +154,7 @@ def test_address_that_is_not_verified_is_refused_and_an_event(
 
 
 def test_nobody_is_made_of_an_account_that_no_person_has(
-    service: ServiceApp, browser: TestClient, provider: Provider
+    service: ServiceApp, browser: httpx.Client, provider: Provider
 ) -> None:
     provider.know("stranger", email="stranger@elsewhere.test", **MFA)
     before = service.size()
@@ -163,7 +163,7 @@ def test_nobody_is_made_of_an_account_that_no_person_has(
 
 
 def test_person_with_a_password_is_not_taken_over_by_address(
-    service: ServiceApp, partner: Organisation, browser: TestClient, provider: Provider
+    service: ServiceApp, partner: Organisation, browser: httpx.Client, provider: Provider
 ) -> None:
     person = service.person(partner, "signatory")
     provider.know("same-address", email=person.email, **MFA)
@@ -171,7 +171,7 @@ def test_person_with_a_password_is_not_taken_over_by_address(
 
 
 def test_disabled_person_is_refused_and_an_event(
-    service: ServiceApp, partner: Organisation, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, partner: Organisation, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     _linked(browser, provider, invited, "gone")
     path = f"/v1/organisations/{partner.organisation}/people/{invited['person']['id']}:disable"
@@ -183,7 +183,7 @@ def test_disabled_person_is_refused_and_an_event(
 def test_invitation_that_is_withdrawn_while_the_provider_is_asked_enrols_nobody(  # noqa: PLR0917 - fixtures
     service: ServiceApp,
     partner: Organisation,
-    browser: TestClient,
+    browser: httpx.Client,
     provider: Provider,
     invited: Json,
     monkeypatch: pytest.MonkeyPatch,
@@ -200,7 +200,7 @@ def test_invitation_that_is_withdrawn_while_the_provider_is_asked_enrols_nobody(
 def test_person_who_is_shut_out_while_the_provider_is_asked_gets_no_session(  # noqa: PLR0917 - fixtures
     service: ServiceApp,
     partner: Organisation,
-    browser: TestClient,
+    browser: httpx.Client,
     provider: Provider,
     invited: Json,
     monkeypatch: pytest.MonkeyPatch,
@@ -229,25 +229,25 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> No
 # ---- what is brought instead ----
 
 
-def test_answer_with_another_state_is_refused(browser: TestClient, provider: Provider, invited: Json) -> None:
+def test_answer_with_another_state_is_refused(browser: httpx.Client, provider: Provider, invited: Json) -> None:
     provider.know("state", email=invited["person"]["email"], **MFA)
     brought = provider.sign_in(_begin(browser), "state")
     problem(_finish(browser, {**brought, "state": "x" * 43}), 401, "wrong_state")
 
 
 def test_answer_in_another_browser_is_refused(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     provider.know("browser", email=invited["person"]["email"], **MFA)
     brought = provider.sign_in(_begin(browser), "browser")
-    victim = TestClient(service.app, base_url=ISSUER, headers={"Origin": ISSUER})
+    victim = service.browser(headers={"Origin": ISSUER})
     problem(_finish(victim, brought), 401, "begin_again")
     _begin(victim)
     problem(_finish(victim, brought), 401, "wrong_state")
 
 
 def test_answer_that_takes_too_long_is_refused(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     provider.know("slow", email=invited["person"]["email"], **MFA)
     brought = provider.sign_in(_begin(browser), "slow")
@@ -255,7 +255,7 @@ def test_answer_that_takes_too_long_is_refused(
     problem(_finish(browser, brought), 401, "begin_again")
 
 
-def test_code_works_once(browser: TestClient, provider: Provider, invited: Json) -> None:
+def test_code_works_once(browser: httpx.Client, provider: Provider, invited: Json) -> None:
     provider.know("replay", email=invited["person"]["email"], **MFA)
     brought = provider.sign_in(_begin(browser), "replay")
     note = browser.cookies["__Host-linkage-provider"]
@@ -265,7 +265,7 @@ def test_code_works_once(browser: TestClient, provider: Provider, invited: Json)
 
 
 def test_code_of_another_request_is_refused_for_want_of_its_verifier(
-    browser: TestClient, provider: Provider, invited: Json
+    browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     provider.know("injected", email=invited["person"]["email"], **MFA)
     stolen = provider.sign_in(_begin(browser), "injected")["code"]
@@ -273,7 +273,7 @@ def test_code_of_another_request_is_refused_for_want_of_its_verifier(
     problem(_finish(browser, {**own, "code": stolen}), 401, "bad_code")
 
 
-def test_answer_that_names_another_issuer_is_refused(browser: TestClient, provider: Provider, invited: Json) -> None:
+def test_answer_that_names_another_issuer_is_refused(browser: httpx.Client, provider: Provider, invited: Json) -> None:
     provider.know("mix-up", email=invited["person"]["email"], **MFA)
     brought = provider.sign_in(_begin(browser), "mix-up")
     problem(_finish(browser, {**brought, "iss": "https://evil.test"}), 401, "wrong_issuer")
@@ -309,7 +309,7 @@ NOW = int(datetime.now(UTC).timestamp())
     ids=str,
 )
 def test_token_that_fails_a_check_opens_nothing(  # noqa: PLR0917 - fixtures and parameters
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json, how: Json, code: str
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json, how: Json, code: str
 ) -> None:
     provider.know("token", email=invited["person"]["email"], **MFA)
     brought = provider.sign_in(_begin(browser), "token")
@@ -321,7 +321,7 @@ def test_token_that_fails_a_check_opens_nothing(  # noqa: PLR0917 - fixtures and
 
 
 def test_token_that_fails_a_check_at_enrolment_is_an_event_of_the_invited_person(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     provider.know("enrolling", email="x@elsewhere.test", **MFA)
     brought = provider.sign_in(_begin(browser, purpose="enrol", invitation=invited["token"]), "enrolling")
@@ -331,7 +331,9 @@ def test_token_that_fails_a_check_at_enrolment_is_an_event_of_the_invited_person
     assert service.events()[-1]["resource"]["id"] == invited["person"]["id"]
 
 
-def test_audience_of_several_needs_the_authorised_party(browser: TestClient, provider: Provider, invited: Json) -> None:
+def test_audience_of_several_needs_the_authorised_party(
+    browser: httpx.Client, provider: Provider, invited: Json
+) -> None:
     provider.know("several", email=invited["person"]["email"], **MFA)
     provider.misbehave(claims={"aud": [provider.client_id, "another"], "azp": None})
     problem(_through(browser, provider, "several"), 401, "wrong_audience")
@@ -341,7 +343,7 @@ def test_audience_of_several_needs_the_authorised_party(browser: TestClient, pro
 
 def test_wrong_client_secret_or_a_provider_that_is_away_is_said(tmp_path: Path, provider: Provider) -> None:
     with service_app(tmp_path, **{**provider.settings, "oidc_issuer": "http://localhost:9"}) as service:
-        browser = TestClient(service.app, base_url=ISSUER)
+        browser = service.browser()
         problem(browser.post("/v1/oidc/sign-ins", json={"purpose": "sign_in"}), 503, "provider_unavailable")
 
 
@@ -354,7 +356,7 @@ def test_service_without_a_provider_says_so(tmp_path: Path) -> None:
 # ---- step-up ----
 
 
-def _begin_step_up(browser: TestClient) -> str:
+def _begin_step_up(browser: httpx.Client) -> str:
     url = _begin(browser, purpose="step_up")
     query = parse_qs(urlsplit(url).query)
     assert (query["prompt"], query["max_age"]) == (["login"], ["0"])
@@ -362,7 +364,7 @@ def _begin_step_up(browser: TestClient) -> str:
 
 
 def test_step_up_with_the_provider_needs_a_sign_in_of_now(
-    service: ServiceApp, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     _linked(browser, provider, invited, "step-up")
     problem(browser.post("/v1/sessions/current:step-up", json={"code": "123456"}), 409, "use_oidc")
@@ -378,7 +380,7 @@ def test_step_up_with_the_provider_needs_a_sign_in_of_now(
 
 
 def test_step_up_with_another_persons_account_is_refused(
-    service: ServiceApp, partner: Organisation, browser: TestClient, provider: Provider, invited: Json
+    service: ServiceApp, partner: Organisation, browser: httpx.Client, provider: Provider, invited: Json
 ) -> None:
     _linked(browser, provider, service.invite_person(partner, "analyst"), "colleague")
     _linked(browser, provider, invited, "own")
@@ -387,7 +389,7 @@ def test_step_up_with_another_persons_account_is_refused(
     assert service.events()[-1]["resource"]["id"] == invited["person"]["id"]
 
 
-def test_step_up_without_a_session_is_refused(browser: TestClient) -> None:
+def test_step_up_without_a_session_is_refused(browser: httpx.Client) -> None:
     problem(browser.post("/v1/oidc/sign-ins", json={"purpose": "step_up"}), 401, "session_ended")
 
 

@@ -1,15 +1,15 @@
 """Where a request comes from: who may say so, and what gets into decisions and the ledger."""
 
 import json
-from typing import Any, cast
 
+import httpx
 import pytest
 from fastapi import FastAPI, Request
-from starlette.testclient import TestClient
 
 from linkage_service.access.source import source_of
 from linkage_service.server import configuration
 from linkage_service.settings import Settings
+from support.app_transport import AppTransport
 
 
 def _seen(*trusted: str, connected: str, said: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -23,7 +23,8 @@ def _seen(*trusted: str, connected: str, said: str, monkeypatch: pytest.MonkeyPa
 
     config = configuration(app, Settings())
     config.load()
-    http = TestClient(cast("Any", config.loaded_app), client=(connected, 50_000))
+    transport = AppTransport(config.loaded_app, client=(connected, 50_000))
+    http = httpx.Client(transport=transport, base_url="http://service.test")
     return str(http.get("/", headers={"X-Forwarded-For": said}).json())
 
 

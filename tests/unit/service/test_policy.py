@@ -1,7 +1,7 @@
 """The policy: what it refuses whatever else is true, that errors refuse, and that nobody's rights change unseen."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from linkage_service.access.actions import Action
 from linkage_service.access.callers import ClientCaller, WorkerActor
 from linkage_service.access.decide import Circumstance, Decision, Policy, PolicyText
 from linkage_service.access.decision_table import STATES, Caller, Cell, callers
-from linkage_service.access.entities import Entity
+from linkage_service.access.entities import Entity, Reference
 from linkage_service.audit.catalogue import EventType
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -123,12 +123,28 @@ def test_agreement_that_lacks_an_attribute_refuses(policy: Policy, action: Actio
     assert decision.refusals[-1].policy == "policy-error"
 
 
-def test_context_that_lacks_an_attribute_or_has_an_unknown_one_refuses(policy: Policy) -> None:
+def test_context_that_lacks_an_attribute_or_has_another_or_one_of_another_type_refuses(policy: Policy) -> None:
     actor = decision_table._actor(RECIPIENT, sanctioned=False)
     resource, context = decision_table._about(Action.REQUEST_RELEASE, actor, "active")
     at = Circumstance(now=NOW, newest=NOW, source="192.0.2.1")
-    for wrong in ({k: v for k, v in context.items() if k != "purpose"}, {**context, "surprise": True}, {}):
-        decision = policy.decide(action=Action.REQUEST_RELEASE, caller=actor, resource=resource, at=at, context=wrong)
+    wrong: list[dict[str, Any]] = [
+        {name: value for name, value in context.items() if name != "purpose"},
+        {**context, "surprise": True},
+        {},
+        {**context, "purpose": 1},
+        {**context, "purpose": frozenset({"planning"})},
+        {**context, "purpose": Reference("Organisation", "planning")},
+        {**context, "columns": "person"},
+        {**context, "columns": frozenset({1})},
+    ]
+
+    def decide(given: Mapping[str, Any]) -> Decision:
+        return policy.decide(action=Action.REQUEST_RELEASE, caller=actor, resource=resource, at=at, context=given)
+
+    for attributes in wrong:
+        # What fitted before must not vouch for what does not.
+        assert decide(context).allowed
+        decision = decide(attributes)
         assert not decision.allowed
         assert decision.refusals[-1].policy == "policy-error"
 

@@ -1,0 +1,51 @@
+"""An application in this process, behind httpx: requests of threads, answered in one event loop that all share.
+
+A loop of its own for every request, and threads that begin and end with it, would take longer than most requests.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import Any
+
+import httpx
+
+
+class AppTransport(httpx.BaseTransport):
+    """Hands requests to an ASGI application; what it raises is raised where the request was made."""
+
+    def __init__(self, app: Any, *, client: tuple[str, int] = ("testclient", 50_000)) -> None:
+        self._inner = httpx.ASGITransport(app, client=client)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends one request and waits for the whole answer."""
+        return asyncio.run_coroutine_threadsafe(self._exchange(request), _loop()).result()
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        sent = httpx.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            stream=_Body(request.read()),
+            extensions=request.extensions,
+        )
+        answer = await self._inner.handle_async_request(sent)
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        body = b"".join([chunk async for chunk in answer.stream])
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(body))
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="applications", daemon=True).start()
+    return loop
