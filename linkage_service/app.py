@@ -89,14 +89,17 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(room.router)
     app.include_router(health)
 
-    @app.get("/openapi.json", include_in_schema=False, dependencies=[PUBLIC])
-    def openapi_document() -> dict[str, Any]:
-        return app.openapi()
-
+    app.add_api_route("/openapi.json", _openapi_document, include_in_schema=False, dependencies=[PUBLIC])
     # The limit is inside: what it raises while a body is read must reach the problem handlers as it is.
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_bytes_max)
     app.middleware("http")(_with_context)
     return app
+
+
+def _openapi_document(request: Request) -> dict[str, Any]:
+    # Not a closure over the application: the framework remembers what it has called, and would keep all of it.
+    document: dict[str, Any] = request.app.openapi()
+    return document
 
 
 def routes_of(app: FastAPI) -> list[APIRoute]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from linkage_service.access.actions import Action
 from linkage_service.access.callers import ClientCaller, OrganisationFacts, PersonCaller, WorkerActor
@@ -206,6 +207,7 @@ def _cell(policy: Policy, action: Action, caller: Caller, state: str) -> Cell:
     return Cell(action.value, caller.name, state, decision.allowed, guards if not decision.allowed else ())
 
 
+@cache
 def _organisation(standing: str, *, sanctioned: bool = False) -> OrganisationFacts:
     return OrganisationFacts(
         id=standing.replace(" ", "-"),
@@ -226,6 +228,7 @@ def _actor(caller: Caller, *, sanctioned: bool) -> ClientCaller | PersonCaller:
     return ClientCaller(id="client", facts=facts, roles=roles, key_thumbprint="", key_registered=_NOW - _DAY)
 
 
+@cache
 def _agreement(state: str) -> Governing:
     provider, other_provider, recipient, other_recipient, processor = (
         organisation_reference(standing.replace(" ", "-"))
