@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from starlette.middleware.base import RequestResponseEndpoint
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from linkage_service import problems
@@ -92,7 +92,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.add_api_route("/openapi.json", _openapi_document, include_in_schema=False, dependencies=[PUBLIC])
     # The limit is inside: what it raises while a body is read must reach the problem handlers as it is.
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_bytes_max)
-    app.middleware("http")(_with_context)
+    app.add_middleware(_Context)
     return app
 
 
@@ -110,35 +110,55 @@ def routes_of(app: FastAPI) -> list[APIRoute]:
     return [route for route in entries if isinstance(route, APIRoute)]
 
 
-async def _with_context(request: Request, call_next: RequestResponseEndpoint) -> Response:
+class _Context:
     """Gives every request an id, every response its headers, and the log one line that says nothing about a person."""
-    request.state.request_id = f"req_{secrets.token_hex(12)}"
-    began = time.monotonic()
-    try:
-        response = await call_next(request)
-    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever was missed becomes a problem document
-        # No traceback: a failing statement's parameters would be in it.
-        _log.error("request_crashed", error_type=type(error).__name__, request_id=request.state.request_id)
-        unexpected = LinkageError(
-            "The service failed unexpectedly. Nothing was changed. Tell the operator the request_id."
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        began, status = time.monotonic(), None
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        except Exception as error:
+            # No traceback: a failing statement's parameters would be in it.
+            _log.error("request_crashed", error_type=type(error).__name__, request_id=request_id)
+            if status is not None:
+                # Part of the answer has left: only breaking the connection off tells the caller.
+                raise
+            await _unexpected(error, Request(scope))(scope, receive, stamped)
+        _log.info(
+            "request",
+            method=scope["method"],
+            route=getattr(scope.get("route"), "path", "unknown"),
+            status=status,
+            duration_ms=round((time.monotonic() - began) * 1000),
+            request_id=request_id,
         )
-        busy = any(words in str(error) for words in ("database is locked", "due to lock timeout"))
-        response = problems.render(
-            Unavailable("The database is busy. Nothing was changed. Try again.") if busy else unexpected, request
-        )
-    response.headers["X-Request-Id"] = request.state.request_id
-    for name, value in _SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    route = request.scope.get("route")
-    _log.info(
-        "request",
-        method=request.method,
-        route=getattr(route, "path", "unknown"),
-        status=response.status_code,
-        duration_ms=round((time.monotonic() - began) * 1000),
-        request_id=request.state.request_id,
-    )
-    return response
+
+
+def _unexpected(error: Exception, request: Request) -> Response:
+    """Whatever was missed becomes a problem document: this is the edge of the process."""
+    if any(words in str(error) for words in ("database is locked", "due to lock timeout")):
+        return problems.render(Unavailable("The database is busy. Nothing was changed. Try again."), request)
+    unexpected = LinkageError("The service failed unexpectedly. Nothing was changed. Tell the operator the request_id.")
+    return problems.render(unexpected, request)
 
 
 class _BodyLimit:

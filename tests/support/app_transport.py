@@ -3,13 +3,13 @@
 A loop of its own for every request, and threads that begin and end with it, would take longer than most requests.
 """
 
-import asyncio
-import threading
+import atexit
 from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
 import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 
 class AppTransport(httpx.BaseTransport):
@@ -20,7 +20,7 @@ class AppTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends one request and waits for the whole answer."""
-        return asyncio.run_coroutine_threadsafe(self._exchange(request), _loop()).result()
+        return _portal().call(self._exchange, request)
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         sent = httpx.Request(
@@ -45,7 +45,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="applications", daemon=True).start()
-    return loop
+def _portal() -> BlockingPortal:
+    running = start_blocking_portal()
+    atexit.register(running.__exit__, None, None, None)
+    return running.__enter__()
