@@ -214,7 +214,7 @@ def add_log(folder: Path, key: VerifierKey) -> None:
         known = _read_logs(folder)
         if any(other.name == key.name and other != key for other in known):
             raise WitnessError(
-                "This witness knows another key for a log of this name. If the log's key was handed over, the log shows "
+                "This witness knows another key for a log of this name. If the key was handed over, the log shows "
                 "it by itself; a key without a hand-over is not to be trusted."
             )
         _write_logs(folder, [*known, *({key} - set(known))])
