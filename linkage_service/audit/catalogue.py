@@ -105,5 +105,6 @@ class EventType(StrEnum):
     REPORT_REFUSED = "report.refused"
 
     AUDIT_VIEWED = "audit.viewed"
+    AUDIT_KEY_ROTATED = "audit.key_rotated"
     AUDIT_BODIES_DISPOSED = "audit.bodies_disposed"
     AUDIT_REFUSED = "audit.refused"
