@@ -36,3 +36,15 @@ class ReceiptError(LedgerError, ValueError):
 
 class ProofError(LedgerError, ValueError):
     """A proof that does not prove what it is shown for."""
+
+
+class HandoverError(NoteError):
+    """A key hand-over that is malformed, not signed by both keys, or out of sequence."""
+
+
+class PolicyError(LedgerError, ValueError):
+    """A witness policy that cannot be meant: two witnesses of one key, or a quorum that cannot be reached."""
+
+
+class WitnessError(LedgerError):
+    """A witness's folder that cannot be used, or is in use."""
