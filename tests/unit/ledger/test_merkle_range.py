@@ -26,7 +26,7 @@ def roots(nodes: merkle.MemoryNodes) -> list[bytes]:
 
 
 def test_every_range_of_every_size_is_proved_by_few_hashes(nodes: merkle.MemoryNodes, roots: list[bytes]) -> None:
-    """A range's left side leads to the same state at its end wherever it began, so sides are tried each on their own."""
+    """The left side leads to one state at the end wherever a range began, so each side is tried on its own."""
     whole = merkle.Frontier()
     states = [list(whole._peaks)]
     for leaf in LEAVES:

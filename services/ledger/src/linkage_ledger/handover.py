@@ -168,4 +168,3 @@ def current_key(handovers: Sequence[str]) -> VerifierKey | None:
     """The key that speaks now according to the hand-overs; None where there was none."""
     chain = open_chain(handovers)
     return chain[-1].new if chain else None
-

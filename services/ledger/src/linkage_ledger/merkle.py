@@ -136,8 +136,7 @@ def consistency_proof(nodes: NodeReader, old: int, new: int) -> list[bytes]:
 
 
 def range_proof(nodes: NodeReader, first: int, end: int, size: int) -> tuple[list[bytes], list[bytes]]:
-    """Hashes that tie the leaves ``first`` up to, not including, ``end`` to the root at ``size``: those left of the
-    range, and those right of it.
+    """Hashes that tie the leaves from ``first`` up to, not including, ``end`` to the root at ``size``: left, right.
 
     Either side is covered by the fewest complete subtrees there are, in the order of their leaves: at most one for each
     bit of the size on the left, two on the right. What they are follows from the three numbers (see ``verify_range``).
@@ -153,8 +152,9 @@ def verify_range(
 ) -> None:
     """Raise ProofError unless ``leaves`` (leaf hashes in order) are those from ``first`` on in the log with this root.
 
-    Nothing can be missing among them: a leaf left out moves all that follow, and leads to another root. The size has to
-    come from a signed checkpoint, with the root: what lies right of the range is hashes, whose leaves nobody counts here.
+    Nothing can be missing among them: a leaf left out moves all that follow, and leads to another root. The size has
+    to come from a signed checkpoint, as the root does: what lies right of the range is hashes, and nobody counts here
+    how many leaves are below them.
     """
     _require_proof_hashes(root)
     frontier = Frontier.resumed(first, left)

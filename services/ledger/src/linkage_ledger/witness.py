@@ -121,9 +121,7 @@ class Witness:
             self._persist()
             return Answer(200, "The new key is trusted from here on.\n")
 
-    def _judge(
-        self, log: _Log, checkpoint: Checkpoint, note: str, *, old_size: int, proof: list[bytes]
-    ) -> Answer:
+    def _judge(self, log: _Log, checkpoint: Checkpoint, note: str, *, old_size: int, proof: list[bytes]) -> Answer:
         try:
             verify_checkpoint(note, resolve_keys([log.key], log.handovers))
         except NoteError:
