@@ -25,6 +25,7 @@ from linkage_matching.errors import ClusterFailed
 from linkage_matching.unit_store import BlobUnitStore
 from linkage_service import engine
 from linkage_service.audit.log import Entry
+from linkage_service.audit.watch import Watch
 from linkage_service.errors import LinkageError
 from linkage_service.projects.service import governed
 from linkage_service.retention.sweep import Sweeper
@@ -34,6 +35,7 @@ from linkage_service.rights.membership import spread
 from linkage_service.runs import reporting, results, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
+from linkage_service.settings import hours_of
 from linkage_service.storage import StorageUnavailable, WrappedKey
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_keys
@@ -137,6 +139,7 @@ class Worker:
         self._executor = engine.executor_of(runtime.settings)
         self._applier = Applier(database=runtime.database, log=runtime.log, blobs=runtime.blobs, clock=runtime.clock)
         self._sweeper = sweeper_of(runtime)
+        self._watch = watch_of(runtime)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def run_until(self, stop: threading.Event) -> None:
@@ -159,8 +162,8 @@ class Worker:
         _log.info("worker_stopped", worker=self.name)
 
     def keep_house(self) -> None:
-        """Applies withdrawals that wait, and sweeps if it is time."""
-        for step in (self._applier.apply_pending, self._sweeper.sweep_if_due):
+        """Applies withdrawals that wait, sweeps and looks for alarms if it is time."""
+        for step in (self._applier.apply_pending, self._sweeper.sweep_if_due, self._watch.watch_if_due):
             try:
                 step()
             except (SQLAlchemyError, LinkageError) as error:
@@ -434,6 +437,18 @@ def sweeper_of(runtime: Runtime) -> Sweeper:
         clock=runtime.clock,
         every_s=settings.retention_s,
         ungoverned_days=settings.audit_bodies_days,
+    )
+
+
+def watch_of(runtime: Runtime) -> Watch:
+    """The watch over the log of a service."""
+    settings = runtime.settings
+    return Watch(
+        database=runtime.database,
+        log=runtime.log,
+        clock=runtime.clock,
+        every_s=settings.retention_s,
+        office_hours=hours_of(settings.audit_export_hours),
     )
 
 

@@ -3,7 +3,7 @@
 Fail closed: an append that fails fails the transaction that it belongs to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,11 +34,21 @@ class Entry:
     salt: bytes | None = None
 
 
+Notice = Callable[[Session, Sequence[Entry]], Sequence[Entry]]
+
+
 class Log:
     """This service's log: its signing key (which lives outside the database) and its tables."""
 
-    def __init__(self, *, key: SigningKey) -> None:
+    def __init__(self, *, key: SigningKey, notice: Notice | None = None) -> None:
+        """Keep a log.
+
+        Args:
+            key: signs checkpoints.
+            notice: is told of every append, in its transaction, and gives what is to be appended with it.
+        """
         self._key = key
+        self._notice = notice
 
     @property
     def verifier(self) -> VerifierKey:
@@ -57,6 +67,10 @@ class Log:
 
     def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         """Appends events as the last statements of a transaction and returns their sequence numbers."""
+        further = self._notice(session, entries) if self._notice else ()
+        return self._append(session, [*entries, *further])[: len(entries)]
+
+    def _append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         head = tables.locked_head(session)
         nodes = tables.SessionNodes(session)
         size = head.size
