@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, LargeBinary, and_, or_
+from sqlalchemy import Column, Index, LargeBinary, and_, or_, text
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
@@ -12,11 +12,26 @@ from linkage_service.database import BigInt
 
 _PAGE = 2_000
 
+# What is searched by, each with the sequence number, so that a page is read from an index in order.
+SEARCHED = (
+    "actor_org", "actor_id", "agreement", "project", "type", "action", "purpose", "resource_type", "resource_id",
+    "outcome", "request_id", "time",
+)  # fmt: skip
+_REFUSED, _OWN = text("elements IS NOT NULL"), text("agreement IS NULL")
+_INDEXES = (
+    *(Index(f"ix_audit_event_{name}_seq", name, "seq") for name in SEARCHED),
+    # Which elements refused: few events have any, and the index alone answers.
+    Index("ix_audit_event_seq_elements", "seq", "elements", sqlite_where=_REFUSED, postgresql_where=_REFUSED),
+    # What an organisation did under no agreement.
+    Index("ix_audit_event_own", "actor_org", "seq", sqlite_where=_OWN, postgresql_where=_OWN),
+)
+
 
 class AuditEvent(SQLModel, table=True):
     """One leaf: the canonical header bytes, their hash, and copies of header fields to search by."""
 
     __tablename__ = "audit_event"
+    __table_args__ = _INDEXES
 
     seq: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
     header: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -26,14 +41,16 @@ class AuditEvent(SQLModel, table=True):
     type: str
     actor_kind: str
     actor_id: str | None
-    actor_org: str | None = Field(index=True)
-    agreement: str | None = Field(index=True)
-    project: str | None = Field(index=True)
+    actor_org: str | None
+    agreement: str | None
+    agreement_version: str | None
+    project: str | None
     resource_type: str | None
-    resource_id: str | None = Field(index=True)
+    resource_id: str | None
     action: str | None
     purpose: str | None
     effect: str | None
+    elements: str | None
     outcome: str | None
     request_id: str | None
 

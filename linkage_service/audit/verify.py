@@ -11,8 +11,8 @@ from linkage_service.audit import tables
 from linkage_service.database import Database
 
 _COPIES = (
-    "id", "time", "type", "actor_kind", "actor_id", "actor_org", "agreement", "project", "resource_type", "resource_id",
-    "action", "purpose", "effect", "outcome", "request_id",
+    "id", "time", "type", "actor_kind", "actor_id", "actor_org", "agreement", "agreement_version", "project",
+    "resource_type", "resource_id", "action", "purpose", "effect", "elements", "outcome", "request_id",
 )  # fmt: skip
 
 

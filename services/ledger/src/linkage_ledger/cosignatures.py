@@ -116,7 +116,7 @@ class WitnessPolicy:
             raise PolicyError(f"A policy names at most {_MAX_WITNESSES} witnesses. Leave some out.")
         if not 0 <= self.quorum <= len(self.witnesses):
             raise PolicyError(
-                f"The quorum is {self.quorum}, but {len(self.witnesses)} witnesses are named. Choose from 0 to that many."
+                f"The quorum is {self.quorum}, but {len(self.witnesses)} witnesses are named. Choose 0 to that many."
             )
         # One key under two names would count twice, one name with two keys would stand for two bodies.
         if len({key.public_bytes for key in self.witnesses}) != len(self.witnesses):

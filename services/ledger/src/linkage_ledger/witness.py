@@ -24,7 +24,7 @@ from typing import Any, Final
 from linkage_ledger.checkpoints import Checkpoint, parse_decimal, verify_checkpoint
 from linkage_ledger.cosignatures import CosigningKey, cosign
 from linkage_ledger.errors import HandoverError, LedgerError, NoteError, ProofError, WitnessError
-from linkage_ledger.handover import open_chain, open_handover, resolve_keys
+from linkage_ledger.handover import current_key, open_handover, resolve_keys
 from linkage_ledger.merkle import EMPTY_ROOT, verify_consistency
 from linkage_ledger.notes import VerifierKey, from_base64, split_note
 
@@ -71,6 +71,7 @@ class Witness:
         self._folder = folder
         self._now = now
         self._turn = threading.Lock()
+        self._ahead_of_disk = False
         self._key = _read_key(folder)
         self._logs = _read_state(folder, _read_logs(folder))
 
@@ -108,16 +109,17 @@ class Witness:
             log = self._logs.get(handover.origin)
             if log is None:
                 return Answer(404, "This witness does not know the log. Ask its operator to add the log's key.\n")
-            if note in log.handovers:
+            if note in log.handovers and not self._ahead_of_disk:
                 return Answer(200, "The hand-over is known.\n")
-            current = open_chain(log.handovers)[-1].new if log.handovers else log.key
+            current = current_key([other for other in log.handovers if other != note]) or log.key
             last = log.last
             if handover.old != current:
                 return Answer(403, "The hand-over does not begin with the key that this witness trusts for the log.\n")
             if last.size > handover.size or (last.size == handover.size and last.root != handover.root):
                 self._keep_evidence(log, note)
                 return Answer(409, "The hand-over contradicts a checkpoint that this witness cosigned.\n")
-            log.handovers.append(note)
+            if note not in log.handovers:
+                log.handovers.append(note)
             self._persist()
             return Answer(200, "The new key is trusted from here on.\n")
 
@@ -144,7 +146,7 @@ class Witness:
             )
         except ProofError:
             return Answer(422, "The proof does not show that the checkpoint continues the last one.\n")
-        if checkpoint != last or log.checkpoint is None:
+        if checkpoint != last or log.checkpoint is None or self._ahead_of_disk:
             log.checkpoint = note
             self._persist()
         return Answer(200, cosign(split_note(note)[0], self._key, time=int(self._now())))
@@ -153,24 +155,22 @@ class Witness:
         """Write the state to the disk.
 
         Raises:
-            OSError: it cannot be written. The state in memory is ahead then, so nothing is answered any more.
+            OSError: it cannot be written. What is in memory is ahead of the disk then: later calls try again.
         """
+        self._ahead_of_disk = True
         logs = {
             origin: {"key": log.key.format(), "checkpoint": log.checkpoint, "handovers": log.handovers}
             for origin, log in self._logs.items()
         }
-        try:
-            write_durably(self._folder / _STATE, json.dumps({"version": 1, "logs": logs}, indent=1) + "\n")
-        except OSError:
-            self._logs = {}
-            raise
+        write_durably(self._folder / _STATE, json.dumps({"version": 1, "logs": logs}, indent=1) + "\n")
+        self._ahead_of_disk = False
 
     def _keep_evidence(self, log: _Log, note: str) -> None:
         folder = self._folder / _EVIDENCE
         folder.mkdir(mode=0o700, exist_ok=True)
         kept = f"{log.checkpoint}\n{note}"
         name = f"{int(self._now())}-{log.last.size}.txt"
-        print(f"ALARM: {log.key.name} showed two histories; both notes are in {folder / name}", file=sys.stderr)  # noqa: T201 - what its operator must see
+        sys.stderr.write(f"ALARM: {log.key.name} showed two histories; both notes are in {folder / name}\n")
         if sum(1 for _ in folder.iterdir()) < _MAX_EVIDENCE:
             write_durably(folder / name, kept)
 
@@ -214,7 +214,7 @@ def add_log(folder: Path, key: VerifierKey) -> None:
         known = _read_logs(folder)
         if any(other.name == key.name and other != key for other in known):
             raise WitnessError(
-                "This witness knows another key for a log of this name. If the log's key was handed over, the log shows "
+                "This witness knows another key for a log of this name. If the key was handed over, the log shows "
                 "it by itself; a key without a hand-over is not to be trusted."
             )
         _write_logs(folder, [*known, *({key} - set(known))])

@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.begin(self.connection)
         super().handle_one_request()
 
-    def do_POST(self) -> None:  # noqa: N802 - the standard library's name
+    def do_POST(self) -> None:
         """Judge what is posted."""
         judge = _ROUTES.get(self.path)
         if judge is None:

@@ -8,17 +8,18 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
-from linkage_ledger.errors import LedgerError
 from linkage_ledger.notes import VerifierKey
 from linkage_ledger.witness import Witness, add_log, make_witness, open_witness
 from linkage_ledger.witness_server import WitnessServer, serving
 
 
-def add_witness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command with its own commands; each sets ``run``, which takes the namespace and gives an exit code."""
-    witness = commands.add_parser("witness", help="cosign checkpoints of logs that never forked", description=__doc__)
+    witness = subcommands.add_parser(
+        "witness", help="cosign checkpoints of logs that never forked", description=__doc__
+    )
     own = witness.add_subparsers(required=True, metavar="COMMAND")
     init = own.add_parser("init", help="make a witness: its key and its memory")
     init.add_argument("folder", type=Path, help="for the witness; keep it on a disk of its own operator")
@@ -40,23 +41,14 @@ def add_witness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     show.set_defaults(run=_show)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Carry out what was parsed; the exit code: 0 done, 1 refused, with the reason on standard error."""
-    try:
-        return int(arguments.run(arguments))
-    except LedgerError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
 def _init(arguments: argparse.Namespace) -> int:
     keys = [VerifierKey.parse(text) for text in arguments.log]
     key = make_witness(arguments.folder, name=arguments.name, log_keys=keys)
-    print(key.verifier.format())
-    print(
+    _say(key.verifier.format())
+    _say(
         "This is the witness's public key: publish it, and give it to whoever runs the log. Never restore the folder "
         "from an old copy: the witness could then cosign a second history.",
-        file=sys.stderr,
+        to=sys.stderr,
     )
     return 0
 
@@ -78,10 +70,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         try:
             server = WitnessServer((arguments.host, arguments.port), witness)
         except OSError as error:
-            print(f"The address cannot be listened on: {error.strerror}. Choose another.", file=sys.stderr)
+            _say(f"The address cannot be listened on: {error.strerror}. Choose another.", to=sys.stderr)
             return 1
         with serving(server):
-            print(f"The witness {witness.key.name} answers at {server.url}", flush=True)
+            _say(f"The witness {witness.key.name} answers at {server.url}")
             stop.wait()
     return 0
 
@@ -90,12 +82,12 @@ def _show(arguments: argparse.Namespace) -> int:
     with open_witness(arguments.folder, now=time.time) as witness:
         document = _document(witness)
     if arguments.as_json:
-        print(json.dumps(document, indent=2))
+        _say(json.dumps(document, indent=2))
         return 0
-    print(document["key"])
+    _say(document["key"])
     for log in document["logs"]:
         again = f", key handed over {log['handovers']} times" if log["handovers"] else ""
-        print(f"{log['origin']}: {log['size']} events{again}")
+        _say(f"{log['origin']}: {log['size']} events{again}")
     return 0
 
 
@@ -105,3 +97,8 @@ def _document(witness: Witness) -> dict[str, Any]:
         for origin, (last, handovers) in sorted(witness.known().items())
     ]
     return {"key": witness.key.verifier.format(), "logs": logs}
+
+
+def _say(text: str, *, to: TextIO | None = None) -> None:
+    (to or sys.stdout).write(f"{text}\n")
+    (to or sys.stdout).flush()
