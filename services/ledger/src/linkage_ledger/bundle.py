@@ -6,8 +6,9 @@ same file in a browser.
 """
 
 from linkage_ledger.bundle_format import BundleLeaf
+from linkage_ledger.bundle_page import verify_page
 from linkage_ledger.bundle_report import BundleFinding, BundleReport
 from linkage_ledger.bundle_verify import verify_bundle
-from linkage_ledger.bundle_writer import verify_page, write_bundle
+from linkage_ledger.bundle_writer import write_bundle
 
 __all__ = ["BundleFinding", "BundleLeaf", "BundleReport", "verify_bundle", "verify_page", "write_bundle"]

@@ -1,8 +1,15 @@
 """What the check of a bundle found, and the plain words for it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+_TIME = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])-([0-9]{2})T([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?Z", re.ASCII)
 
 Status = Literal["whole", "unclear", "broken"]
 
@@ -127,12 +134,12 @@ class BundleReport:
             yield f"It should show {events}, from {self.first:,} to {self.last:,}."
         else:
             yield f"{events}; none missing between {self.first:,} and {self.last:,}."
-        if self.against is not None:
+        if self.against is not None and not (self.findings and self.against.continued):
             yield self._against_line(self.against)
         for key in self.signed_by:
             yield f"Signed by {key}" + (
                 ", a key that came with the bundle. Whoever made the bundle could have made this key: get the log's "
-                "key some other way and give it with --key."
+                "key some other way, and check again with it."
                 if self.own_key_only
                 else ", a key that you gave."
             )
@@ -140,11 +147,11 @@ class BundleReport:
             yield (
                 f"Also signed by {cosigner.name}, not checked: give its key to check it."
                 if cosigner.at is None
-                else f"Cosigned by the witness {cosigner.name} at {cosigner.at}."
+                else f"Cosigned by the witness {cosigner.name} on {spoken_time(cosigner.at)}."
             )
 
     def _against_line(self, kept: Kept) -> str:
-        of_when = "" if kept.last_event_at is None else f" (its last event is of {kept.last_event_at})"
+        of_when = "" if kept.last_event_at is None else f" (its last event is of {spoken_time(kept.last_event_at)})"
         which = f"the checkpoint you kept, of {kept.size:,} events{of_when}"
         if kept.continued is None:
             return (
@@ -156,21 +163,23 @@ class BundleReport:
     def _what_is_there(self) -> Iterator[str]:
         if self.hidden:
             yield f"{self.hidden:,} of them belong to others and are shown as hashes only: they are there, unread."
-        if self.bodies or self.disposed:
+        if self.bodies:
+            yield f"{self.bodies:,} have their details with them."
+        if self.disposed:
             yield (
-                f"{self.bodies:,} have their details with them; of {self.disposed:,} they were disposed of, which the "
-                "operator says: compare the events of disposal."
+                f"{self.disposed:,} had details that were disposed of. That is the operator's word: compare it with "
+                "the events of disposal."
             )
         if self.handovers:
             yield f"The log's key was handed over {self.handovers:,} times, each time signed by both keys."
         if self.kept is not None and self.against is None and self.kept.continued:
             yield (
                 f"It continues the older checkpoint that it carries, of {self.kept.size:,} events. Only one that you "
-                "kept yourself proves anything: give it with --against."
+                "kept yourself proves anything: check against that."
             )
         if self.documents:
             yield f"{self.documents:,} documents (agreements, policy texts) are with it, each as its digest says."
-        yield f"It was asked: {self.question} Made at {self.made_at}. Nobody signed these words."
+        yield f"What was asked for: {self.question}. Made on {spoken_time(self.made_at)}. Nobody signed these words."
 
     def _remarks(self) -> Iterator[str]:
         for document in self.missing_documents:
@@ -183,3 +192,12 @@ class BundleReport:
             )
         if self.other_page:
             yield "The verify.html in it is not the one of this release. Use your own: linkage-ledger verify-page."
+
+
+def spoken_time(text: str) -> str:
+    """A moment as people say it, such as ``3 March 2026, 09:00:00 UTC``; anything else as it is."""
+    fields = _TIME.fullmatch(text)
+    if fields is None:
+        return text
+    year, month, day, clock = fields.groups()
+    return f"{int(day)} {_MONTHS[int(month) - 1]} {year}, {clock} UTC"

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from linkage_ledger import bundle_format as form
 from linkage_ledger import events
 from linkage_ledger.bundle_format import BundleLeaf, Manifest
+from linkage_ledger.bundle_page import verify_page
 from linkage_ledger.bundle_report import MAX_FINDINGS, Backwards, BundleFinding, BundleReport, CosignedBy, Kept
-from linkage_ledger.bundle_writer import verify_page
 from linkage_ledger.bundle_zip import Member, read_member, read_members
 from linkage_ledger.checkpoints import Checkpoint, LogKey, open_checkpoint
 from linkage_ledger.cosignatures import WitnessKey, cosignatures_of

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from linkage_ledger import bundle_format as form
 from linkage_ledger.bundle_format import BundleLeaf, Manifest
+from linkage_ledger.bundle_page import verify_page
 from linkage_ledger.bundle_zip import ZipWriter
 from linkage_ledger.checkpoints import Checkpoint
 from linkage_ledger.errors import BundleError, NoteError
@@ -70,7 +71,7 @@ def write_bundle(
         documents=tuple(sorted(documents)),
     )
     archive = ZipWriter(out)
-    archive.add(form.README, _packaged("bundle-readme.txt"))
+    archive.add(form.README, _readme())
     archive.add(form.PAGE, verify_page())
     archive.add(form.MANIFEST, manifest.text())
     archive.add(form.CHECKPOINT, checkpoint.encode())
@@ -85,11 +86,6 @@ def write_bundle(
         archive.add(form.document_name(digest), documents[digest])
     _write_events(archive, leaves, first=first, last=last)
     archive.close()
-
-
-def verify_page() -> bytes:
-    """The page that checks a bundle in a browser, as this release ships it."""
-    return _packaged("verify.html")
 
 
 def _require_checkpoint(note: str, size: int) -> None:
@@ -118,5 +114,5 @@ def _write_events(archive: ZipWriter, leaves: Iterable[BundleLeaf], *, first: in
     archive.add(form.part_name(number), bytes(part))
 
 
-def _packaged(name: str) -> bytes:
-    return resources.files("linkage_ledger").joinpath(name).read_bytes()
+def _readme() -> bytes:
+    return resources.files("linkage_ledger").joinpath("page", "readme.txt").read_bytes()
