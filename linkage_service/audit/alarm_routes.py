@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/audit", tags=["ledger"])
 
 @router.get("/alarms", operation_id="list_alarms", summary="Alarms", responses=responses(401, 403, 422))
 def list_alarms(asked: Annotated[AlarmQuery, Query()], gate: Annotated[Gate, guard(Action.READ_ALARMS)]) -> AlarmPage:
-    """Alarms, newest first: all for an officer of the linkage unit, for others those of their own and their agreements."""
+    """Alarms, newest first: for the linkage unit's officers all, for others their own and their agreements'."""
 
     def query(operation: Operation) -> AlarmPage:
         operation.require(LEDGER)
@@ -81,7 +81,7 @@ def _render(operation: Operation, row: alarm_tables.AuditAlarm) -> Alarm:
     return Alarm(
         id=row.id,
         kind=row.kind,  # type: ignore[arg-type]  # only raise_alarms writes it
-        meaning=MEANINGS[row.kind],  # type: ignore[index]  # as above
+        meaning=MEANINGS[row.kind],
         raised_at=row.raised_at,
         seq=raised.seq,
         organisation=row.organisation,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from linkage_ledger import events
@@ -35,9 +35,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
     "/exports", operation_id="export_events", summary="Export the access log",
     response_class=StreamingResponse, responses={**_FILE, **responses(401, 403, 404, 413, 415, 422)},
 )  # fmt: skip
-def export_events(
-    draft: ExportDraft, request: Request, gate: Annotated[Gate, guard(Action.EXPORT_LEDGER)]
-) -> StreamingResponse:
+def export_events(draft: ExportDraft, gate: Annotated[Gate, guard(Action.EXPORT_LEDGER)]) -> StreamingResponse:
     """Every event that fits, as far as the caller may see it, oldest first. Exporting the log is itself an event.
 
     An Idempotency-Key changes nothing here: each request is an export of its own, and is recorded as one.

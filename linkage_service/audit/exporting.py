@@ -13,6 +13,7 @@ from linkage_ledger import events, merkle
 from linkage_ledger.bundle import BundleLeaf, write_bundle
 from linkage_ledger.checkpoints import Checkpoint, verify_checkpoint
 from linkage_ledger.errors import NoteError
+from linkage_ledger.notes import split_note
 from linkage_service.access.policy_texts import KnownPolicy
 from linkage_service.agreements import tables as agreement_tables
 from linkage_service.audit import search, tables
@@ -108,7 +109,7 @@ def plan(session: Session, wish: Wish, scope: Scope, *, checkpoint: str) -> Plan
         Invalid: the kept checkpoint is none of this log, or speaks of more events than there are.
     """
     bundle = wish.format == "bundle"
-    size = Checkpoint.parse(checkpoint.partition("\n\n")[0] + "\n").size if bundle else tables.head(session).size
+    size = Checkpoint.parse(split_note(checkpoint)[0]).size if bundle else tables.head(session).size
     end = size if wish.last is None else min(size, wish.last + 1)
     question = Question(filters=wish.filters, first=wish.first or 0, end=end)
     found = search.extent(session, question, scope)
@@ -158,9 +159,7 @@ def lines(database: Database, made: Plan, *, origin: str) -> Iterator[bytes]:
         question = replace(question, first=rows[-1].seq + 1)
 
 
-def bundle(
-    database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now: datetime
-) -> IO[bytes]:
+def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now: datetime) -> IO[bytes]:
     """A bundle in a nameless file, so that it is whole before its first byte leaves; the caller closes it.
 
     Args:
@@ -223,8 +222,8 @@ def check_kept(log: Log, note: str, *, size: int) -> Checkpoint:
     if kept is None or kept.size > size:
         wrong = FieldError("/against", "not_of_this_log", "Send a checkpoint of this log, as it was given to you.")
         raise Invalid(
-            "The checkpoint to compare with is none that this log's key has signed, or the log is shorter than it says. "
-            "If it was given to you by this service, keep it safe and treat this as a security incident.",
+            "The checkpoint to compare with is none that this log's key has signed, or the log is shorter than it "
+            "says. If it was given to you by this service, keep it safe and treat this as a security incident.",
             errors=[wrong],
         )
     return kept

@@ -71,12 +71,10 @@ class EventQuery(_Filters):
     """Which events, and which page of them."""
 
     after: Annotated[int, Field(ge=-1, le=2**53, description="Sequence numbers above this one.")] = -1
-    before: Annotated[
-        int | None, Field(ge=0, le=2**53, description="Sequence numbers below this one.")
-    ] = None
-    order: Annotated[
-        Literal["oldest", "newest"], Field(description="Which come first: the oldest or the newest.")
-    ] = "oldest"
+    before: Annotated[int | None, Field(ge=0, le=2**53, description="Sequence numbers below this one.")] = None
+    order: Annotated[Literal["oldest", "newest"], Field(description="Which come first: the oldest or the newest.")] = (
+        "oldest"
+    )
     limit: Annotated[int, Field(ge=1, le=1000, description="At most so many.")] = 100
 
 
@@ -101,7 +99,9 @@ class ExportDraft(_Filters):
     last: Annotated[Seq | None, Field(description="Last sequence number.")] = None
     against: Annotated[
         str | None,
-        Field(max_length=65_536, description="For a bundle: a checkpoint that you kept, to prove that the log only grew."),
+        Field(
+            max_length=65_536, description="For a bundle: a checkpoint that you kept, to prove that the log only grew."
+        ),
     ] = None
 
     @model_validator(mode="after")

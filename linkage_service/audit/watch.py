@@ -58,11 +58,13 @@ class _Seen:
 
     @property
     def organisation(self) -> str | None:
-        return self.header["actor"].get("org")
+        found: str | None = self.header["actor"].get("org")
+        return found
 
     @property
     def actor(self) -> str | None:
-        return self.header["actor"].get("id")
+        found: str | None = self.header["actor"].get("id")
+        return found
 
 
 class Watch:
@@ -104,9 +106,7 @@ class Watch:
         if claim is None or (claim.done_at is not None and claim.done_at > now - self._every):
             return None
         with self._database.writing() as session:
-            if not claims.take(
-                session, WATCH, holder=self._holder, now=now, lease=_LEASE, not_since=now - self._every
-            ):
+            if not claims.take(session, WATCH, holder=self._holder, now=now, lease=_LEASE, not_since=now - self._every):
                 return None
         try:
             return self.watch()

@@ -26,8 +26,8 @@ _SIGNING_IN = {
 }
 _SIGN_IN_ACTIONS = {"signIn": _LOGON, "stepUp": _OTHER}
 _CREATES = {
-    "initialised", "created", "invited", "registered", "added", "key_added", "enrolled", "drafted", "opened", "declared",
-    "requested", "granted", "made", "raised", "issued",
+    "initialised", "created", "invited", "registered", "added", "key_added", "enrolled", "drafted", "opened",
+    "declared", "requested", "granted", "made", "raised", "issued",
 }  # fmt: skip
 _READS = {"retrieved", "viewed", "disclosures_viewed", "exported", "row_traced"}
 _DELETES = {"deleted", "key_deleted", "revoked", "key_revoked", "bodies_disposed", "withdrawn"}
