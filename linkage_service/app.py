@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from linkage_service import problems
 from linkage_service.access.guard import PUBLIC
 from linkage_service.agreements import routes as agreements
+from linkage_service.audit import alarm_routes as audit_alarms
+from linkage_service.audit import export_routes as audit_exports
 from linkage_service.audit import routes as audit
 from linkage_service.audit import trust_routes as audit_trust
 from linkage_service.errors import LinkageError, TooLarge, Unavailable
@@ -83,7 +85,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.service = runtime
     problems.install(app)
     for room in (
-        organisations, people, agreements, projects, uploads, runs, link_tables, retention, rights, audit, audit_trust,
+        organisations, people, agreements, projects, uploads, runs, link_tables, retention, rights, audit,
+        audit_trust, audit_exports, audit_alarms,
     ):  # fmt: skip
         app.include_router(room.router)
     app.include_router(health)

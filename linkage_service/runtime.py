@@ -10,6 +10,7 @@ from linkage_service.access import policy_texts
 from linkage_service.access.decide import Policy
 from linkage_service.access.guard import Door
 from linkage_service.access.tokens import TokenAuthority
+from linkage_service.audit.alarms import policy_errors
 from linkage_service.audit.checkpointing import Checkpointer
 from linkage_service.audit.collecting import Collector, Witness
 from linkage_service.audit.log import Log
@@ -56,7 +57,7 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
     """
     keys = service_keys.load(settings.resolved_keys_dir)
     database = Database(settings.resolved_database_url)
-    log = Log(key=keys.log, keys=partial(service_keys.log_keys, settings.resolved_keys_dir))
+    log = Log(key=keys.log, keys=partial(service_keys.log_keys, settings.resolved_keys_dir), notice=policy_errors)
     configured = settings.key_encryption_key
     storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
     blobs = BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[storage_key])

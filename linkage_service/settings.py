@@ -1,14 +1,19 @@
 """The only reader of the environment: every setting of the service, with its default and its meaning."""
 
+from dataclasses import dataclass
+from datetime import datetime, time
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from linkage_ledger.cosignatures import WitnessKey, WitnessPolicy
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def _is_here(address: str) -> bool:
@@ -42,6 +47,39 @@ class WitnessSetting(BaseModel):
     def verifier(self) -> WitnessKey:
         """The key."""
         return WitnessKey.parse(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingHours:
+    """Hours of days of the week in a time zone."""
+
+    days: frozenset[int]
+    opens: time
+    closes: time
+    timezone: ZoneInfo
+
+    def include(self, moment: datetime) -> bool:
+        """Whether a moment lies within them."""
+        local = moment.astimezone(self.timezone)
+        return local.weekday() in self.days and self.opens <= local.time() < self.closes
+
+
+def hours_of(text: str) -> WorkingHours:
+    """Reads hours such as `mon-fri 07:00-19:00 Europe/London`.
+
+    Raises:
+        ValueError: they are written in another way.
+    """
+    try:
+        days, times, zone = text.split(" ")
+        first, last = (_DAYS.index(day) for day in (days.split("-") if "-" in days else (days, days)))
+        opens, closes = (time.fromisoformat(clock) for clock in times.split("-"))
+        found = WorkingHours(frozenset(range(first, last + 1)), opens, closes, ZoneInfo(zone))
+    except (ValueError, ZoneInfoNotFoundError):
+        raise ValueError("hours are written as mon-fri 07:00-19:00 Europe/London") from None
+    if not found.days or not found.opens < found.closes:
+        raise ValueError("the first day and time come before the last")
+    return found
 
 
 class Settings(BaseSettings):
@@ -160,6 +198,13 @@ class Settings(BaseSettings):
     audit_bodies_days: int = Field(
         default=3650, ge=1, description="Details of ledger events under no agreement are kept so long, days."
     )
+    audit_export_hours: str = Field(
+        default="mon-fri 07:00-19:00 Europe/London",
+        description=(
+            "When exports of the log are expected, unless the exporter's agreements set hours; others raise an alarm. "
+            "Days, times and zone as in the default."
+        ),
+    )
     poll_s: float = Field(default=0.2, gt=0, description="An idle worker looks for a run this often, seconds.")
     part_bytes_max: int = Field(default=16 * 2**20, ge=2**16, description="Largest part of an upload, bytes.")
     upload_bytes_max: int = Field(default=8 * 2**30, description="Largest upload, bytes.")
@@ -168,6 +213,12 @@ class Settings(BaseSettings):
     key_encryption_key: SecretStr | None = Field(
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
     )
+
+    @field_validator("audit_export_hours")
+    @classmethod
+    def _hours_can_be_read(cls, text: str) -> str:
+        hours_of(text)
+        return text
 
     @model_validator(mode="after")
     def _cluster_has_an_address(self) -> Self:

@@ -106,5 +106,10 @@ class EventType(StrEnum):
 
     AUDIT_VIEWED = "audit.viewed"
     AUDIT_KEY_ROTATED = "audit.key_rotated"
+    AUDIT_EXPORTED = "audit.exported"
     AUDIT_BODIES_DISPOSED = "audit.bodies_disposed"
     AUDIT_REFUSED = "audit.refused"
+
+    ALARM_RAISED = "alarm.raised"
+    ALARM_ACKNOWLEDGED = "alarm.acknowledged"
+    ALARM_REFUSED = "alarm.refused"

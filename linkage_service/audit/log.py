@@ -50,6 +50,9 @@ class Entry:
     salt: bytes | None = None
 
 
+Notice = Callable[[Session, Sequence[Entry]], Sequence[Entry]]
+
+
 class Log:
     """This service's log: its signing key (which lives outside the database) and its tables.
 
@@ -57,15 +60,23 @@ class Log:
     one that signed the latest checkpoint. So a process with a retired key, or one that was swapped, signs nothing.
     """
 
-    def __init__(self, *, key: SigningKey, keys: Callable[[], Sequence[SigningKey]] = tuple) -> None:
-        """Keeps the key.
+    def __init__(
+        self,
+        *,
+        key: SigningKey,
+        keys: Callable[[], Sequence[SigningKey]] = tuple,
+        notice: Notice | None = None,
+    ) -> None:
+        """Keep a log.
 
         Args:
             key: the log's, as it was when this process began.
             keys: reads the keys that are there now, for when the log was handed over meanwhile.
+            notice: is told of every append, in its transaction, and gives what is to be appended with it.
         """
         self._key = key
         self._keys = keys
+        self._notice = notice
 
     @property
     def verifier(self) -> VerifierKey:
@@ -111,6 +122,10 @@ class Log:
 
     def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         """Appends events as the last statements of a transaction and returns their sequence numbers."""
+        further = self._notice(session, entries) if self._notice else ()
+        return self._append(session, [*entries, *further])[: len(entries)]
+
+    def _append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         head = tables.locked_head(session)
         nodes = tables.SessionNodes(session)
         size = head.size

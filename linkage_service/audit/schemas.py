@@ -1,9 +1,11 @@
 """Wire models of the access log."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from linkage_service.wire import Output
+
+BodyState = Literal["none", "held", "disposed", "not_shown"]
 
 
 class Event(Output):
@@ -14,11 +16,27 @@ class Event(Output):
     header: dict[str, Any]
 
 
+class EventDetail(Event):
+    """One leaf of the ledger with its body, where it has one that is still held and is for the caller.
+
+    `body_state` is `none` for an event without a body, `held`, `disposed` at the end of its retention, or `not_shown`:
+    bodies are for officers, of the linkage unit or of the organisation that acted.
+    """
+
+    body: dict[str, Any] | None
+    body_state: BodyState
+
+
 class EventPage(Output):
-    """Events in order; ask again with `after` set to `next_after` while it is not null."""
+    """Events in order.
+
+    While `next_after` is not null, ask again with `after` set to it; with the newest first, with `before` set to
+    `next_before`. What is appended meanwhile moves nothing.
+    """
 
     items: list[Event]
     next_after: int | None
+    next_before: int | None
 
 
 class Consistency(Output):

@@ -6,7 +6,8 @@ LedgerError
 ├── NoteError         a signed note that is malformed, or signed by nobody we know
 │   └── CheckpointError   a genuine note whose text is not a checkpoint of this log
 ├── ReceiptError      text that is not a receipt
-└── ProofError        a proof that does not prove what it is shown for
+├── ProofError        a proof that does not prove what it is shown for
+└── BundleError       a file that is no bundle, or was damaged beyond reading; content that no bundle can hold
 """
 
 
@@ -48,3 +49,7 @@ class PolicyError(LedgerError, ValueError):
 
 class WitnessError(LedgerError):
     """A witness's folder that cannot be used, or is in use."""
+
+
+class BundleError(LedgerError, ValueError):
+    """A file that is no bundle or was damaged beyond reading; or content that no bundle can hold."""
