@@ -10,7 +10,7 @@ from linkage_service.access.decide import LEDGER
 from linkage_service.access.guard import Gate, Operation, guard
 from linkage_service.audit import alarm_tables, tables
 from linkage_service.audit.alarm_schemas import Acknowledgement, Alarm, AlarmId, AlarmPage, AlarmQuery
-from linkage_service.audit.alarms import MEANINGS
+from linkage_service.audit.alarms import MEANINGS, AlarmKind
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.scope import scope_of
 from linkage_service.errors import Conflict, NotFound
@@ -78,10 +78,11 @@ def _render(operation: Operation, row: alarm_tables.AuditAlarm) -> Alarm:
     raised = tables.event_about(operation.session, EventType.ALARM_RAISED, row.id)
     if raised is None:
         raise RuntimeError("an alarm without its event")
+    kind: AlarmKind = row.kind  # type: ignore[assignment]  # only raise_alarms writes it
     return Alarm(
         id=row.id,
-        kind=row.kind,  # type: ignore[arg-type]  # only raise_alarms writes it
-        meaning=MEANINGS[row.kind],
+        kind=kind,
+        meaning=MEANINGS[kind],
         raised_at=row.raised_at,
         seq=raised.seq,
         organisation=row.organisation,
