@@ -161,14 +161,20 @@ class Transport:
             yield response.headers, _lines(response)
 
     @contextmanager
-    def stream_blocks(self, path: str, *, accept: str) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
-        """The headers and the bytes of an answer as they arrive. Retried and broken off as `stream_lines` is."""
-        with self._streamed(path, accept=accept) as response:
+    def stream_blocks(
+        self, path: str, *, accept: str, json_body: Any = None
+    ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """The headers and the bytes of an answer as they arrive. Retried and broken off as `stream_lines` is.
+
+        With a `json_body` it is a POST, else a GET.
+        """
+        with self._streamed(path, accept=accept, json_body=json_body) as response:
             yield response.headers, _blocks(response)
 
     @contextmanager
-    def _streamed(self, path: str, *, accept: str) -> Iterator[httpx.Response]:
-        call = make_call("GET", path, headers={"Accept": accept})
+    def _streamed(self, path: str, *, accept: str, json_body: Any = None) -> Iterator[httpx.Response]:
+        method = "GET" if json_body is None else "POST"
+        call = make_call(method, path, headers={"Accept": accept}, json_body=json_body)
         response = self._retrying(lambda: self._authenticated(call, read=self._open))
         try:
             yield response

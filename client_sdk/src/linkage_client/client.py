@@ -98,9 +98,7 @@ class LinkageClient:
         self.audit = Audit(self._transport)
 
     @classmethod
-    def from_profile(
-        cls, profile: Profile, *, ledgers_folder: Path | Literal["default"] | None = "default"
-    ) -> Self:
+    def from_profile(cls, profile: Profile, *, ledgers_folder: Path | Literal["default"] | None = "default") -> Self:
         """A client from a profile (`linkage_client.config`), with the client key from where it is kept."""
         return cls(
             service_url=profile.service_url,

@@ -176,7 +176,9 @@ class Watch:
         try:
             checkpoint = verify_checkpoint(shown.note, keys)
         except NoteError:
-            self._alarm("key_changed", "The ledger's state is not signed with the key that speaks for it.", known, shown)
+            self._alarm(
+                "key_changed", "The ledger's state is not signed with the key that speaks for it.", known, shown
+            )
         if checkpoint.origin != shown.origin:
             self._alarm("other_log", "The ledger's state is that of another log than the service names.", known, shown)
         if known is not None:
@@ -286,9 +288,7 @@ class Watch:
             known = memory.logs.get(origin)
             if known is not None:
                 promises = sorted({*known.promises, *self._waiting}, key=lambda promise: promise.seq)
-                write(
-                    replace_log(memory, origin, replace(known, promises=tuple(promises[-_PROMISES_KEPT:])))
-                )
+                write(replace_log(memory, origin, replace(known, promises=tuple(promises[-_PROMISES_KEPT:]))))
         self._waiting = []
 
 

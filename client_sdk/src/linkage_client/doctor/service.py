@@ -96,7 +96,9 @@ class Service:
             "ledger",
             Verdict.OK,
             f"The ledger {origin} continues what this client saw: {seen.state.size} events.{pinned}",
-            "" if self.profile.log_key else "To pin the key, put log_key into the profile, as the operator published it.",
+            ""
+            if self.profile.log_key
+            else "To pin the key, put log_key into the profile, as the operator published it.",
         )
 
     def project_findings(self, expected: Expected) -> Iterator[Finding]:
