@@ -130,6 +130,11 @@ class Watch:
         self._origin: str | None = None
         self._waiting: list[Promise] = []
 
+    @property
+    def origin(self) -> str | None:
+        """Name of the log that was looked at; None before `check`."""
+        return self._origin
+
     def note(self, headers: Mapping[str, str]) -> None:
         """Remember what an answer acknowledges."""
         number, leaf = headers.get(EVENT_HEADER, ""), headers.get(LEAF_HEADER, "")
