@@ -4,7 +4,7 @@
 globalThis.linkageLedger = Object.freeze({ checkBundle, parseKeyLines, selfTest, WITNESS_KEY });
 
 const PAGE_SIZE = 100;
-const WORDS = { whole: "Whole", broken: "Does not hold", unclear: "Not fully checked", unreadable: "Cannot be read" };
+const WORDS = { whole: "Whole", broken: "Does not hold", unclear: "Not fully checked", unreadable: "No answer" };
 const $ = (id) => document.getElementById(id);
 
 let shownUrl = null;
@@ -76,7 +76,9 @@ async function keptText(file) {
 }
 
 function show(report) {
-  setVerdict(report.status, headlineOf(report));
+  const headline = headlineOf(report);
+  const said = `${WORDS[report.status]}: `;
+  setVerdict(report.status, headline.startsWith(said) ? capitalised(headline.slice(said.length)) : headline);
   const bad = [...findingLines(report)];
   fill($("findings"), bad);
   $("findings-block").hidden = !bad.length;
@@ -98,6 +100,10 @@ function setVerdict(status, headline) {
   $("word").textContent = WORDS[status];
   $("headline").textContent = headline;
   $("result").hidden = false;
+}
+
+function capitalised(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 function fill(list, lines) {
