@@ -261,7 +261,7 @@ def test_officer_chooses_the_bundle_and_reads_the_answer(fresh: Page) -> None:
     ("bundle", "key", "status", "words"),
     [
         (GOOD, "", "unclear", "no key of yours was used"),
-        (forgeries(LOG)["header changed"], KEY.verifier.format(), "broken", "events 7: The event was changed"),
+        (forgeries(LOG)["header changed"], KEY.verifier.format(), "broken", "Event 7: The event was changed"),
         (b"no zip", KEY.verifier.format(), "unreadable", "too short to be a bundle"),
         (GOOD, "not a key", "unreadable", "A key that you gave cannot be used."),
     ],

@@ -120,8 +120,8 @@ class BundleReport:
 
     def _finding_lines(self) -> Iterator[str]:
         for finding in self.findings:
-            place = "" if finding.seq is None else f" {finding.seq:,}"
-            yield f"{finding.where}{place}: {finding.what}"
+            place = finding.where.capitalize() if finding.seq is None else f"Event {finding.seq:,}"
+            yield f"{place}: {finding.what}"
         if self.findings_left_out:
             yield f"And {self.findings_left_out:,} findings more."
         if self.findings:

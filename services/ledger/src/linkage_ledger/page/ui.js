@@ -82,6 +82,7 @@ function show(report) {
   const bad = [...findingLines(report)];
   fill($("findings"), bad);
   $("findings-block").hidden = !bad.length;
+  $("advice").textContent = [...advice(report)].join(" ");
   fill($("lines"), [...whatHolds(report), ...whatIsThere(report), ...remarks(report)]);
   $("lines").previousElementSibling.hidden = false;
   $("keep").hidden = report.status === "broken";
@@ -100,10 +101,6 @@ function setVerdict(status, headline) {
   $("word").textContent = WORDS[status];
   $("headline").textContent = headline;
   $("result").hidden = false;
-}
-
-function capitalised(text) {
-  return text[0].toUpperCase() + text.slice(1);
 }
 
 function fill(list, lines) {

@@ -33,17 +33,31 @@ function headlineOf(report) {
 }
 
 function linesOf(report) {
-  return [headlineOf(report), ...findingLines(report), ...whatHolds(report), ...whatIsThere(report), ...remarks(report)];
+  return [
+    headlineOf(report),
+    ...findingLines(report),
+    ...advice(report),
+    ...whatHolds(report),
+    ...whatIsThere(report),
+    ...remarks(report),
+  ];
 }
 
 function* findingLines(report) {
   for (const { where, seq, what } of report.findings) {
-    yield `${where}${seq === null ? "" : ` ${spoken(seq)}`}: ${what}`;
+    yield `${seq === null ? capitalised(where) : `Event ${spoken(seq)}`}: ${what}`;
   }
   if (report.findings_left_out) yield `And ${spoken(report.findings_left_out)} findings more.`;
+}
+
+function* advice(report) {
   if (report.findings.length) {
     yield "Keep this bundle and your checkpoints as they are, get it again, and raise it if that fails too.";
   }
+}
+
+function capitalised(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 function* whatHolds(report) {
