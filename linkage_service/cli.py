@@ -347,6 +347,36 @@ def audit_export(
     click.echo(f"The export is event {seq}. `linkage-ledger verify` checks a bundle.", err=True)
 
 
+@audit.command("rotate-key")
+@_data_dir
+@_as_json
+def audit_rotate_key(*, data_dir: Path | None, as_json: bool) -> None:
+    """Hand the log from its key to a new one. Both sign the hand-over; the old key counts no longer, and is gone.
+
+    The service may run meanwhile. Where it runs on several machines, copy log.key from the keys folder of this one to
+    the others: until then they record everything, and sign no checkpoint.
+    """
+    from linkage_service.audit.rotation import rotate  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        rotated = rotate(
+            database=runtime.database,
+            log=runtime.log,
+            folder=runtime.settings.resolved_keys_dir,
+            clock=runtime.clock,
+        )
+        with runtime.database.reading() as session:
+            key = runtime.log.verifier_in(session).format()
+    if as_json:
+        document = {"key": key, "handover": rotated.handover, "finished_only": rotated.finished_only}
+        click.echo(json.dumps(document))
+        return
+    if rotated.finished_only:
+        click.echo("An earlier rotation was interrupted; it is finished now. Run it again for another key.", err=True)
+    click.echo(f"Publish this key, and this hand-over from the old one, where you published the old one:\n{key}\n")
+    click.echo(rotated.handover, nl=False)
+
+
 @audit.command("replay")
 @_data_dir
 @_as_json

@@ -8,8 +8,10 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from linkage_ledger.cosignatures import WitnessKey, WitnessPolicy
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -21,6 +23,30 @@ def _is_here(address: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class WitnessSetting(BaseModel):
+    """A witness of the log: its verifier key, which bears its name, and where it answers `add-checkpoint`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    url: str
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        WitnessKey.parse(self.key)
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("the url of a witness is https://host/path, without user, password or query")
+        if parts.scheme == "http" and not _is_here(self.url):
+            raise ValueError("the url of a witness starts with https://; http:// is for one on this machine only")
+        return self
+
+    @property
+    def verifier(self) -> WitnessKey:
+        """The key."""
+        return WitnessKey.parse(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +182,17 @@ class Settings(BaseSettings):
     checkpoint_s: float = Field(
         default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds."
     )
+    witnesses: tuple[WitnessSetting, ...] = Field(
+        default=(),
+        description='Witnesses that are asked to cosign checkpoints (C2SP tlog-witness); JSON: [{"key", "url"}].',
+    )
+    witness_quorum: int = Field(default=0, ge=0, description="So many of them have to cosign a checkpoint.")
+    witness_answer_s: float = Field(
+        default=10, gt=0, le=60, description="A witness that has not answered after so long is left out, seconds."
+    )
+    witness_alarm_s: int = Field(
+        default=3600, ge=1, description="A quorum that is missing for longer than this is an alarm, seconds."
+    )
     lease_s: float = Field(default=30, gt=0, description="A worker that is silent for so long loses its run, seconds.")
     retention_s: float = Field(default=60, gt=0, description="What is past its date is looked for this often, seconds.")
     audit_bodies_days: int = Field(
@@ -202,6 +239,11 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _witnesses_are_a_policy(self) -> Self:
+        _ = self.witness_policy
+        return self
+
+    @model_validator(mode="after")
     def _provider_is_whole(self) -> Self:
         given = [self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret]
         if any(given) is not all(given):
@@ -210,6 +252,11 @@ class Settings(BaseSettings):
         if not issuer.startswith("https://") and not (issuer.startswith("http://") and _is_here(issuer)):
             raise ValueError("oidc_issuer starts with https://; http:// is for a provider on this machine only")
         return self
+
+    @property
+    def witness_policy(self) -> WitnessPolicy:
+        """How many of which witnesses have to cosign."""
+        return WitnessPolicy(tuple(witness.verifier for witness in self.witnesses), self.witness_quorum)
 
     @property
     def resolved_database_url(self) -> str:

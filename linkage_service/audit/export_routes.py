@@ -59,7 +59,8 @@ def export_events(draft: ExportDraft, gate: Annotated[Gate, guard(Action.EXPORT_
 
     made = gate.read(prepare)
     if draft.against is not None:
-        exporting.check_kept(log, draft.against, size=made.size)
+        with gate.door.database.reading() as session:
+            exporting.check_kept(session, log, draft.against, size=made.size)
 
     def use_case(operation: Operation) -> None:
         operation.require(LEDGER)
@@ -70,12 +71,12 @@ def export_events(draft: ExportDraft, gate: Annotated[Gate, guard(Action.EXPORT_
             detail=made.detail,
         )
 
-    _, seq = gate.perform(use_case)
+    _, acknowledged = gate.perform(use_case)
     return StreamingResponse(
         _content(gate, log, made),
         media_type=made.media_type,
         headers={
-            "Linkage-Event": str(seq),
+            **acknowledged.headers,
             "Content-Disposition": f'attachment; filename="{made.file_name}"',
         },
     )

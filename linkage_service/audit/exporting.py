@@ -16,10 +16,11 @@ from linkage_ledger import events, merkle
 from linkage_ledger.bundle import BundleLeaf, write_bundle
 from linkage_ledger.checkpoints import Checkpoint, verify_checkpoint
 from linkage_ledger.errors import NoteError
+from linkage_ledger.handover import resolve_keys
 from linkage_ledger.notes import split_note
 from linkage_service.access.policy_texts import KnownPolicy
 from linkage_service.agreements import tables as agreement_tables
-from linkage_service.audit import search, tables
+from linkage_service.audit import search, tables, trust_tables
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.formats import FORMATS
 from linkage_service.audit.log import Log, body_of, entry
@@ -185,6 +186,7 @@ def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now
         left, right = merkle.range_proof(nodes, first, end, made.size)
         consistency = _consistency(session, log, made)
         documents = _documents(session, made)
+        verifier, handovers = log.verifier_in(session), trust_tables.handovers(session)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
     try:
         write_bundle(
@@ -196,7 +198,8 @@ def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now
             left=left,
             right=right,
             checkpoint=made.checkpoint,
-            verifier_keys=[log.verifier.format()],
+            verifier_keys=[verifier.format()],
+            handovers=handovers,
             consistency=consistency,
             documents=documents,
             question=_in_words(made),
@@ -269,14 +272,14 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-def check_kept(log: Log, note: str, *, size: int) -> Checkpoint:
-    """The checkpoint that an asker kept.
+def check_kept(session: Session, log: Log, note: str, *, size: int) -> Checkpoint:
+    """The checkpoint that an asker kept, by whichever of the log's keys spoke at its size.
 
     Raises:
         Invalid: it is none of this log, or speaks of more events than there are.
     """
     try:
-        kept = verify_checkpoint(note, [log.verifier])
+        kept = verify_checkpoint(note, resolve_keys([log.verifier_in(session)], trust_tables.handovers(session)))
     except NoteError:
         kept = None
     if kept is None or kept.size > size:
@@ -292,7 +295,7 @@ def check_kept(log: Log, note: str, *, size: int) -> Checkpoint:
 def _consistency(session: Session, log: Log, made: Plan) -> tuple[str, list[bytes]] | None:
     if made.wish.against is None:
         return None
-    kept = check_kept(log, made.wish.against, size=made.size)
+    kept = check_kept(session, log, made.wish.against, size=made.size)
     proof = merkle.consistency_proof(tables.SessionNodes(session), kept.size, made.size)
     return made.wish.against, proof
 

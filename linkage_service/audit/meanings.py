@@ -203,6 +203,10 @@ MEANINGS: Mapping[E, Meaning] = {
     E.AUDIT_VIEWED: Meaning(
         "Somebody read the log, one event, or its receipt.", ("audit",), {}, {"filter": "what was looked for"}
     ),
+    E.AUDIT_KEY_ROTATED: Meaning(
+        "The log was handed over from its key to another.", ("audit",), {},
+        {"size": "of the log then", "old_key": "verifier key", "new_key": "verifier key"},
+    ),
     E.AUDIT_EXPORTED: Meaning(
         "Somebody exported the log.", ("audit",), {"events": "how many"},
         {"format": "of the export", "filter": "what was looked for", "first": "number", "last": "number"},

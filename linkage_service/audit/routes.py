@@ -1,6 +1,5 @@
 """HTTP of the access log. It is above the other rooms only in that agreements say who may see an event."""
 
-import base64
 import json
 from typing import Annotated, Any
 
@@ -22,7 +21,6 @@ from linkage_service.problems import responses
 router = APIRouter(prefix="/v1/audit", tags=["ledger"])
 LedgerGate = Annotated[Gate, guard(Action.READ_LEDGER)]
 SeqPath = Annotated[int, Path(ge=0, le=2**53, description="Sequence number of the event.")]
-_Size = Query(ge=0, le=2**53)
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text."}
 }
@@ -110,56 +108,7 @@ def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextRe
         return receipt
 
     receipt, recorded = gate.perform(use_case)
-    return PlainTextResponse(receipt, headers={"Linkage-Event": str(recorded)})
-
-
-@router.get(
-    "/checkpoint", operation_id="get_checkpoint", summary="Signed checkpoint of the log",
-    response_class=PlainTextResponse, responses={**_TEXT, **responses(401, 403, 422)},
-)  # fmt: skip
-def get_checkpoint(request: Request, gate: LedgerGate) -> PlainTextResponse:
-    """The log's size and root as a C2SP signed note, up to the present.
-
-    Keep it: it binds the operator to what was logged.
-    """
-    gate.read(lambda operation: operation.require(LEDGER))
-    log: Log = request.app.state.service.door.log
-    return PlainTextResponse(log.checkpoint(gate.door.database))
-
-
-@router.get(
-    "/consistency",
-    operation_id="get_consistency",
-    summary="Proof that the log only grew",
-    responses=responses(401, 403, 404, 422),
-)
-def get_consistency(
-    request: Request, gate: LedgerGate, first: Annotated[int, _Size], second: Annotated[int, _Size]
-) -> schemas.Consistency:
-    """Hashes that show the log of `first` leaves to be the beginning of the log of `second`."""
-    log: Log = request.app.state.service.door.log
-
-    def query(operation: Operation) -> schemas.Consistency:
-        operation.require(LEDGER)
-        proof = log.consistency(operation.session, first=first, second=second)
-        return schemas.Consistency(
-            first=first, second=second, proof=[base64.b64encode(node).decode() for node in proof]
-        )
-
-    return gate.read(query)
-
-
-@router.get(
-    "/verifier-key",
-    operation_id="get_verifier_key",
-    summary="Key that checks the log",
-    responses=responses(401, 403, 422),
-)
-def get_verifier_key(request: Request, gate: LedgerGate) -> schemas.VerifierKey:
-    """The log's public key. Compare it once with what the operator published elsewhere."""
-    gate.read(lambda operation: operation.require(LEDGER))
-    verifier = request.app.state.service.door.log.verifier
-    return schemas.VerifierKey(origin=verifier.name, key=verifier.format())
+    return PlainTextResponse(receipt, headers=recorded.headers)
 
 
 def _visible(operation: Operation, seq: int) -> tables.AuditEvent:

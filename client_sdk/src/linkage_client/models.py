@@ -557,10 +557,43 @@ class LedgerExport(Answer):
 
 
 class VerifierKey(Answer):
-    """The key with which checkpoints are checked, as a C2SP note verifier key."""
+    """The key with which checkpoints are checked, as a C2SP note verifier key.
+
+    `handovers` are the signed notes by which it came from earlier keys, oldest first (`linkage_ledger.handover`).
+    """
 
     origin: str
     key: str
+    handovers: list[str] = []
+
+
+class Inclusion(Answer):
+    """Proof (RFC 6962 section 2.1.1) that the event `seq` is in the log of `size` leaves; base64 hashes."""
+
+    seq: int
+    size: int
+    proof: list[str]
+
+
+class LogWitness(Answer):
+    """A witness of the log, and the greatest size that it cosigned."""
+
+    name: str
+    key: str
+    size: int | None = None
+    cosigned_at: datetime | None = None
+
+
+class LogWitnesses(Answer):
+    """Who vouches for the log: `quorum` of `witnesses` have to cosign; `policy` says so as a C2SP tlog-policy."""
+
+    quorum: int
+    satisfied: bool
+    size: int
+    witnessed_size: int | None = None
+    lacking_since: datetime | None = None
+    witnesses: list[LogWitness]
+    policy: str
 
 
 class Consistency(Answer):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from linkage_client.cli._session import Session, as_document, common_options
+from linkage_client.cli.watching import witness
 
 if TYPE_CHECKING:
     from linkage_client.models import LedgerEvent
@@ -266,3 +267,6 @@ def receipt(session: Session, *, seq: int) -> None:
 
 def _show_note(session: Session, text: str, key: str) -> None:
     session.show({"note": text, "verifier_key": key}, text.splitlines())
+
+
+audit.add_command(witness)

@@ -12,9 +12,11 @@ from linkage_client.models import (
     Alarm,
     Answer,
     Consistency,
+    Inclusion,
     LedgerEvent,
     LedgerEventDetail,
     LedgerExport,
+    LogWitnesses,
     VerifierKey,
 )
 from linkage_client.resources._base import Listing, Resource, parsed
@@ -166,9 +168,12 @@ class Audit(Resource):
         """Proof that an event is in the log (C2SP tlog-proof), for `linkage_ledger.receipts`."""
         return self._text("audit", "events", seq, "receipt")
 
-    def checkpoint(self) -> str:
-        """The log's latest signed state (C2SP signed note)."""
-        return self._text("audit", "checkpoint")
+    def checkpoint(self, *, witnessed: bool = False) -> str:
+        """The log's latest signed state (C2SP signed note), with the cosignatures of witnesses so far.
+
+        With `witnessed`, the latest that the service's quorum of witnesses cosigned.
+        """
+        return self._text("audit", "checkpoint", **({"witnessed": "true"} if witnessed else {}))
 
     def verifier_key(self) -> VerifierKey:
         """The public key that checkpoints are signed with. Compare it once with what the operator published."""
@@ -179,8 +184,16 @@ class Audit(Resource):
         params = {"first": first, "second": second}
         return self._get(path_of("audit", "consistency"), Consistency, params=params)
 
-    def _text(self, *segments: str | int) -> str:
-        answer = self._transport.send("GET", path_of(*segments), headers={"Accept": "text/plain"})
+    def inclusion(self, *, seq: int, size: int) -> Inclusion:
+        """Proof that the event `seq` is in the log of `size` leaves: to be checked with its leaf hash."""
+        return self._get(path_of("audit", "inclusion"), Inclusion, params={"seq": seq, "size": size})
+
+    def witnesses(self) -> LogWitnesses:
+        """Who vouches for the log, and whether they are enough."""
+        return self._get(path_of("audit", "witnesses"), LogWitnesses)
+
+    def _text(self, *segments: str | int, **params: str) -> str:
+        answer = self._transport.send("GET", path_of(*segments), headers={"Accept": "text/plain"}, params=params)
         return answer.body.decode()
 
 
