@@ -1,9 +1,12 @@
 """Exports of the log: what was asked for, made in pieces, so that a long log needs no more memory than a short one."""
 
+import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from sqlalchemy import select as sa_select
@@ -18,14 +21,18 @@ from linkage_ledger.notes import split_note
 from linkage_service.access.policy_texts import KnownPolicy
 from linkage_service.agreements import tables as agreement_tables
 from linkage_service.audit import search, tables, trust_tables
+from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.formats import FORMATS
-from linkage_service.audit.log import Log
+from linkage_service.audit.log import Log, body_of, entry
 from linkage_service.audit.search import Filters, Question, Scope
 from linkage_service.audit.tables import AuditBody, AuditEvent
+from linkage_service.audit.unit import unit_of_work
 from linkage_service.database import Database
 from linkage_service.errors import FieldError, Invalid, NotFound
+from linkage_service.ids import new_id
 
 FormatName = Literal["csv", "jsonl", "ocsf", "fhir", "bundle"]
+ACTION = "export"
 BUNDLE_MEDIA_TYPE = "application/zip"
 _PAGE = 5_000
 _CHUNK_BYTES = 1 << 16
@@ -203,6 +210,59 @@ def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now
         raise
     file.seek(0)
     return file
+
+
+def write(database: Database, log: Log, wish: Wish, out: Path, *, now: datetime) -> tuple[Plan, int]:
+    """Writes an export for whoever runs the machine, who sees everything; gives what it holds and the event of it.
+
+    The event is committed first. The file appears when it is whole.
+
+    Args:
+        database: where the log is.
+        log: its keys.
+        wish: what is wanted.
+        out: the file, which must not be there.
+        now: the time.
+
+    Raises:
+        NotFound: no event fits.
+        Invalid: the kept checkpoint is none of this log.
+        FileExistsError: the file is there.
+    """
+    checkpoint = log.checkpoint(database) if wish.format == "bundle" else ""
+    with database.reading() as session:
+        made = plan(session, wish, Scope(), checkpoint=checkpoint)
+        if wish.against is not None:
+            check_kept(session, log, wish.against, size=made.size)
+    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
+    # Bodies hold names of staff: the file is for its owner alone.
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with unit_of_work(database=database, log=log, now=now) as unit:
+            unit.record(
+                entry(
+                    now=now,
+                    event_type=EventType.AUDIT_EXPORTED,
+                    actor=events.Actor("system", "linkage-service"),
+                    resource=events.Resource("audit", wish.filters.project),
+                    action=ACTION,
+                    outcome=events.Outcome("success", "ok"),
+                    counts={"events": made.count},
+                    body=body_of(detail=made.detail),
+                    request_id=new_id("exp", now),
+                    source="command line",
+                )
+            )
+        with os.fdopen(descriptor, "wb") as file:
+            if wish.format == "bundle":
+                file.writelines(chunks(bundle(database, log, made, sees_body=lambda _: True, now=now)))
+            else:
+                file.writelines(lines(database, made, origin=log.verifier.name))
+        # Unlike a rename, a link does not take the place of a file that came in between.
+        os.link(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return made, unit.sequence[-1]
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -15,8 +15,8 @@ from linkage_service.wire import Code, OrganisationId, ProjectId, Timestamp
 _ID = id_pattern("[a-z]{3}").strip("^$")
 # What the service does by itself, or before anybody is signed in.
 OTHER_ACTIONS = (
-    "enrol", "initialise", "inviteAdministrator", "inviteOfficer", "issueToken", "register", "retention", "signIn",
-    "stepUp", "useToken", "watch", "export",
+    "enrol", "initialise", "inviteAdministrator", "inviteOfficer", "issueToken", "register", "retention",
+    "rotateLogKey", "signIn", "stepUp", "useToken", "watch", "export",
 )  # fmt: skip
 _ACTIONS = "|".join(sorted({action.value for action in Action} | set(OTHER_ACTIONS)))
 ActorId = Annotated[str, StringConstraints(pattern=rf"^({_ID}|worker|linkage-service)$")]
@@ -26,7 +26,9 @@ ResourceType = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}(_[a-z]{1,
 ResourceId = Annotated[
     str, StringConstraints(pattern=rf"^({_ID}(/{_ID}/[0-9]{{1,9}})?|[0-9]{{1,16}}|linkage|ledger|[A-Za-z0-9_-]{{43}})$")
 ]
-RequestId = Annotated[str, StringConstraints(pattern=rf"^([a-z]{{3}}_[0-9a-f]{{24}}|{_ID})$")]
+RequestId = Annotated[
+    str, StringConstraints(pattern=rf"^([a-z]{{3}}_[0-9a-f]{{24}}|{_ID}([.][0-9]{{1,6}})?|rotate-log-key)$")
+]
 Seq = Annotated[int, Field(ge=0, le=2**53)]
 ExportFormat = Literal["csv", "jsonl", "ocsf", "fhir", "bundle"]
 
