@@ -30,7 +30,7 @@ from linkage_service.access.tokens import public_key
 from linkage_service.app import create_app
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
-from linkage_service.migrate import upgrade
+from linkage_service.migrate import is_current, upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
 from linkage_service.retention.sweep import Swept
@@ -304,7 +304,8 @@ class ServiceApp:
         self.clock = HandClock()
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
-        upgrade(self.runtime.database.engine)
+        if not is_current(self.runtime.database.engine):
+            upgrade(self.runtime.database.engine)
         self.runtime.remember_policy()
         keys = {"administrator": Key(), "officer": Key()}
         clients = [(role, public_key(dict(key.jwk), pointer=""), role) for role, key in keys.items()]
