@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, update
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from linkage_ledger import events, merkle
 from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
@@ -57,10 +56,11 @@ class Log:
 
     def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         """Appends events as the last statements of a transaction and returns their sequence numbers."""
-        head = tables.locked_head(session)
+        first, _ = tables.locked_head(session)
         nodes = tables.SessionNodes(session)
-        size = head.size
-        leaves, subtrees, bodies, sequence = [], [], [], []
+        nodes.fetch(merkle.peaks(first))
+        size = first
+        leaves, subtrees, bodies = [], [], []
         for entry in entries:
             header = events.encode(entry.header)
             leaf = merkle.leaf_hash(header)
@@ -70,28 +70,19 @@ class Log:
             leaves.append({"seq": size, "header": header, "leaf_hash": leaf, **events.indexed(entry.header)})
             if entry.body is not None and entry.salt is not None:
                 bodies.append({"seq": size, "salt": entry.salt, "body": entry.body, "disposed": False})
-            sequence.append(size)
             size += 1
-        session.execute(insert(tables.AuditEvent), leaves)
-        session.execute(insert(tables.AuditNode), subtrees)
-        if bodies:
-            session.execute(insert(tables.AuditBody), bodies)
-        session.execute(
-            update(tables.AuditHead)
-            .where(col(tables.AuditHead.id) == 1)
-            .values(size=size, root=merkle.root(nodes, size))
-            .execution_options(synchronize_session=False)
-        )
-        return sequence
+        head = {"size": size, "root": merkle.root(nodes, size)}
+        tables.write(session, events=leaves, nodes=subtrees, bodies=bodies, head=head)
+        return list(range(first, size))
 
     def sign(self, session: Session) -> tables.AuditCheckpoint:
         """The signed checkpoint of the log as it is now; signs one if the log has grown since the last."""
-        head = tables.locked_head(session)
+        size, root = tables.locked_head(session)
         latest = tables.latest_checkpoint(session)
-        if latest is not None and latest.size == head.size:
+        if latest is not None and latest.size == size:
             return latest
-        note = sign_checkpoint(Checkpoint(origin=self._key.name, size=head.size, root=head.root), self._key)
-        checkpoint = tables.AuditCheckpoint(size=head.size, root=head.root, note=note)
+        note = sign_checkpoint(Checkpoint(origin=self._key.name, size=size, root=root), self._key)
+        checkpoint = tables.AuditCheckpoint(size=size, root=root, note=note)
         session.add(checkpoint)
         return checkpoint
 

@@ -1,16 +1,17 @@
 """The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Column, LargeBinary, and_, or_
+from sqlalchemy import Column, LargeBinary, Table, and_, insert, or_, tuple_, update
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_ledger.errors import MissingNodeError
 from linkage_service.database import BigInt
 
-_PAGE = 2_000
+_PAGE = 5_000
 
 
 class AuditEvent(SQLModel, table=True):
@@ -84,6 +85,18 @@ class AuditBody(SQLModel, table=True):
     disposed: bool = False
 
 
+def _table(model: type[SQLModel]) -> Table:
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    return table
+
+
+_EVENT, _NODE, _HEAD = _table(AuditEvent), _table(AuditNode), _table(AuditHead)
+_CHECKPOINT, _BODY = _table(AuditCheckpoint), _table(AuditBody)
+_LEAF_COLUMNS = ("seq", "header", "leaf_hash")
+COPIES = tuple(column.name for column in _EVENT.columns if column.name not in _LEAF_COLUMNS)
+"""The columns of an event that are copies of members of its header."""
+
+
 class SessionNodes:
     """The node table as `linkage_ledger` reads it, remembering what this transaction already read."""
 
@@ -94,23 +107,46 @@ class SessionNodes:
     def get(self, level: int, index: int, /) -> bytes:
         """The hash of a complete subtree."""
         if (level, index) not in self._known:
-            table = AuditNode.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
-            found = self._session.execute(
-                sa_select(table.c.hash).where(table.c.level == level, table.c.index == index)
-            ).scalar()
-            if found is None:
-                raise MissingNodeError(f"The subtree at level {level}, index {index} is not in the log's tables.")
-            self._known[level, index] = found
-        return self._known[level, index]
+            self.fetch([(level, index)])
+        found = self._known.get((level, index))
+        if found is None:
+            raise MissingNodeError(f"The subtree at level {level}, index {index} is not in the log's tables.")
+        return found
+
+    def fetch(self, places: Sequence[tuple[int, int]]) -> None:
+        """Reads these nodes at once; one that is missing is missed when it is asked for."""
+        query = sa_select(_NODE).where(tuple_(_NODE.c.level, _NODE.c.index).in_(places))
+        for level, index, node in self._session.connection().execute(query):
+            self._known[level, index] = node
 
     def put(self, level: int, index: int, node: bytes, /) -> None:
         """Remembers a node that this transaction writes."""
         self._known[level, index] = node
 
 
-def locked_head(session: Session) -> AuditHead:
-    """The head, locked until the transaction ends."""
-    return session.exec(select(AuditHead).where(AuditHead.id == 1).with_for_update()).one()
+def locked_head(session: Session) -> tuple[int, bytes]:
+    """Size and root of the log, locked until the transaction ends."""
+    query = sa_select(_HEAD.c.size, _HEAD.c.root).where(_HEAD.c.id == 1).with_for_update()
+    size, root = session.connection().execute(query).one()
+    return size, root
+
+
+def write(
+    session: Session,
+    *,
+    events: list[dict[str, Any]],
+    nodes: list[dict[str, Any]],
+    bodies: list[dict[str, Any]],
+    head: Mapping[str, Any],
+) -> None:
+    """Writes leaves with what belongs to them, and moves the head; each argument is rows by column."""
+    # Past the unit of work of the session: nobody asks for these rows as objects in the transaction that writes them.
+    connection = session.connection()
+    connection.execute(insert(_EVENT), events)
+    connection.execute(insert(_NODE), nodes)
+    if bodies:
+        connection.execute(insert(_BODY), bodies)
+    connection.execute(update(_HEAD).where(_HEAD.c.id == 1).values(**head))
 
 
 def head(session: Session) -> AuditHead:
@@ -178,16 +214,15 @@ def events_after(
     return session.exec(query.order_by(col(AuditEvent.seq)).limit(limit)).all()
 
 
-def all_events(session: Session) -> Iterator[AuditEvent]:
-    """Every event in order, a page at a time."""
-    yield from session.exec(select(AuditEvent).order_by(col(AuditEvent.seq)).execution_options(yield_per=_PAGE))
+def all_events(session: Session) -> Iterator[Sequence[Any]]:
+    """Every event in order: seq, header, leaf_hash, and then `COPIES`."""
+    columns = [_EVENT.c[name] for name in (*_LEAF_COLUMNS, *COPIES)]
+    yield from _pages(session, columns, [_EVENT.c.seq])
 
 
-def all_nodes(session: Session) -> Iterator[AuditNode]:
-    """Every node by level, then index."""
-    yield from session.exec(
-        select(AuditNode).order_by(col(AuditNode.level), col(AuditNode.index)).execution_options(yield_per=_PAGE)
-    )
+def all_nodes(session: Session) -> Iterator[Sequence[Any]]:
+    """Every node by level, then index: level, index, hash."""
+    yield from _pages(session, list(_NODE.c), [_NODE.c.level, _NODE.c.index])
 
 
 def all_heads(session: Session) -> Sequence[AuditHead]:
@@ -195,13 +230,32 @@ def all_heads(session: Session) -> Sequence[AuditHead]:
     return session.exec(select(AuditHead)).all()
 
 
-def all_checkpoints(session: Session) -> Iterator[AuditCheckpoint]:
-    """Every checkpoint by size."""
-    yield from session.exec(
-        select(AuditCheckpoint).order_by(col(AuditCheckpoint.size)).execution_options(yield_per=_PAGE)
-    )
+def all_checkpoints(session: Session) -> Iterator[Sequence[Any]]:
+    """Every checkpoint by size: size, root, note."""
+    yield from _pages(session, [_CHECKPOINT.c.size, _CHECKPOINT.c.root, _CHECKPOINT.c.note], [_CHECKPOINT.c.size])
 
 
-def all_bodies(session: Session) -> Iterator[AuditBody]:
-    """Every body that is still held, in order."""
-    yield from session.exec(select(AuditBody).order_by(col(AuditBody.seq)).execution_options(yield_per=_PAGE))
+def all_bodies(session: Session) -> Iterator[Sequence[Any]]:
+    """Every body in order, whether it is still held or only its mark: seq, salt, body, disposed."""
+    yield from _pages(session, [_BODY.c.seq, _BODY.c.salt, _BODY.c.body, _BODY.c.disposed], [_BODY.c.seq])
+
+
+def _pages(session: Session, columns: list[Column[Any]], key: list[Column[Any]]) -> Iterator[Sequence[Any]]:
+    """Rows in the order of their primary key, a page at a time.
+
+    Several tables are read side by side, and not always to their end: a cursor of the database would stay open.
+
+    Args:
+        session: a transaction that sees one snapshot.
+        columns: what to read; the key's columns come first.
+        key: the primary key.
+    """
+    connection = session.connection()
+    first = sa_select(*columns).order_by(*key).limit(_PAGE)
+    query = first
+    while True:
+        rows = connection.execute(query).all()
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        query = first.where(tuple_(*key) > tuple_(*rows[-1][: len(key)]))

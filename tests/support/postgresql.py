@@ -144,21 +144,21 @@ def _keep(folder: Path) -> None:
 
 def _start(folder: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     programs = _programs(folder)
-    as_user = _as_somebody_else(folder)
+    uid, gid, groups = _as_somebody_else(folder)
     data = folder / "data"
     with (folder / "log").open("wb") as log:
         try:
             subprocess.run(
                 [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C",
                  "--no-sync"],
-                check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **as_user,
+                check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, user=uid, group=gid, extra_groups=groups,
             )  # fmt: skip
         except (OSError, subprocess.CalledProcessError) as error:
             raise NoPostgresql(f"initdb failed: {_last_line(folder / 'log') or type(error).__name__}") from error
         chosen = {**_ALWAYS, "unix_socket_directories": str(folder), **settings}
         process = subprocess.Popen(
             [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in chosen.items())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **as_user,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, user=uid, group=gid, extra_groups=groups,
         )  # fmt: skip
     while not _answers(folder):
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -200,21 +200,19 @@ def _programs(folder: Path) -> Path:
     return copies / release.relative_to(packages) / "bin"
 
 
-def _as_somebody_else(folder: Path) -> dict[str, int | list[int]]:
+def _as_somebody_else(folder: Path) -> tuple[int | None, int | None, list[int] | None]:
     """PostgreSQL refuses to run as root: then it runs as `nobody`, who owns nothing but the folder."""
     if os.geteuid() != 0:
-        return {}
+        return None, None, None
     nobody = pwd.getpwnam("nobody")
     folder.chmod(0o755)
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return nobody.pw_uid, nobody.pw_gid, []
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else ""
-
-
 
 
 if __name__ == "__main__":
