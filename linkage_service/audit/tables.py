@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, Table, and_, insert, or_, tuple_, update
+from sqlalchemy import Column, LargeBinary, Table, and_, insert, or_, text, tuple_, update
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
@@ -115,8 +115,19 @@ class SessionNodes:
 
     def fetch(self, places: Sequence[tuple[int, int]]) -> None:
         """Reads these nodes at once; one that is missing is missed when it is asked for."""
-        query = sa_select(_NODE).where(tuple_(_NODE.c.level, _NODE.c.index).in_(places))
-        for level, index, node in self._session.connection().execute(query):
+        wanted = [place for place in places if place not in self._known]
+        if not wanted:
+            return
+        # SQLite answers a list of pairs after IN by reading the whole table, a join from index to index.
+        pairs = ", ".join(f"(:l{number}, CAST(:i{number} AS BIGINT))" for number in range(len(wanted)))
+        query = text(
+            f"WITH wanted (level, place) AS (VALUES {pairs}) "  # noqa: S608 - names of parameters
+            'SELECT node.level, node."index", node.hash FROM wanted CROSS JOIN audit_node AS node '
+            'WHERE node.level = wanted.level AND node."index" = wanted.place'
+        )
+        values = {f"l{number}": level for number, (level, _) in enumerate(wanted)}
+        values |= {f"i{number}": index for number, (_, index) in enumerate(wanted)}
+        for level, index, node in self._session.connection().execute(query, values):
             self._known[level, index] = node
 
     def put(self, level: int, index: int, node: bytes, /) -> None:

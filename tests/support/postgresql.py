@@ -149,16 +149,17 @@ def _start(folder: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes
     with (folder / "log").open("wb") as log:
         try:
             subprocess.run(
-                [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C",
-                 "--no-sync"],
-                check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, user=uid, group=gid, extra_groups=groups,
+                [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+                check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+                user=uid, group=gid, extra_groups=groups,
             )  # fmt: skip
         except (OSError, subprocess.CalledProcessError) as error:
             raise NoPostgresql(f"initdb failed: {_last_line(folder / 'log') or type(error).__name__}") from error
         chosen = {**_ALWAYS, "unix_socket_directories": str(folder), **settings}
         process = subprocess.Popen(
             [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in chosen.items())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, user=uid, group=gid, extra_groups=groups,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+            user=uid, group=gid, extra_groups=groups,
         )  # fmt: skip
     while not _answers(folder):
         with contextlib.suppress(subprocess.TimeoutExpired):
