@@ -13,7 +13,7 @@ from linkage_ledger import events, merkle
 from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
 from linkage_ledger.notes import SigningKey, VerifierKey, sign_note
 from linkage_ledger.receipts import Receipt
-from linkage_service.audit import tables
+from linkage_service.audit import appending, tables
 from linkage_service.database import Database
 from linkage_service.errors import Conflict, NotFound
 
@@ -56,11 +56,11 @@ class Log:
 
     def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         """Appends events as the last statements of a transaction and returns their sequence numbers."""
-        first, _ = tables.locked_head(session)
-        nodes = tables.SessionNodes(session)
-        nodes.fetch(merkle.peaks(first))
-        size = first
-        leaves, subtrees, bodies = [], [], []
+        head = appending.locked_head(session)
+        nodes, size = head.peaks, head.size
+        leaves: list[appending.Row] = []
+        subtrees: list[appending.Row] = []
+        bodies: list[appending.Row] = []
         for entry in entries:
             header = events.encode(entry.header)
             leaf = merkle.leaf_hash(header)
@@ -71,18 +71,18 @@ class Log:
             if entry.body is not None and entry.salt is not None:
                 bodies.append({"seq": size, "salt": entry.salt, "body": entry.body, "disposed": False})
             size += 1
-        head = {"size": size, "root": merkle.root(nodes, size)}
-        tables.write(session, events=leaves, nodes=subtrees, bodies=bodies, head=head)
-        return list(range(first, size))
+        root = merkle.root(nodes, size)
+        appending.write(session, events=leaves, nodes=subtrees, bodies=bodies, size=size, root=root)
+        return list(range(head.size, size))
 
     def sign(self, session: Session) -> tables.AuditCheckpoint:
         """The signed checkpoint of the log as it is now; signs one if the log has grown since the last."""
-        size, root = tables.locked_head(session)
+        head = appending.locked_head(session)
         latest = tables.latest_checkpoint(session)
-        if latest is not None and latest.size == size:
+        if latest is not None and latest.size == head.size:
             return latest
-        note = sign_checkpoint(Checkpoint(origin=self._key.name, size=size, root=root), self._key)
-        checkpoint = tables.AuditCheckpoint(size=size, root=root, note=note)
+        note = sign_checkpoint(Checkpoint(origin=self._key.name, size=head.size, root=head.root), self._key)
+        checkpoint = tables.AuditCheckpoint(size=head.size, root=head.root, note=note)
         session.add(checkpoint)
         return checkpoint
 
@@ -107,7 +107,8 @@ class Log:
             raise NotFound("There is no event with this sequence number.")
         if latest is None or latest.size <= seq:
             raise Conflict("This event is not under a signed checkpoint yet. Ask for /v1/audit/checkpoint, then again.")
-        proof = merkle.inclusion_proof(tables.SessionNodes(session), seq, latest.size)
+        size = latest.size
+        proof = tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, size))
         return Receipt(index=seq, proof=tuple(proof), checkpoint=latest.note).text()
 
     def consistency(self, session: Session, *, first: int, second: int) -> list[bytes]:
@@ -120,7 +121,7 @@ class Log:
             raise NotFound(
                 "The log has no such pair of sizes: first must not be above second, nor second above the log's size."
             )
-        return merkle.consistency_proof(tables.SessionNodes(session), first, second)
+        return tables.SessionNodes(session).at_once(lambda nodes: merkle.consistency_proof(nodes, first, second))
 
 
 def entry(  # noqa: D417 - the rest are members of the header, see linkage_ledger.events

@@ -1,23 +1,40 @@
 """The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Column, LargeBinary, Table, and_, insert, or_, text, tuple_, update
+from sqlalchemy import Column, Index, LargeBinary, Table, and_, or_, text, tuple_
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_ledger.errors import MissingNodeError
+from linkage_ledger.merkle import HASH_BYTES, NodeReader
 from linkage_service.database import BigInt
 
+Answer = TypeVar("Answer")
 _PAGE = 5_000
+
+# What is searched by, each with the sequence number, so that a page is read from an index in order.
+SEARCHED = (
+    "actor_org", "actor_id", "agreement", "project", "type", "action", "purpose", "resource_type", "resource_id",
+    "outcome", "request_id", "time",
+)  # fmt: skip
+_REFUSED, _OWN = text("elements IS NOT NULL"), text("agreement IS NULL")
+_INDEXES = (
+    *(Index(f"ix_audit_event_{name}_seq", name, "seq") for name in SEARCHED),
+    # Which elements refused: few events have any, and the index alone answers.
+    Index("ix_audit_event_seq_elements", "seq", "elements", sqlite_where=_REFUSED, postgresql_where=_REFUSED),
+    # What an organisation did under no agreement.
+    Index("ix_audit_event_own", "actor_org", "seq", sqlite_where=_OWN, postgresql_where=_OWN),
+)
 
 
 class AuditEvent(SQLModel, table=True):
     """One leaf: the canonical header bytes, their hash, and copies of header fields to search by."""
 
     __tablename__ = "audit_event"
+    __table_args__ = _INDEXES
 
     seq: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
     header: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -27,14 +44,16 @@ class AuditEvent(SQLModel, table=True):
     type: str
     actor_kind: str
     actor_id: str | None
-    actor_org: str | None = Field(index=True)
-    agreement: str | None = Field(index=True)
-    project: str | None = Field(index=True)
+    actor_org: str | None
+    agreement: str | None
+    agreement_version: str | None
+    project: str | None
     resource_type: str | None
-    resource_id: str | None = Field(index=True)
+    resource_id: str | None
     action: str | None
     purpose: str | None
     effect: str | None
+    elements: str | None
     outcome: str | None
     request_id: str | None
 
@@ -107,57 +126,49 @@ class SessionNodes:
     def get(self, level: int, index: int, /) -> bytes:
         """The hash of a complete subtree."""
         if (level, index) not in self._known:
-            self.fetch([(level, index)])
+            self._fetch([(level, index)])
         found = self._known.get((level, index))
         if found is None:
             raise MissingNodeError(f"The subtree at level {level}, index {index} is not in the log's tables.")
         return found
 
-    def fetch(self, places: Sequence[tuple[int, int]]) -> None:
-        """Reads these nodes at once; one that is missing is missed when it is asked for."""
+    def at_once(self, work: Callable[[NodeReader], Answer]) -> Answer:
+        """What `work` makes of nodes, with one query for all of them instead of one for each.
+
+        Args:
+            work: asks for the same nodes whatever their hashes are, as roots and proofs do.
+        """
+        asked = _Asked()
+        work(asked)
+        self._fetch(asked.places)
+        return work(self)
+
+    def _fetch(self, places: Sequence[tuple[int, int]]) -> None:
+        """Reads nodes; one that is missing is missed when it is asked for."""
         wanted = [place for place in places if place not in self._known]
         if not wanted:
             return
         # SQLite answers a list of pairs after IN by reading the whole table, a join from index to index.
-        pairs = ", ".join(f"(:l{number}, CAST(:i{number} AS BIGINT))" for number in range(len(wanted)))
-        query = text(
-            f"WITH wanted (level, place) AS (VALUES {pairs}) "  # noqa: S608 - names of parameters
+        pairs = ", ".join(f"({int(level)}, {int(index)})" for level, index in wanted)
+        query = (
+            f"WITH wanted (level, place) AS (VALUES {pairs}) "  # noqa: S608 - whole numbers
             'SELECT node.level, node."index", node.hash FROM wanted CROSS JOIN audit_node AS node '
             'WHERE node.level = wanted.level AND node."index" = wanted.place'
         )
-        values = {f"l{number}": level for number, (level, _) in enumerate(wanted)}
-        values |= {f"i{number}": index for number, (_, index) in enumerate(wanted)}
-        for level, index, node in self._session.connection().execute(query, values):
+        for level, index, node in self._session.connection().exec_driver_sql(query):
             self._known[level, index] = node
 
-    def put(self, level: int, index: int, node: bytes, /) -> None:
-        """Remembers a node that this transaction writes."""
-        self._known[level, index] = node
 
+class _Asked:
+    """Notes which nodes are asked for."""
 
-def locked_head(session: Session) -> tuple[int, bytes]:
-    """Size and root of the log, locked until the transaction ends."""
-    query = sa_select(_HEAD.c.size, _HEAD.c.root).where(_HEAD.c.id == 1).with_for_update()
-    size, root = session.connection().execute(query).one()
-    return size, root
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int]] = []
 
-
-def write(
-    session: Session,
-    *,
-    events: list[dict[str, Any]],
-    nodes: list[dict[str, Any]],
-    bodies: list[dict[str, Any]],
-    head: Mapping[str, Any],
-) -> None:
-    """Writes leaves with what belongs to them, and moves the head; each argument is rows by column."""
-    # Past the unit of work of the session: nobody asks for these rows as objects in the transaction that writes them.
-    connection = session.connection()
-    connection.execute(insert(_EVENT), events)
-    connection.execute(insert(_NODE), nodes)
-    if bodies:
-        connection.execute(insert(_BODY), bodies)
-    connection.execute(update(_HEAD).where(_HEAD.c.id == 1).values(**head))
+    def get(self, level: int, index: int, /) -> bytes:
+        """A hash of nothing."""
+        self.places.append((level, index))
+        return bytes(HASH_BYTES)
 
 
 def head(session: Session) -> AuditHead:

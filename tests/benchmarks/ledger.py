@@ -177,9 +177,7 @@ def on_sqlite(folder: Path, size: int, *, rounds: int) -> dict[str, float]:
 
         def root(_: int) -> None:
             with database.reading() as session:
-                nodes = tables.SessionNodes(session)
-                nodes.fetch(merkle.peaks(size))
-                merkle.root(nodes, size)
+                tables.SessionNodes(session).at_once(lambda nodes: merkle.root(nodes, size))
 
         def proof(number: int) -> None:
             with database.reading() as session:

@@ -1,17 +1,21 @@
 """Migrations make exactly the tables that the code uses, and can be taken back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DatabaseError
 from sqlmodel import SQLModel
 
+from linkage_ledger import events, merkle
 from linkage_service.database import Database
 from linkage_service.migrate import config_for, current_revision, is_current, newest_revision, upgrade
+from support.ledger_logs import make_header
 
 
 @pytest.fixture
@@ -67,3 +71,25 @@ def test_keys_of_clients_survive_the_way_to_several_keys_and_back(engine: Engine
     with engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT id, jwk, key_thumbprint FROM client").all()
     assert [tuple(row) for row in found] == [("cli_1", '{"x": "y"}', "thumb")]
+
+
+def test_copies_of_events_of_before_are_filled_from_their_headers(engine: Engine) -> None:
+    command.upgrade(config_for(engine), "0007")
+    header = make_header(0)
+    decision = events.Decision(effect="deny", policies=("G5-tier", "G2-hours"), policy_digest="a", entities_digest="b")
+    added = ("agreement_version", "elements")
+    with engine.begin() as connection:
+        for seq, written in enumerate((header, replace(header, decision=decision), make_header(0, full=False))):
+            encoded = events.encode(written)
+            row = {"seq": seq, "header": encoded, "leaf_hash": merkle.leaf_hash(encoded), **events.indexed(written)}
+            row = {name: value for name, value in row.items() if name not in added}
+            names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO audit_event ({names}) VALUES ({values})"), row)
+    upgrade(engine)
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql("SELECT agreement_version, elements FROM audit_event ORDER BY seq").all()
+        keys = connection.exec_driver_sql("SELECT thumbprint FROM audit_known_key").scalars().all()
+    assert [tuple(row) for row in found] == [("1", None), ("1", "25"), (None, None)]
+    assert keys == ["thumb"]
+    with engine.begin() as connection, pytest.raises(DatabaseError, match="cannot be changed"):
+        connection.exec_driver_sql("UPDATE audit_event SET elements = NULL")

@@ -30,6 +30,9 @@ _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z", re.ASCII)
 _DOTTED_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*", re.ASCII)
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# A policy that stands for an element of the agreement says so in its name: G5-key-rotation is of element 5.
+_GUARD = re.compile(r"G([1-9])-", re.ASCII)
+_ELEMENT_OF_GRANTS = "2"
 _MAX_TEXT = 1024
 _MAX_ITEMS = 256
 _MAX_HEADER_BYTES = 65_536
@@ -171,15 +174,31 @@ def indexed(header: Header) -> dict[str, str | None]:
         "actor_id": header.actor.id,
         "actor_org": header.actor.org,
         "agreement": header.agreement.ref if header.agreement else None,
+        "agreement_version": str(header.agreement.version) if header.agreement else None,
         "project": header.project,
         "resource_type": header.resource.type,
         "resource_id": header.resource.id,
         "action": header.action,
         "purpose": header.purpose,
         "effect": header.decision.effect if header.decision else None,
+        "elements": deciding_elements(header.decision),
         "outcome": header.outcome.status,
         "request_id": header.request_id,
     }
+
+
+def deciding_elements(decision: Decision | None) -> str | None:
+    """The elements of the agreement (1 to 9) that refused, as their digits in order: ``"25"`` for elements 2 and 5.
+
+    A refusal by no policy at all is a missing grant, which is of element 2. None where nothing was refused, and where
+    the policy could not be evaluated.
+    """
+    if decision is None or decision.effect == "allow":
+        return None
+    if not decision.policies:
+        return _ELEMENT_OF_GRANTS
+    found = {match[1] for policy in decision.policies if (match := _GUARD.match(policy))}
+    return "".join(sorted(found)) or None
 
 
 def new_salt() -> bytes:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeGuard, TypeVar
 
 from linkage_ledger import events
-from linkage_ledger.checkpoints import Checkpoint, checkpoint_of, verify_checkpoint
-from linkage_ledger.errors import EventError, NoteError
+from linkage_ledger.checkpoints import Checkpoint, LogKey, open_checkpoint, verify_checkpoint
+from linkage_ledger.errors import EventError, HandoverError, NoteError
+from linkage_ledger.handover import Handover, open_chain, resolve_keys
 from linkage_ledger.merkle import HASH_BYTES, Frontier, leaf_hash, node_hash
-from linkage_ledger.notes import VerifierKey, open_signed
 
-Where = Literal["events", "hash tree", "head", "checkpoints", "bodies", "kept checkpoint"]
+Where = Literal[
+    "events", "hash tree", "head", "checkpoints", "bodies", "kept checkpoint", "key hand-overs", "cosignatures"
+]
 
 # An officer acts on the first findings; a thousandth says nothing new and a log can have millions.
 MAX_FINDINGS = 100
@@ -122,8 +124,9 @@ class Report:
 
 def verify_log(
     source: LogSource,
-    verifier_keys: Sequence[VerifierKey],
+    verifier_keys: Sequence[LogKey],
     *,
+    handovers: Sequence[str] = (),
     expected_checkpoint: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     max_findings: int = MAX_FINDINGS,
@@ -132,7 +135,9 @@ def verify_log(
 
     Args:
         source: the stored log.
-        verifier_keys: the log's public keys, old ones included, from somewhere other than the log's operator.
+        verifier_keys: the log's public keys, from somewhere other than the log's operator.
+        handovers: the notes of all hand-overs of the log's key, oldest first. With them one key of the chain is
+            enough, and each counts only for the sizes that it spoke for.
         expected_checkpoint: the signed note that the officer kept earlier. Without it, a log that was cut short, or
             rewritten and signed again by whoever holds the signing key, looks whole.
         progress: called with (events checked, events expected).
@@ -141,6 +146,7 @@ def verify_log(
     return _Verification(
         source=source,
         verifier_keys=verifier_keys,
+        handovers=handovers,
         expected_checkpoint=expected_checkpoint,
         progress=progress,
         findings=_Findings(max_findings),
@@ -221,15 +227,17 @@ class _Verification:
         self,
         *,
         source: LogSource,
-        verifier_keys: Sequence[VerifierKey],
+        verifier_keys: Sequence[LogKey],
+        handovers: Sequence[str],
         expected_checkpoint: str | None,
         progress: Callable[[int, int], None] | None,
         findings: _Findings,
     ) -> None:
         self._source = source
-        self._keys = tuple(verifier_keys)
         self._progress = progress
         self._findings = findings
+        self._handovers: dict[int, Handover] = {}
+        self._keys = self._follow(verifier_keys, handovers)
         self._frontier = Frontier()
         self._tree_is_whole = True
         self._signed_size = 0
@@ -370,9 +378,14 @@ class _Verification:
         head = self._head if self._head is not None and self._head.size == size else None
         kept = self._kept if self._kept is not None and self._kept.size == size else None
         signed = self._checkpoints.place == (size, 0)
-        if not self._tree_is_whole or not (head or kept or signed):
+        handed = self._handovers.pop(size, None)
+        if not self._tree_is_whole or not (head or kept or signed or handed):
             return
         root = self._frontier.root()
+        if handed and handed.root != root:
+            self._findings.add(
+                "key hand-overs", f"The first {size} events are not those under which the log's key was handed over."
+            )
         if head and head.root != root:
             self._findings.add("head", "The stored head's root is not the root of the events.")
         if kept and kept.root != root:
@@ -398,8 +411,7 @@ class _Verification:
 
     def _open_checkpoint(self, row: CheckpointRow) -> Checkpoint | None:
         try:
-            opened = open_signed(_text(row.note), self._keys)
-            checkpoint = checkpoint_of(opened)
+            checkpoint, opened = open_checkpoint(_text(row.note), self._keys)
         except NoteError:
             self._findings.add(
                 "checkpoints", f"The checkpoint at {row.size} events is not genuine by any of the keys you gave."
@@ -416,6 +428,15 @@ class _Verification:
             )
             return None
         return checkpoint
+
+    def _follow(self, trusted: Sequence[LogKey], handovers: Sequence[str]) -> tuple[LogKey, ...]:
+        try:
+            keys = resolve_keys(trusted, handovers)
+            self._handovers = {handover.size: handover for handover in open_chain(handovers)}
+        except HandoverError as error:
+            self._findings.add("key hand-overs", str(error))
+            return tuple(trusted)
+        return keys
 
     def _open_kept(self, note: str | None) -> Checkpoint | None:
         if note is None:
@@ -437,6 +458,11 @@ class _Verification:
     def _check_ends(self, size: int) -> None:
         if self._tree_is_whole:
             self._check_length(size)
+            for handed in self._handovers:
+                self._findings.add(
+                    "key hand-overs",
+                    f"The key was handed over at {handed} events, but {size} are there: the log was cut.",
+                )
         while self._checkpoints.place != _AFTER_ALL:
             signed = self._checkpoints.place[0]
             if self._tree_is_whole:
