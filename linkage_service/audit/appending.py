@@ -1,14 +1,17 @@
 """The statements of an append, spelled out: it is the last thing in every transaction, and others wait for it.
 
-Each is prepared text that goes to the driver as it is, so that nothing is built or compiled anew. On PostgreSQL what is
-written goes in one statement, because each one more is a way to the server and back while the other writers wait.
+Each is prepared text, so that nothing is built or compiled anew. On PostgreSQL what is written goes in one statement,
+because each one more is a way to the server and back while the other writers wait. On SQLite statements go straight to
+the driver's connection, which executes one in a tenth of the time that it takes to hand it down.
 """
 
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Table
+from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.dialects import postgresql
 from sqlmodel import Session, SQLModel
 
@@ -46,9 +49,12 @@ class Head:
 def locked_head(session: Session) -> Head:
     """The head, locked until the transaction ends."""
     connection = session.connection()
-    # SQLite's writers have the whole database to themselves.
-    lock = "" if connection.dialect.name == "sqlite" else " FOR UPDATE OF head"
-    rows = connection.exec_driver_sql(f"{_HEAD}{lock}").all()
+    rows: Sequence[Sequence[Any]]
+    if connection.dialect.name == "sqlite":
+        # Its writers have the whole database to themselves.
+        rows = _driver(connection).execute(_HEAD).fetchall()
+    else:
+        rows = connection.exec_driver_sql(f"{_HEAD} FOR UPDATE OF head").all()
     size, root = rows[0][:2]
     peaks = merkle.MemoryNodes()
     for _, _, level, index, node in rows:
@@ -74,20 +80,23 @@ def write(session: Session, *, events: list[Row], nodes: list[Row], bodies: list
     """
     connection = session.connection()
     parts = ((AuditEvent, events), (AuditNode, nodes), (AuditBody, bodies))
-    before = size - len(events)
+    place = (size, root, size - len(events))
     if connection.dialect.name == "sqlite":
+        driver = _driver(connection)
         for model, rows in parts:
-            if rows:
-                statement, columns = _insert(model)
-                connection.exec_driver_sql(statement, [tuple(row[name] for name in columns) for row in rows])
-        moved = connection.exec_driver_sql(_MOVE.format("?"), (size, root, before))
+            statement, columns = _insert(model)
+            driver.executemany(statement, [tuple(row[name] for name in columns) for row in rows])
+        moved = driver.execute(_MOVE.format("?"), place).rowcount
     else:
-        arrays: list[Any] = []
-        for model, rows in parts:
-            arrays += ([row[column.name] for row in rows] for column in _table(model).columns)
-        moved = connection.exec_driver_sql(_write_at_once(), (*arrays, size, root, before))
-    if moved.rowcount != 1:
+        arrays = ([row[column.name] for row in rows] for model, rows in parts for column in _table(model).columns)
+        moved = connection.exec_driver_sql(_write_at_once(), (*arrays, *place)).rowcount
+    if moved != 1:
         raise RuntimeError("the head of the log moved while it was locked")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver: Any = connection.connection.driver_connection
+    return cast("sqlite3.Connection", driver)
 
 
 def _table(model: type[SQLModel]) -> Table:
@@ -107,7 +116,7 @@ def _insert(model: type[SQLModel]) -> tuple[str, tuple[str, ...]]:
 @cache
 def _write_at_once() -> str:
     """PostgreSQL's statement for everything, with an array for each column so that any number of rows fits."""
-    dialect = postgresql.dialect()
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
     inserts = []
     for model in (AuditEvent, AuditNode, AuditBody):
         table = _table(model)

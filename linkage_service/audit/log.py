@@ -90,7 +90,7 @@ class Log:
         """The note of `sign`, writing only when there is something to sign."""
         with database.reading() as session:
             latest = tables.latest_checkpoint(session)
-            if latest is not None and latest.size == tables.head(session).size:
+            if latest is not None and latest.size == tables.size_of(session):
                 return latest.note
         with database.writing() as session:
             return self.sign(session).note
@@ -103,7 +103,7 @@ class Log:
             Conflict: the event is younger than the latest checkpoint.
         """
         latest = tables.latest_checkpoint(session)
-        if seq < 0 or seq >= tables.head(session).size:
+        if seq < 0 or seq >= tables.size_of(session):
             raise NotFound("There is no event with this sequence number.")
         if latest is None or latest.size <= seq:
             raise Conflict("This event is not under a signed checkpoint yet. Ask for /v1/audit/checkpoint, then again.")
@@ -117,7 +117,7 @@ class Log:
         Raises:
             NotFound: the log was never that long.
         """
-        if not 0 <= first <= second <= tables.head(session).size:
+        if not 0 <= first <= second <= tables.size_of(session):
             raise NotFound(
                 "The log has no such pair of sizes: first must not be above second, nor second above the log's size."
             )

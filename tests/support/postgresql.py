@@ -149,7 +149,8 @@ def _start(folder: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes
     with (folder / "log").open("wb") as log:
         try:
             subprocess.run(
-                [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+                [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C",
+                 "--no-sync"],
                 check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
                 user=uid, group=gid, extra_groups=groups,
             )  # fmt: skip
