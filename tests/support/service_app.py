@@ -312,7 +312,7 @@ class ServiceApp:
         with unit_of_work(database=self.runtime.database, log=self.runtime.log, now=self.clock()) as unit:
             row, made = found_unit(unit, name="Linkage Unit", clients=clients)
         self.app: FastAPI = create_app(self.runtime)
-        self.http = TestClient(self.app, base_url=ISSUER)
+        self.http = client_of(self.app)
         self.administrator, self.officer = (
             Caller(self, client=client.id, organisation=row.id, key=keys[client.name]) for client in made
         )
@@ -471,6 +471,11 @@ class ServiceApp:
     def close(self) -> None:
         self.http.close()
         self.runtime.close()
+
+
+def client_of(app: FastAPI) -> TestClient:
+    """A client of the application in this process."""
+    return TestClient(app, base_url=ISSUER)
 
 
 @contextmanager
