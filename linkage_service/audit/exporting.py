@@ -232,8 +232,8 @@ def write(database: Database, log: Log, wish: Wish, out: Path, *, now: datetime)
     checkpoint = log.checkpoint(database) if wish.format == "bundle" else ""
     with database.reading() as session:
         made = plan(session, wish, Scope(), checkpoint=checkpoint)
-    if wish.against is not None:
-        check_kept(log, wish.against, size=made.size)
+        if wish.against is not None:
+            check_kept(session, log, wish.against, size=made.size)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
     # Bodies hold names of staff: the file is for its owner alone.
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

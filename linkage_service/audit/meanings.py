@@ -205,7 +205,7 @@ MEANINGS: Mapping[E, Meaning] = {
     ),
     E.AUDIT_KEY_ROTATED: Meaning(
         "The log was handed over from its key to another.", ("audit",), {},
-        {"size": "of the log then", "old_key": "verifier key", "new_key": "verifier key"},
+        {"size": "of the log then", "old": "verifier key", "new": "verifier key"},
     ),
     E.AUDIT_EXPORTED: Meaning(
         "Somebody exported the log.", ("audit",), {"events": "how many"},

@@ -15,8 +15,8 @@ from linkage_service.wire import Code, OrganisationId, ProjectId, Timestamp
 _ID = id_pattern("[a-z]{3}").strip("^$")
 # What the service does by itself, or before anybody is signed in.
 OTHER_ACTIONS = (
-    "enrol", "initialise", "inviteAdministrator", "inviteOfficer", "issueToken", "register", "rotateLogKey", "retention", "signIn",
-    "stepUp", "useToken", "watch", "export",
+    "enrol", "initialise", "inviteAdministrator", "inviteOfficer", "issueToken", "register", "retention",
+    "rotateLogKey", "signIn", "stepUp", "useToken", "watch", "export",
 )  # fmt: skip
 _ACTIONS = "|".join(sorted({action.value for action in Action} | set(OTHER_ACTIONS)))
 ActorId = Annotated[str, StringConstraints(pattern=rf"^({_ID}|worker|linkage-service)$")]

@@ -331,6 +331,29 @@ def test_disposed_bodies_are_the_operators_word() -> None:
     assert any("That is the operator's word" in line for line in report.lines)
 
 
+def test_withheld_bodies_are_counted_and_are_no_finding() -> None:
+    log = a_log()
+    leaves = [
+        replace(leaf, salt=None, body=None, withheld=True) if leaf.body is not None else leaf
+        for leaf in leaves_of(log, 0, log.head_row.size - 1)
+    ]
+    report = check(make_bundle(log, 0, len(leaves) - 1, leaves=leaves))
+    assert (report.status, report.bodies) == ("whole", 0)
+    assert report.withheld == sum(leaf.withheld for leaf in leaves) > 0
+    assert any("not for the reader of this bundle" in line for line in report.lines)
+
+
+def test_body_that_is_said_to_be_withheld_and_never_was_is_found() -> None:
+    log = a_log()
+    leaves = leaves_of(log, 0, log.head_row.size - 1)
+    bare = next(leaf.seq for leaf in leaves if leaf.body is None and not leaf.disposed)
+    leaves[bare] = replace(leaves[bare], withheld=True)
+    report = check(make_bundle(log, 0, len(leaves) - 1, leaves=leaves))
+    assert [(finding.seq, finding.what) for finding in report.findings] == [
+        (bare, "A body is said to be withheld that the event never had.")
+    ]
+
+
 def test_page_that_was_exchanged_is_reported() -> None:
     report = check(with_members(GOOD, verify__html=b"<p>All is well.</p>"))
     assert report.status == "whole"
@@ -364,6 +387,8 @@ def test_events_are_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         BundleLeaf(5, b"\x00" * 32, b"{}", None, b"{}"),
         BundleLeaf(5, b"\x00" * 32, b"{}", b"\x00" * 32, None),
         BundleLeaf(5, b"\x00" * 32, b"{}", b"\x00" * 32, b"{}", disposed=True),
+        BundleLeaf(5, b"\x00" * 32, None, withheld=True),
+        BundleLeaf(5, b"\x00" * 32, b"{}", b"\x00" * 32, b"{}", withheld=True),
         BundleLeaf(5, b"\x00" * 32, b"{}", b"\x00" * 32, b"x" * 2**24),
         BundleLeaf(6, b"\x00" * 32),
     ],

@@ -86,7 +86,7 @@ class _Check:
         self._witnesses = witnesses
         self._findings: list[BundleFinding] = []
         self._left_out = 0
-        self._shown = self._hidden = self._bodies = self._disposed = 0
+        self._shown = self._hidden = self._bodies = self._disposed = self._withheld = 0
         self._first_time: str | None = None
         self._last_time: str | None = None
         self._backwards: Backwards | None = None
@@ -130,6 +130,7 @@ class _Check:
             hidden=self._hidden,
             bodies=self._bodies,
             disposed=self._disposed,
+            withheld=self._withheld,
             first_time=self._first_time,
             last_time=self._last_time,
             signed_by=signed_by,
@@ -275,6 +276,10 @@ class _Check:
             self._disposed += 1
             if expected is None:
                 self._add("events", "A body is said to be disposed of that the event never had.", seq=leaf.seq)
+        elif leaf.withheld:
+            self._withheld += 1
+            if expected is None:
+                self._add("events", "A body is said to be withheld that the event never had.", seq=leaf.seq)
         elif leaf.body is not None and leaf.salt is not None:
             self._bodies += 1
             if expected is None:

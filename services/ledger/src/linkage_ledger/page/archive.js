@@ -194,9 +194,9 @@ function parseManifest(text) {
 
 const NEWLINE = 10;
 const SPACE = 32;
-const KINDS = ["event ", "other ", "body ", "disposed"].map((kind) => [kind.trim(), encoder.encode(kind)]);
+const KINDS = ["event ", "other ", "body ", "disposed", "withheld"].map((kind) => [kind.trim(), encoder.encode(kind)]);
 
-// Gives the events of a part, as {seq, hash, header, salt, body, disposed}.
+// Gives the events of a part, as {seq, hash, header, salt, body, disposed, withheld}.
 function* parsePart(part) {
   if (part.at(-1) !== NEWLINE) {
     throw new Unreadable("A part of the events does not end with a line. It was cut: get the bundle again.");
@@ -209,11 +209,11 @@ function* parsePart(part) {
     start = end + 1;
     if (kind === "event" || kind === "other") {
       if (pending) yield pending;
-      pending = { seq, hash, header: text, salt: null, body: null, disposed: false };
+      pending = { seq, hash, header: text, salt: null, body: null, disposed: false, withheld: false };
       continue;
     }
     if (!pending || pending.seq !== seq || !pending.header) throw unreadableLine();
-    yield kind === "disposed" ? { ...pending, disposed: true } : { ...pending, salt: hash, body: text };
+    yield kind === "body" ? { ...pending, salt: hash, body: text } : { ...pending, [kind]: true };
     pending = null;
   }
   if (pending) yield pending;
@@ -227,7 +227,7 @@ function parseLine(line) {
   const [kind, spelled] = KINDS.find(([, bytes]) => startsAt(line, space + 1, bytes)) ?? [];
   if (!kind) throw unreadableLine();
   const rest = space + 1 + spelled.length;
-  if (kind === "disposed") {
+  if (kind === "disposed" || kind === "withheld") {
     if (rest !== line.length) throw unreadableLine();
     return { seq, kind, hash: null, text: null };
   }

@@ -193,6 +193,7 @@ function row(leaf) {
   details.append(summary, element("pre", "", pretty(leaf.text)));
   if (leaf.detail) details.append(element("p", "when", "Details"), element("pre", "", pretty(leaf.detail)));
   if (leaf.disposed) details.append(element("p", "when", "Its details were disposed of at the end of their retention."));
+  if (leaf.withheld) details.append(element("p", "when", "Its details are not for the reader of this bundle."));
   return details;
 }
 

@@ -102,6 +102,9 @@ function* whatIsThere(report) {
     yield `${spoken(report.disposed)} had details that were disposed of. That is the operator's word: compare it with the ` +
       "events of disposal.";
   }
+  if (report.withheld) {
+    yield `${spoken(report.withheld)} have details that are not for the reader of this bundle.`;
+  }
   if (report.handovers) {
     yield `The log's key was handed over ${spoken(report.handovers)} times, each time signed by both keys.`;
   }
