@@ -30,8 +30,9 @@ class KeyRetired(Unavailable):
     def __init__(self) -> None:
         super().__init__(
             "The ledger cannot be signed on this machine: its log.key is not the key that the ledger was handed over "
-            "to, or not the one that signed its latest checkpoint. Nothing else stops. Copy log.key from the keys "
-            "folder of the machine where `linkage-service audit rotate-key` ran, or restore the newest keys folder."
+            "to, or not the one that signed its latest checkpoint. What happens is still recorded. Copy log.key from "
+            "the keys folder of the machine where `linkage-service audit rotate-key` ran, or restore the newest keys "
+            "folder."
         )
 
 

@@ -117,6 +117,11 @@ class Transport:
         """The id of the registered client, None for one that can only do what is public."""
         return self._log_in.client_id
 
+    @property
+    def log_origin(self) -> str | None:
+        """Name of the service's ledger, once it was looked at; None where it is not watched."""
+        return None if self._watch is None else self._watch.origin
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()

@@ -120,6 +120,11 @@ class LinkageClient:
         """Close the connections."""
         self._transport.close()
 
+    @property
+    def log_origin(self) -> str | None:
+        """Name of the service's ledger, once this session looked at it; None where it is not watched."""
+        return self._transport.log_origin
+
     def version(self) -> ServiceVersion:
         """Which service, of which version, is at the address. Needs no log-in."""
         return parsed(self._transport.send("GET", "/version", public=True), ServiceVersion)

@@ -106,7 +106,9 @@ def default_folder() -> Path:
 class Watch:
     """The watch over one service's ledger in one session; safe to use from several threads."""
 
-    def __init__(self, folder: Path, *, service_url: str, is_here: bool, log_key: str | None, now: Callable[[], float]):
+    def __init__(
+        self, folder: Path, *, service_url: str, is_here: bool, log_key: str | None, now: Callable[[], float]
+    ) -> None:
         """Begin a session.
 
         Args:
@@ -128,6 +130,11 @@ class Watch:
         self._origin: str | None = None
         self._waiting: list[Promise] = []
 
+    @property
+    def origin(self) -> str | None:
+        """Name of the log that was looked at; None before `check`."""
+        return self._origin
+
     def note(self, headers: Mapping[str, str]) -> None:
         """Remember what an answer acknowledges."""
         number, leaf = headers.get(EVENT_HEADER, ""), headers.get(LEAF_HEADER, "")
@@ -146,10 +153,11 @@ class Watch:
             ConfigurationError: what was seen cannot be read or written.
         """
         for _ in range(_ATTEMPTS):
-            with self._turn:
-                waiting = tuple(self._waiting)
             before = read_memory(self._folder)
             shown = _shown(ask)
+            with self._turn:
+                # The log-in was acknowledged before the state was asked for, so that has to hold it.
+                waiting = tuple(self._waiting)
             seen = self._judge(before, shown, waiting, ask)
             if self._keep(before, shown.origin, seen):
                 with self._turn:
@@ -324,11 +332,12 @@ def _shown(ask: Ask) -> _Shown:
     note = ask(path_of("audit", "checkpoint"), {})
     try:
         origin, key, handovers = document["origin"], document["key"], tuple(document["handovers"])
-        if not all(isinstance(text, str) for text in (origin, key, *handovers)):
-            raise TypeError
-        return _Shown(origin=origin, key=key, handovers=handovers, note=note.body.decode())
+        shown = _Shown(origin=origin, key=key, handovers=handovers, note=note.body.decode())
     except (KeyError, TypeError, ValueError):
         raise _unexpected(told) from None
+    if not all(isinstance(text, str) for text in (origin, key, *handovers)):
+        raise _unexpected(told)
+    return shown
 
 
 def _proof(ask: Ask, kind: str, params: Mapping[str, int]) -> list[bytes]:
@@ -384,16 +393,8 @@ def read_memory(folder: Path) -> Memory:
         ConfigurationError: the file is damaged or cannot be read.
     """
     try:
-        document = json.loads((folder / STATE_FILE).read_text("utf-8"))
-        if document["version"] != VERSION:
-            raise ValueError
-        memory = Memory(
-            logs={origin: _seen(kept) for origin, kept in document["logs"].items()},
-            services={str(url): str(origin) for url, origin in document["services"].items()},
-        )
-        for seen in memory.logs.values():
-            _ = seen.state
-    except FileNotFoundError:
+        return _memory(json.loads((folder / STATE_FILE).read_text("utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
         return Memory()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Beginning anew would believe whatever is shown next.
@@ -402,6 +403,22 @@ def read_memory(folder: Path) -> Memory:
             "from a backup. If there is none, move it away after asking your information governance officer: the "
             "client then believes what it is shown first."
         ) from None
+
+
+def _memory(document: Any) -> Memory:
+    """The content of the file.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    if document["version"] != VERSION:
+        raise ValueError
+    memory = Memory(
+        logs={origin: _seen(kept) for origin, kept in document["logs"].items()},
+        services={str(url): str(origin) for url, origin in document["services"].items()},
+    )
+    if any(seen.state.origin != origin for origin, seen in memory.logs.items()):
+        raise ValueError
     return memory
 
 

@@ -169,6 +169,8 @@ REACHED_BY: dict[str, Callable[[LinkageClient], Any]] = {
     "export_events": lambda client: client.audit.export(out=Path(mkdtemp()) / "log.csv", form="csv"),
     "list_alarms": lambda client: client.audit.alarms().first(),
     "acknowledge_alarm": lambda client: client.audit.acknowledge(alarm_id="alm_1", reason="Expected."),
+    "get_inclusion": lambda client: client.audit.inclusion(seq=1, size=2),
+    "get_witnesses": lambda client: client.audit.witnesses(),
     "get_consistency": lambda client: client.audit.consistency(first=1, second=2),
 }
 

@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from linkage_client.cli._session import Session, common_options
 from linkage_client.errors import ConfigurationError
-from linkage_client.watching import SeenLog, default_folder, forget, read_memory
+
+if TYPE_CHECKING:
+    from linkage_client.watching import SeenLog
 
 
 @click.command()
@@ -21,6 +23,8 @@ def witness(session: Session, *, origin: str | None, yes: bool) -> None:
     After an alarm this does not change until you forget it: give the folder that the alarm names to your information
     governance officer first. What is forgotten cannot be held against the service any more.
     """
+    from linkage_client.watching import default_folder, read_memory  # noqa: PLC0415 - keeps `--help` quick
+
     folder = default_folder()
     if origin is not None:
         _forget(session, folder, origin, sure=yes)
@@ -36,6 +40,8 @@ def witness(session: Session, *, origin: str | None, yes: bool) -> None:
 
 
 def _forget(session: Session, folder: Path, origin: str, *, sure: bool) -> None:
+    from linkage_client.watching import forget, read_memory  # noqa: PLC0415 - keeps `--help` quick
+
     seen = read_memory(folder).logs.get(origin)
     if seen is None:
         raise ConfigurationError("No log of this name was seen. `linkage audit witness` lists those that were.")
@@ -49,7 +55,7 @@ def _forget(session: Session, folder: Path, origin: str, *, sure: bool) -> None:
     session.show({"forgotten": origin}, [f"{origin} is forgotten. The next command believes what it is shown."])
 
 
-def _document(origin: str, seen: SeenLog, services: Any) -> dict[str, Any]:
+def _document(origin: str, seen: "SeenLog", services: Any) -> dict[str, Any]:
     return {
         "log": origin,
         "size": seen.state.size,

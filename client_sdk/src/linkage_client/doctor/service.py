@@ -89,7 +89,8 @@ class Service:
     def ledger_findings(self) -> Iterator[Finding]:
         """What is remembered of the service's ledger; the log-in has compared it with what the service shows now."""
         with self._client() as client:
-            origin = client.audit.verifier_key().origin
+            client.me()
+            origin = client.log_origin or ""
         seen = read_memory(default_folder()).logs[origin]
         pinned = "" if self.profile.log_key else " Its key was believed when it was first shown."
         yield Finding(
