@@ -1,5 +1,6 @@
 """Settings and databases for the whole suite."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +45,14 @@ def database_url(
     # Asked for here, so that tests on SQLite start no server.
     with migrated_database(request.getfixturevalue("postgresql")) as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What clients remember of ledgers and uploads is the tests' own, not that of whoever runs them."""
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    del os.environ["XDG_STATE_HOME"]
+    if before is not None:
+        os.environ["XDG_STATE_HOME"] = before

@@ -85,15 +85,6 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
 
-    def stated(self) -> dict[str, str | int]:
-        """What was asked for, for the body of the event that says so."""
-        given = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {
-            name: events.format_time(value) if isinstance(value, datetime) else value
-            for name, value in given.items()
-            if value is not None
-        }
-
 
 _COLUMN_OF = {
     "organisation": "actor_org", "actor": "actor_id", "action": "action", "type": "type", "agreement": "agreement",
@@ -146,6 +137,25 @@ def versions(session: Session, question: Question, scope: Scope) -> set[tuple[st
 def after(session: Session, question: Question, scope: Scope, *, limit: int = _PAGE) -> Sequence[AuditEvent]:
     """The next events of a question in order, oldest first; ask again from the number after the last."""
     return page(session, question, scope, limit=limit, newest_first=False)
+
+
+def stated(session: Session, filters: Filters) -> dict[str, object]:
+    """What was asked for, for the body of the event that says so.
+
+    References and purposes are words that parties made up; one that the log does not know is noted as unknown, so that
+    nobody writes into the log what they look for.
+    """
+    given = {item.name: getattr(filters, item.name) for item in fields(filters)}
+    for name in ("agreement", "purpose"):
+        column: Any = getattr(AuditEvent, name)
+        known = select(AuditEvent.seq).where(column == given[name]).limit(1)
+        if given[name] is not None and session.exec(known).first() is None:
+            given[name] = "unknown"
+    return {
+        name: events.format_time(value) if isinstance(value, datetime) else value
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def _numbers(session: Session, question: Question, scope: Scope, *, limit: int, newest_first: bool) -> list[int]:

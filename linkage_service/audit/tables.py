@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Index, LargeBinary, Table, and_, or_, text, tuple_
+from sqlalchemy import Column, Index, LargeBinary, Table, text, tuple_
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
@@ -203,38 +203,10 @@ def event_at(session: Session, seq: int) -> AuditEvent | None:
     return session.get(AuditEvent, seq)
 
 
-def events_after(
-    session: Session,
-    *,
-    after: int,
-    limit: int,
-    organisation: str | None,
-    references: Sequence[str],
-    project: str | None,
-) -> Sequence[AuditEvent]:
-    """Events above a sequence number, oldest first.
-
-    Args:
-        session: a transaction.
-        after: sequence numbers above this one; -1 for all.
-        limit: at most so many.
-        organisation: None for everything, else what happened under `references`, and what this organisation did
-            under no agreement. What it was refused under an agreement that it is no party of stays hidden from it:
-            it was told that there is no such thing.
-        references: references of the agreements that the organisation is a party of.
-        project: only this project's events.
-    """
-    query = select(AuditEvent).where(AuditEvent.seq > after)
-    if organisation is not None:
-        query = query.where(
-            or_(
-                col(AuditEvent.agreement).in_(list(references)),
-                and_(col(AuditEvent.actor_org) == organisation, col(AuditEvent.agreement).is_(None)),
-            )
-        )
-    if project is not None:
-        query = query.where(AuditEvent.project == project)
-    return session.exec(query.order_by(col(AuditEvent.seq)).limit(limit)).all()
+def event_about(session: Session, event_type: str, resource: str) -> AuditEvent | None:
+    """The newest event of a type about a resource."""
+    query = select(AuditEvent).where(AuditEvent.type == event_type, AuditEvent.resource_id == resource)
+    return session.exec(query.order_by(col(AuditEvent.seq).desc()).limit(1)).first()
 
 
 def all_events(session: Session) -> Iterator[Sequence[Any]]:

@@ -22,12 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import StarletteDeprecationWarning
 
 from linkage_service import service_keys
 from linkage_service.access.sessions import COOKIE
 from linkage_service.access.tokens import public_key
 from linkage_service.app import create_app
+from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.meanings import MEANINGS
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
 from linkage_service.migrate import is_current, upgrade
@@ -36,7 +39,7 @@ from linkage_service.people import totp
 from linkage_service.retention.sweep import Swept
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
-from linkage_service.worker import Worker, sweeper_of
+from linkage_service.worker import Worker, sweeper_of, watch_of
 from support.linkage_schemas import linkage_schema
 
 with warnings.catch_warnings():
@@ -426,6 +429,16 @@ class ServiceApp:
         """Applies withdrawals that wait, and sweeps if it is time."""
         Worker(self.runtime).keep_house()
 
+    def watch(self) -> int:
+        """Looks for alarms now; gives how many were raised."""
+        return watch_of(self.runtime).watch()
+
+    def alarms(self, **asked: Any) -> list[Json]:
+        """Looks for alarms now; gives the list of them, newest first."""
+        self.watch()
+        found: list[Json] = ok(self.officer.get("/v1/audit/alarms", params=asked), 200)["items"]
+        return found
+
     def sweep(self) -> Swept:
         """Sweeps now and thoroughly."""
         swept = sweeper_of(self.runtime).sweep()
@@ -469,6 +482,7 @@ class ServiceApp:
         return report.verified
 
     def close(self) -> None:
+        assert undocumented(self) == []
         self.http.close()
         self.runtime.close()
 
@@ -476,6 +490,33 @@ class ServiceApp:
 def client_of(app: FastAPI) -> TestClient:
     """A client of the application in this process."""
     return TestClient(app, base_url=ISSUER)
+
+
+def undocumented(service: ServiceApp) -> list[str]:
+    """What events of a service hold that the catalogue does not name."""
+    try:
+        with service.runtime.database.reading() as session:
+            query = "SELECT e.header, b.body FROM audit_event e LEFT JOIN audit_body b ON b.seq = e.seq"
+            rows = session.connection().exec_driver_sql(query).all()
+    except SQLAlchemyError:
+        # A test that has ruined the database has no log to look at.
+        return []
+    found = set()
+    for encoded, body in rows:
+        try:
+            header = json.loads(encoded)
+            meaning = MEANINGS[EventType(header["type"])]
+        except (ValueError, KeyError):
+            continue
+        if header["resource"]["type"] not in meaning.resource:
+            found.add(f"{header['type']}: resource {header['resource']['type']}")
+        detail = json.loads(body).get("detail", {}) if body else {}
+        for where, names, known in (
+            ("counts", header.get("counts", {}), meaning.counts),
+            ("detail", detail, meaning.detail),
+        ):
+            found |= {f"{header['type']}: {where} {name}" for name in names if name not in known and "*" not in known}
+    return sorted(found)
 
 
 @contextmanager

@@ -109,7 +109,8 @@ def test_receipt_counts_under_the_key_of_its_checkpoint() -> None:
     header = HANDED.log.event_rows[2].header
     for kept in HANDED.kept.values():
         assert verify_receipt(HANDED.log.receipt(2, kept), header, verifier_keys=keys).size >= 4
-    misused = replace(HANDED.log.receipt(2, HANDED.kept[12]), checkpoint=HANDED.log.checkpoint(OLD))
+    forged = sign_checkpoint(Checkpoint(ORIGIN, 12, HANDED.log.head().root), OLD)
+    misused = replace(HANDED.log.receipt(2, HANDED.kept[12]), checkpoint=forged)
     with pytest.raises(CheckpointError, match="handed over"):
         verify_receipt(misused, header, verifier_keys=keys)
 

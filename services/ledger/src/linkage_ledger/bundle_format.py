@@ -17,9 +17,11 @@ An event is one line, or two when it has a body. Every field has one spelling; t
     SEQ event LEAF-HASH HEADER
     SEQ body SALT BODY
     SEQ disposed
+    SEQ withheld
     SEQ other LEAF-HASH
 
-``event`` carries the exact bytes of the leaf; ``body`` or ``disposed`` follow the event that they belong to; ``other``
+``event`` carries the exact bytes of the leaf; ``body``, ``disposed`` or ``withheld`` (there is a body, which is not for
+the bundle's reader) follow the event that they belong to; ``other``
 is an event that the bundle's reader is not to see: its hash shows that it is there, and nothing else.
 """
 
@@ -56,7 +58,7 @@ _MAX_INTEGER = 2**53 - 1
 
 _LINE = re.compile(
     rb"(0|[1-9][0-9]{0,15}) "
-    rb"(?:event ([0-9a-f]{64}) (.+)|other ([0-9a-f]{64})|body ([0-9a-f]{64}) (.+)|(disposed))"
+    rb"(?:event ([0-9a-f]{64}) (.+)|other ([0-9a-f]{64})|body ([0-9a-f]{64}) (.+)|(disposed|withheld))"
 )
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -75,6 +77,8 @@ class BundleLeaf:
     """Canonical JSON; with its salt, or not at all."""
     disposed: bool = False
     """The event had a body, which was disposed of at the end of its retention."""
+    withheld: bool = False
+    """The event has a body, which the reader is not to see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,24 +179,31 @@ def leaf_lines(leaf: BundleLeaf) -> bytes:
         raise BundleError(f"Event {leaf.seq} comes with a hash that is none. Verify the log.")
     seq = b"%d" % leaf.seq
     recorded = leaf.leaf_hash.hex().encode()
+    absent = "disposed of" if leaf.disposed else "withheld" if leaf.withheld else None
+    holds_body = leaf.salt is not None or leaf.body is not None
     if leaf.header is None:
-        if leaf.salt is not None or leaf.body is not None or leaf.disposed:
+        if holds_body or absent is not None:
             raise BundleError(f"Event {leaf.seq} has no header here, so nothing of its body may be here either.")
         return b"%b other %b\n" % (seq, recorded)
     lines = b"%b event %b %b\n" % (seq, recorded, _one_line(leaf.header, leaf.seq))
-    if leaf.disposed:
-        if leaf.salt is not None or leaf.body is not None:
-            raise BundleError(f"The body of event {leaf.seq} is marked as disposed of, yet is there. Verify the log.")
-        return b"%b%b disposed\n" % (lines, seq)
-    if leaf.body is not None:
-        if leaf.salt is None or len(leaf.salt) != SALT_BYTES:
-            raise BundleError(f"The body of event {leaf.seq} comes without its salt. Verify the log.")
-        lines += b"%b body %b %b\n" % (seq, leaf.salt.hex().encode(), _one_line(leaf.body, leaf.seq))
-    elif leaf.salt is not None:
-        raise BundleError(f"The salt of event {leaf.seq} comes without its body. Verify the log.")
+    if absent is not None:
+        if holds_body:
+            raise BundleError(f"The body of event {leaf.seq} is marked as {absent}, yet is there. Verify the log.")
+        return b"%b%b %b\n" % (lines, seq, absent.split(" ")[0].encode())
+    lines += _body_line(leaf, seq)
     if len(lines) > MAX_PART_BYTES:
         raise BundleError(f"Event {leaf.seq} is larger than a bundle can hold. Verify the log.")
     return lines
+
+
+def _body_line(leaf: BundleLeaf, seq: bytes) -> bytes:
+    if leaf.body is None:
+        if leaf.salt is not None:
+            raise BundleError(f"The salt of event {leaf.seq} comes without its body. Verify the log.")
+        return b""
+    if leaf.salt is None or len(leaf.salt) != SALT_BYTES:
+        raise BundleError(f"The body of event {leaf.seq} comes without its salt. Verify the log.")
+    return b"%b body %b %b\n" % (seq, leaf.salt.hex().encode(), _one_line(leaf.body, leaf.seq))
 
 
 def parse_part(part: bytes) -> Iterator[BundleLeaf]:
@@ -204,7 +215,7 @@ def parse_part(part: bytes) -> Iterator[BundleLeaf]:
         fields = _LINE.fullmatch(line)
         if fields is None:
             raise _unreadable()
-        number, shown, header, other, salt, body, _ = fields.groups()
+        number, shown, header, other, salt, body, absent = fields.groups()
         seq, recorded = int(number), shown or other
         if recorded is not None:
             if pending is not None:
@@ -214,7 +225,8 @@ def parse_part(part: bytes) -> Iterator[BundleLeaf]:
         if pending is None or pending.seq != seq or pending.header is None:
             raise _unreadable()
         if salt is None:
-            yield BundleLeaf(seq, pending.leaf_hash, pending.header, disposed=True)
+            disposed = absent == b"disposed"
+            yield BundleLeaf(seq, pending.leaf_hash, pending.header, disposed=disposed, withheld=not disposed)
         else:
             yield BundleLeaf(seq, pending.leaf_hash, pending.header, _from_hex(salt), body)
         pending = None

@@ -2,11 +2,13 @@
 
 import base64
 import hashlib
+from functools import cache
 from importlib import resources
 
 _SCRIPTS = ("bytes.js", "tree.js", "notes.js", "header.js", "archive.js", "words.js", "check.js", "ui.js")
 
 
+@cache
 def verify_page() -> bytes:
     """The page, as this release ships it.
 

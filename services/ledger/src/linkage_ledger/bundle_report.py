@@ -72,6 +72,8 @@ class BundleReport:
     """Events of others, as hashes only."""
     bodies: int
     disposed: int
+    withheld: int
+    """Events with a body that is not for the reader of the bundle."""
     first_time: str | None
     last_time: str | None
     signed_by: tuple[str, ...]
@@ -120,8 +122,8 @@ class BundleReport:
 
     def _finding_lines(self) -> Iterator[str]:
         for finding in self.findings:
-            place = "" if finding.seq is None else f" {finding.seq:,}"
-            yield f"{finding.where}{place}: {finding.what}"
+            place = finding.where.capitalize() if finding.seq is None else f"Event {finding.seq:,}"
+            yield f"{place}: {finding.what}"
         if self.findings_left_out:
             yield f"And {self.findings_left_out:,} findings more."
         if self.findings:
@@ -170,6 +172,8 @@ class BundleReport:
                 f"{self.disposed:,} had details that were disposed of. That is the operator's word: compare it with "
                 "the events of disposal."
             )
+        if self.withheld:
+            yield f"{self.withheld:,} have details that are not for the reader of this bundle."
         if self.handovers:
             yield f"The log's key was handed over {self.handovers:,} times, each time signed by both keys."
         if self.kept is not None and self.against is None and self.kept.continued:

@@ -21,6 +21,7 @@ from linkage_ledger.errors import BundleError, EventError, HandoverError, NoteEr
 from linkage_ledger.handover import Handover, open_chain, resolve_keys
 from linkage_ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_consistency
 from linkage_ledger.notes import VerifierKey, split_note
+from linkage_ledger.scanning import Scanned, scan
 
 _MAX_REFERENCES = 10_000
 
@@ -85,8 +86,9 @@ class _Check:
         self._witnesses = witnesses
         self._findings: list[BundleFinding] = []
         self._left_out = 0
-        self._shown = self._hidden = self._bodies = self._disposed = 0
-        self._times: list[str] = []
+        self._shown = self._hidden = self._bodies = self._disposed = self._withheld = 0
+        self._first_time: str | None = None
+        self._last_time: str | None = None
         self._backwards: Backwards | None = None
         self._newest = ""
         self._references: dict[str, str] = {}
@@ -128,8 +130,9 @@ class _Check:
             hidden=self._hidden,
             bodies=self._bodies,
             disposed=self._disposed,
-            first_time=self._times[0] if self._times else None,
-            last_time=self._times[-1] if self._times else None,
+            withheld=self._withheld,
+            first_time=self._first_time,
+            last_time=self._last_time,
             signed_by=signed_by,
             own_key_only=self._own_key_only,
             cosigned_by=cosigned_by,
@@ -260,19 +263,23 @@ class _Check:
                 self._left_out += 1
             return
         try:
-            header = events.parse(leaf.header)
+            scanned = scan(leaf.header)
         except EventError:
             self._add("events", "The event's header is not one that this product writes.", seq=leaf.seq)
             return
-        self._check_body(leaf, header.body_hash)
-        self._check_time(leaf.seq, header.time)
-        self._note_references(header)
+        self._check_body(leaf, scanned.body_hash)
+        self._check_time(leaf.seq, scanned.copies["time"] or "")
+        self._note_references(scanned)
 
     def _check_body(self, leaf: BundleLeaf, expected: str | None) -> None:
         if leaf.disposed:
             self._disposed += 1
             if expected is None:
                 self._add("events", "A body is said to be disposed of that the event never had.", seq=leaf.seq)
+        elif leaf.withheld:
+            self._withheld += 1
+            if expected is None:
+                self._add("events", "A body is said to be withheld that the event never had.", seq=leaf.seq)
         elif leaf.body is not None and leaf.salt is not None:
             self._bodies += 1
             if expected is None:
@@ -283,7 +290,8 @@ class _Check:
             self._add("events", "The event's body is missing, and nothing says that it was disposed of.", seq=leaf.seq)
 
     def _check_time(self, seq: int, time: str) -> None:
-        self._times = [self._times[0] if self._times else time, time]
+        self._first_time = self._first_time or time
+        self._last_time = time
         if self._against is not None and seq + 1 == self._against.size:
             self._time_at[seq + 1] = time
         if time >= self._newest:
@@ -297,15 +305,15 @@ class _Check:
             else Backwards(before.count + 1, before.first_seq, max(before.most_seconds, by))
         )
 
-    def _note_references(self, header: events.Header) -> None:
+    def _note_references(self, leaf: Scanned) -> None:
         if len(self._references) >= _MAX_REFERENCES:
             return
-        if header.agreement is not None:
-            words = f"agreement {header.agreement.ref}, version {header.agreement.version}"
-            self._references.setdefault(header.agreement.digest, words)
-        if header.decision is not None:
-            words = f"the policy text {header.decision.policy_digest[:16]}…"
-            self._references.setdefault(header.decision.policy_digest, words)
+        agreement, policy = leaf.agreement_digest, leaf.policy_digest
+        if agreement is not None and agreement not in self._references:
+            named = leaf.copies
+            self._references[agreement] = f"agreement {named['agreement']}, version {named['agreement_version']}"
+        if policy is not None and policy not in self._references:
+            self._references[policy] = f"the policy text {policy[:16]}…"
 
     # What was said before.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 """What a subcommand sets as the default ``run``: gives the exit code."""
 
-SUBCOMMANDS = ("linkage_ledger.cli_verify",)
+SUBCOMMANDS = ("linkage_ledger.cli_verify", "linkage_ledger.cli_witness")
 """Modules whose ``add(subcommands)`` adds one subcommand or more."""
 
 EXIT_UNREADABLE = 2

@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, get_args
@@ -35,7 +35,7 @@ _GUARD = re.compile(r"G([1-9])-", re.ASCII)
 _ELEMENT_OF_GRANTS = "2"
 _MAX_TEXT = 1024
 _MAX_ITEMS = 256
-_MAX_HEADER_BYTES = 65_536
+MAX_HEADER_BYTES = 65_536
 # The largest integer that every JSON reader holds exactly (RFC 8785 section 3.2.2.3).
 _MAX_INTEGER = 2**53 - 1
 _MAX_DEPTH = 32
@@ -143,14 +143,14 @@ def encode(header: Header) -> bytes:
         encoded = _spelled(_members(header))
     except UnicodeEncodeError:
         raise EventError("A text is not valid Unicode, so it has no canonical form. Correct the text.") from None
-    if len(encoded) > _MAX_HEADER_BYTES:
-        raise EventError(f"A header may take {_MAX_HEADER_BYTES} bytes at most. Put detail into the body.")
+    if len(encoded) > MAX_HEADER_BYTES:
+        raise EventError(f"A header may take {MAX_HEADER_BYTES} bytes at most. Put detail into the body.")
     return encoded
 
 
 def parse(encoded: bytes) -> Header:
     """Read a leaf, refusing every spelling but the canonical one and every member that is not known."""
-    if len(encoded) > _MAX_HEADER_BYTES:
+    if len(encoded) > MAX_HEADER_BYTES:
         raise EventError("The leaf is larger than any header. It was not written by this product.")
     try:
         members = json.loads(encoded.decode("utf-8"), parse_float=_refuse_number, parse_constant=_refuse_number)
@@ -198,9 +198,14 @@ def deciding_elements(decision: Decision | None) -> str | None:
     """
     if decision is None or decision.effect == "allow":
         return None
-    if not decision.policies:
+    return refusing_elements(decision.policies)
+
+
+def refusing_elements(policies: Sequence[str]) -> str | None:
+    """The same, for the policies of a decision that is known to be a refusal."""
+    if not policies:
         return _ELEMENT_OF_GRANTS
-    found = {match[1] for policy in decision.policies if (match := _GUARD.match(policy))}
+    found = {match[1] for policy in policies if (match := _GUARD.match(policy))}
     return "".join(sorted(found)) or None
 
 
@@ -290,6 +295,7 @@ def _header(members: object) -> Header:
     try:
         given = dict(_object(members))
         return Header(
+            v=given.pop("v"),
             actor=Actor(**_object(given.pop("actor"))),
             resource=Resource(**_object(given.pop("resource"))),
             outcome=Outcome(**_object(given.pop("outcome"))),

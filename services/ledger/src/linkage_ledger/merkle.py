@@ -250,14 +250,17 @@ class Frontier:
         frontier.size = size
         return frontier
 
-    def add(self, leaf: bytes) -> None:
-        """Take in the next leaf hash."""
+    def add(self, leaf: bytes) -> list[bytes]:
+        """Take in the next leaf hash, and give the inner nodes that it completes, from level 1 upwards."""
         node, index = leaf, self.size
+        completed = []
         while index & 1:
             node = node_hash(self._peaks.pop(), node)
+            completed.append(node)
             index >>= 1
         self._peaks.append(node)
         self.size += 1
+        return completed
 
     def complete(self, right: Sequence[bytes], *, size: int) -> None:
         """Take in the right side of a range proof, up to ``size``. ProofError where that cannot be one."""

@@ -186,7 +186,7 @@ function parseManifest(text) {
   if (!isManifest(manifest) || manifest.first > manifest.last || manifest.last >= manifest.size) {
     throw new Unreadable("The bundle's manifest cannot be read. It was damaged.");
   }
-  if (canonical(manifest) !== text) {
+  if (!isCanonical(manifest, text)) {
     throw new Unreadable("The bundle's manifest is not in canonical form. It was rewritten.");
   }
   return manifest;
@@ -194,8 +194,9 @@ function parseManifest(text) {
 
 const NEWLINE = 10;
 const SPACE = 32;
+const KINDS = ["event ", "other ", "body ", "disposed", "withheld"].map((kind) => [kind.trim(), encoder.encode(kind)]);
 
-// Gives the events of a part, as {seq, hash, header, salt, body, disposed}.
+// Gives the events of a part, as {seq, hash, header, salt, body, disposed, withheld}.
 function* parsePart(part) {
   if (part.at(-1) !== NEWLINE) {
     throw new Unreadable("A part of the events does not end with a line. It was cut: get the bundle again.");
@@ -204,41 +205,45 @@ function* parsePart(part) {
   let start = 0;
   while (start < part.length) {
     const end = part.indexOf(NEWLINE, start);
-    const line = parseLine(part.subarray(start, end));
+    const { seq, kind, hash, text } = parseLine(part.subarray(start, end));
     start = end + 1;
-    if (line.kind === "event" || line.kind === "other") {
+    if (kind === "event" || kind === "other") {
       if (pending) yield pending;
-      pending = { seq: line.seq, hash: fromHex(line.hash), header: line.text, salt: null, body: null, disposed: false };
+      pending = { seq, hash, header: text, salt: null, body: null, disposed: false, withheld: false };
       continue;
     }
-    if (!pending || pending.seq !== line.seq || !pending.header) throw unreadableLine();
-    if (line.kind === "disposed") yield { ...pending, disposed: true };
-    else yield { ...pending, salt: fromHex(line.hash), body: line.text };
+    if (!pending || pending.seq !== seq || !pending.header) throw unreadableLine();
+    yield kind === "body" ? { ...pending, salt: hash, body: text } : { ...pending, [kind]: true };
     pending = null;
   }
   if (pending) yield pending;
 }
 
 function parseLine(line) {
-  const first = line.indexOf(SPACE);
-  const number = first < 0 ? "" : asciiOf(line.subarray(0, first));
-  if (!/^(0|[1-9][0-9]{0,15})$/.test(number)) throw unreadableLine();
-  const second = line.indexOf(SPACE, first + 1);
-  const kind = asciiOf(line.subarray(first + 1, second < 0 ? undefined : second));
-  const rest = second < 0 ? null : line.subarray(second + 1);
+  const space = line.indexOf(SPACE);
+  const number = space > 0 && space <= 16 ? String.fromCharCode(...line.subarray(0, space)) : "";
+  if (!/^(0|[1-9][0-9]*)$/.test(number)) throw unreadableLine();
   const seq = Number(number);
-  if (kind === "disposed" && !rest) return { seq, kind, hash: null, text: null };
-  const hash = rest ? asciiOf(rest.subarray(0, 64)) : "";
-  if (!HEX_HASH.test(hash)) throw unreadableLine();
-  if (kind === "other" && rest.length === 64) return { seq, kind, hash, text: null };
-  if ((kind === "event" || kind === "body") && rest[64] === SPACE && rest.length > 65) {
-    return { seq, kind, hash, text: rest.subarray(65) };
+  const [kind, spelled] = KINDS.find(([, bytes]) => startsAt(line, space + 1, bytes)) ?? [];
+  if (!kind) throw unreadableLine();
+  const rest = space + 1 + spelled.length;
+  if (kind === "disposed" || kind === "withheld") {
+    if (rest !== line.length) throw unreadableLine();
+    return { seq, kind, hash: null, text: null };
   }
-  throw unreadableLine();
+  const hash = hashAt(line, rest);
+  if (!hash) throw unreadableLine();
+  if (kind === "other") {
+    if (rest + 64 !== line.length) throw unreadableLine();
+    return { seq, kind, hash, text: null };
+  }
+  if (line[rest + 64] !== SPACE || rest + 65 === line.length) throw unreadableLine();
+  return { seq, kind, hash, text: line.subarray(rest + 65) };
 }
 
-function asciiOf(bytes) {
-  return bytes.length > 64 ? "" : String.fromCharCode(...bytes);
+function startsAt(bytes, start, wanted) {
+  for (let at = 0; at < wanted.length; at += 1) if (bytes[start + at] !== wanted[at]) return false;
+  return true;
 }
 
 function unreadableLine() {

@@ -13,9 +13,11 @@ function decodeText(bytes) {
   return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
+const HEX_PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 function toHex(bytes) {
   let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  for (let at = 0; at < bytes.length; at += 1) text += HEX_PAIRS[bytes[at]];
   return text;
 }
 
@@ -25,8 +27,20 @@ function fromHex(text) {
   return bytes;
 }
 
-function toBase64(bytes) {
-  return btoa(String.fromCharCode(...bytes));
+const HEX_VALUES = new Int8Array(256).fill(-1);
+for (let value = 0; value < 16; value += 1) HEX_VALUES[value.toString(16).charCodeAt(0)] = value;
+
+// The 32 bytes that 64 lower-case hex digits stand for, read from where they begin; null where there are no such.
+function hashAt(bytes, start) {
+  if (start + 64 > bytes.length) return null;
+  const hash = new Uint8Array(32);
+  for (let at = 0; at < 32; at += 1) {
+    const high = HEX_VALUES[bytes[start + 2 * at]];
+    const low = HEX_VALUES[bytes[start + 2 * at + 1]];
+    if (high < 0 || low < 0) return null;
+    hash[at] = 16 * high + low;
+  }
+  return hash;
 }
 
 function fromBase64(text) {
@@ -120,7 +134,8 @@ function shaBlock(state, view, block) {
     const small1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
     w[t] = (w[t - 16] + small0 + w[t - 7] + small1) | 0;
   }
-  let [a, b, c, d, e, f, g, h] = state;
+  let a = state[0], b = state[1], c = state[2], d = state[3];
+  let e = state[4], f = state[5], g = state[6], h = state[7];
   for (let t = 0; t < 64; t += 1) {
     const big1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
     const one = (h + big1 + ((e & f) ^ (~e & g)) + SHA_ROUNDS[t] + w[t]) | 0;

@@ -19,7 +19,7 @@ class Check {
     this.progress = progress;
     this.findings = [];
     this.leftOut = 0;
-    this.shown = this.hidden = this.bodies = this.disposed = 0;
+    this.shown = this.hidden = this.bodies = this.disposed = this.withheld = 0;
     this.firstTime = this.lastTime = null;
     this.newest = "";
     this.backwards = null;
@@ -58,6 +58,7 @@ class Check {
       hidden: this.hidden,
       bodies: this.bodies,
       disposed: this.disposed,
+      withheld: this.withheld,
       first_time: this.firstTime,
       last_time: this.lastTime,
       signed_by: signedBy,
@@ -250,6 +251,9 @@ class Check {
     if (leaf.disposed) {
       this.disposed += 1;
       if (!expected) this.add("events", "A body is said to be disposed of that the event never had.", leaf.seq);
+    } else if (leaf.withheld) {
+      this.withheld += 1;
+      if (!expected) this.add("events", "A body is said to be withheld that the event never had.", leaf.seq);
     } else if (leaf.body) {
       this.bodies += 1;
       if (!expected) {

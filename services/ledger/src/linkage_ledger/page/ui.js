@@ -4,7 +4,7 @@
 globalThis.linkageLedger = Object.freeze({ checkBundle, parseKeyLines, selfTest, WITNESS_KEY });
 
 const PAGE_SIZE = 100;
-const WORDS = { whole: "Whole", broken: "Does not hold", unclear: "Not fully checked", unreadable: "Cannot be read" };
+const WORDS = { whole: "Whole", broken: "Does not hold", unclear: "Not fully checked", unreadable: "No answer" };
 const $ = (id) => document.getElementById(id);
 
 let shownUrl = null;
@@ -76,10 +76,13 @@ async function keptText(file) {
 }
 
 function show(report) {
-  setVerdict(report.status, headlineOf(report));
+  const headline = headlineOf(report);
+  const said = `${WORDS[report.status]}: `;
+  setVerdict(report.status, headline.startsWith(said) ? capitalised(headline.slice(said.length)) : headline);
   const bad = [...findingLines(report)];
   fill($("findings"), bad);
   $("findings-block").hidden = !bad.length;
+  $("advice").textContent = [...advice(report)].join(" ");
   fill($("lines"), [...whatHolds(report), ...whatIsThere(report), ...remarks(report)]);
   $("lines").previousElementSibling.hidden = false;
   $("keep").hidden = report.status === "broken";
@@ -190,6 +193,7 @@ function row(leaf) {
   details.append(summary, element("pre", "", pretty(leaf.text)));
   if (leaf.detail) details.append(element("p", "when", "Details"), element("pre", "", pretty(leaf.detail)));
   if (leaf.disposed) details.append(element("p", "when", "Its details were disposed of at the end of their retention."));
+  if (leaf.withheld) details.append(element("p", "when", "Its details are not for the reader of this bundle."));
   return details;
 }
 

@@ -33,17 +33,31 @@ function headlineOf(report) {
 }
 
 function linesOf(report) {
-  return [headlineOf(report), ...findingLines(report), ...whatHolds(report), ...whatIsThere(report), ...remarks(report)];
+  return [
+    headlineOf(report),
+    ...findingLines(report),
+    ...advice(report),
+    ...whatHolds(report),
+    ...whatIsThere(report),
+    ...remarks(report),
+  ];
 }
 
 function* findingLines(report) {
   for (const { where, seq, what } of report.findings) {
-    yield `${where}${seq === null ? "" : ` ${spoken(seq)}`}: ${what}`;
+    yield `${seq === null ? capitalised(where) : `Event ${spoken(seq)}`}: ${what}`;
   }
   if (report.findings_left_out) yield `And ${spoken(report.findings_left_out)} findings more.`;
+}
+
+function* advice(report) {
   if (report.findings.length) {
     yield "Keep this bundle and your checkpoints as they are, get it again, and raise it if that fails too.";
   }
+}
+
+function capitalised(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 function* whatHolds(report) {
@@ -87,6 +101,9 @@ function* whatIsThere(report) {
   if (report.disposed) {
     yield `${spoken(report.disposed)} had details that were disposed of. That is the operator's word: compare it with the ` +
       "events of disposal.";
+  }
+  if (report.withheld) {
+    yield `${spoken(report.withheld)} have details that are not for the reader of this bundle.`;
   }
   if (report.handovers) {
     yield `The log's key was handed over ${spoken(report.handovers)} times, each time signed by both keys.`;
