@@ -1,7 +1,6 @@
 """The HTTP application: rooms put together, nothing decided here."""
 
 import secrets
-import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from linkage_service import problems
 from linkage_service.access.guard import PUBLIC
 from linkage_service.agreements import routes as agreements
+from linkage_service.audit import alarm_routes as audit_alarms
+from linkage_service.audit import export_routes as audit_exports
 from linkage_service.audit import routes as audit
+from linkage_service.audit import trust_routes as audit_trust
 from linkage_service.errors import LinkageError, TooLarge, Unavailable
 from linkage_service.health import router as health
 from linkage_service.link_tables import routes as link_tables
@@ -63,10 +65,9 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        checkpointer = _Checkpointer(runtime)
-        checkpointer.start()
+        runtime.checkpointer.start()
         yield
-        checkpointer.stop()
+        runtime.checkpointer.stop()
 
     app = FastAPI(
         title="Linkage service",
@@ -85,6 +86,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     problems.install(app)
     for room in (
         organisations, people, agreements, projects, uploads, runs, link_tables, retention, rights, audit,
+        audit_trust, audit_exports, audit_alarms,
     ):  # fmt: skip
         app.include_router(room.router)
     app.include_router(health)
@@ -185,32 +187,3 @@ class _BodyLimit:
             return message
 
         await self._app(scope, limited, send)
-
-
-class _Checkpointer:
-    """Signs a checkpoint from time to time when the log grew, and at the end."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-
-    def start(self) -> None:
-        """Begins."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends with a last checkpoint."""
-        self._stop.set()
-        self._thread.join()
-        self._sign()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._runtime.settings.checkpoint_s):
-            self._sign()
-
-    def _sign(self) -> None:
-        try:
-            self._runtime.log.checkpoint(self._runtime.database)
-        except Exception as error:  # noqa: BLE001 - the next one tries again; the events themselves are safe
-            _log.error("checkpoint_failed", error_type=type(error).__name__)

@@ -292,6 +292,91 @@ def audit_checkpoint(*, data_dir: Path | None) -> None:
         click.echo(runtime.log.checkpoint(runtime.database), nl=False)
 
 
+@audit.command("export")
+@_data_dir
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "ocsf", "fhir", "bundle"]),
+    default="bundle",
+    show_default=True,
+    help="How; a bundle has proofs, and can be checked offline.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@click.option(
+    "--agreement", metavar="REFERENCE", help="Only events under this agreement; in a bundle others as hashes."
+)
+@click.option("--from", "since", metavar="TIME", help="Not before this time, such as 2026-03-01T00:00:00Z.")
+@click.option("--to", "until", metavar="TIME", help="Before this time.")
+@click.option("--first", type=click.IntRange(min=0), help="Not below this number.")
+@click.option("--last", type=click.IntRange(min=0), help="Not above this number.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A bundle only: a checkpoint kept elsewhere, to prove that the log only grew.",
+)
+@_as_json
+def audit_export(
+    *, data_dir: Path | None, form: str, out: Path, against: Path | None, as_json: bool, **asked: Any
+) -> None:
+    """Write events to a file, with everything that an officer needs to check them. Recorded in the log."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from linkage_service.audit.exporting import Wish, write  # noqa: PLC0415
+    from linkage_service.audit.search_schemas import ExportDraft  # noqa: PLC0415
+
+    kept = against.read_bytes().decode("utf-8", errors="replace") if against else None
+    try:
+        draft = ExportDraft.model_validate({"format": form, "against": kept, **asked})
+    except ValidationError as error:
+        wrong = "; ".join(str(item["msg"]) for item in error.errors())
+        raise click.UsageError(f"This cannot be exported: {wrong}.") from None
+    wish = Wish(format=draft.format, filters=draft.filters(), first=draft.first, last=draft.last, against=draft.against)
+    if out.exists():
+        _fail("The file is there already. Name another, or move it away.")
+    with _runtime(data_dir) as runtime:
+        made, seq = write(runtime.database, runtime.log, wish, out, now=runtime.clock())
+    document = {
+        "file": str(out), "events": made.count, "first": made.question.first, "last": made.question.end - 1,
+        "event": seq,
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    click.echo(f"{made.count} events between {document['first']} and {document['last']} are in {out}.")
+    click.echo(f"The export is event {seq}. `linkage-ledger verify` checks a bundle.", err=True)
+
+
+@audit.command("rotate-key")
+@_data_dir
+@_as_json
+def audit_rotate_key(*, data_dir: Path | None, as_json: bool) -> None:
+    """Hand the log from its key to a new one. Both sign the hand-over; the old key counts no longer, and is gone.
+
+    The service may run meanwhile. Where it runs on several machines, copy log.key from the keys folder of this one to
+    the others: until then they record everything, and sign no checkpoint.
+    """
+    from linkage_service.audit.rotation import rotate  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        rotated = rotate(
+            database=runtime.database,
+            log=runtime.log,
+            folder=runtime.settings.resolved_keys_dir,
+            clock=runtime.clock,
+        )
+        with runtime.database.reading() as session:
+            key = runtime.log.verifier_in(session).format()
+    if as_json:
+        document = {"key": key, "handover": rotated.handover, "finished_only": rotated.finished_only}
+        click.echo(json.dumps(document))
+        return
+    if rotated.finished_only:
+        click.echo("An earlier rotation was interrupted; it is finished now. Run it again for another key.", err=True)
+    click.echo(f"Publish this key, and this hand-over from the old one, where you published the old one:\n{key}\n")
+    click.echo(rotated.handover, nl=False)
+
+
 @audit.command("replay")
 @_data_dir
 @_as_json

@@ -10,6 +10,9 @@ from linkage_service.access import policy_texts
 from linkage_service.access.decide import Policy
 from linkage_service.access.guard import Door
 from linkage_service.access.tokens import TokenAuthority
+from linkage_service.audit.alarms import policy_errors
+from linkage_service.audit.checkpointing import Checkpointer
+from linkage_service.audit.collecting import Collector, Witness
 from linkage_service.audit.log import Log
 from linkage_service.clock import Clock, utc_now
 from linkage_service.database import Database
@@ -35,6 +38,7 @@ class Runtime:
     blobs: BlobStore = field(repr=False)
     door: Door
     reception: Reception
+    checkpointer: Checkpointer
 
     def remember_policy(self) -> None:
         """Keeps the policy text that decides from now on, so that its decisions can be made again later."""
@@ -53,7 +57,7 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
     """
     keys = service_keys.load(settings.resolved_keys_dir)
     database = Database(settings.resolved_database_url)
-    log = Log(key=keys.log)
+    log = Log(key=keys.log, keys=partial(service_keys.log_keys, settings.resolved_keys_dir), notice=policy_errors)
     configured = settings.key_encryption_key
     storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
     blobs = BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[storage_key])
@@ -93,6 +97,16 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
         blobs=blobs,
         door=door,
         reception=reception,
+        checkpointer=Checkpointer(
+            database=database,
+            log=log,
+            collector=Collector(
+                database=database,
+                witnesses=[Witness(witness.verifier, f"{witness.url.rstrip('/')}/") for witness in settings.witnesses],
+                answer_s=settings.witness_answer_s,
+            ),
+            every_s=settings.checkpoint_s,
+        ),
     )
 
 

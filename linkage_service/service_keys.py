@@ -1,18 +1,21 @@
 """The service's own keys: made once, kept outside the database, readable by its owner alone."""
 
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from joserfc.jwk import OKPKey
 
 from linkage_ledger.notes import SigningKey
-from linkage_service.errors import LinkageError
+from linkage_service.errors import Conflict, LinkageError
 
 _LOG, _TOKEN, _STORAGE = "log.key", "token.jwk", "storage.key"
+_NEXT_LOG, _LOCK = "log.key.next", "rotation.lock"
 _KEY_BYTES = 32
 
 
@@ -73,14 +76,72 @@ def load(folder: Path) -> ServiceKeys:
         ) from error
 
 
+def log_keys(folder: Path) -> list[SigningKey]:
+    """The log's key, and a new one for which a rotation is under way or was interrupted: whichever can be read."""
+    return [key for name in (_LOG, _NEXT_LOG) if (key := _log_key(folder / name)) is not None]
+
+
+def next_log_key(folder: Path) -> SigningKey | None:
+    """The new key alone, if one lies there."""
+    return _log_key(folder / _NEXT_LOG)
+
+
+def _log_key(path: Path) -> SigningKey | None:
+    with suppress(OSError, ValueError):
+        return SigningKey.parse(path.read_text("utf-8").strip())
+    return None
+
+
+@contextmanager
+def rotating(folder: Path) -> Iterator[None]:
+    """Keeps other rotations of this folder's log key out.
+
+    Raises:
+        Conflict: another one is under way.
+    """
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Conflict("Another process is rotating the log's key. Wait for it to end.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def keep_next_log_key(folder: Path, key: SigningKey) -> None:
+    """Writes the key to come to the disk, before anything says that it will speak for the log."""
+    _write(folder / _NEXT_LOG, key.format())
+
+
+def promote_next_log_key(folder: Path) -> None:
+    """Puts the key to come in the place of the log's key, which is gone then."""
+    (folder / _NEXT_LOG).replace(folder / _LOG)
+    _to_disk(folder)
+
+
 def _write_once(path: Path, make: Callable[[], str]) -> None:
     if path.exists():
         return
-    content = make()
-    temporary = path.with_suffix(".new")
+    _write(path, make())
+
+
+def _write(path: Path, content: str) -> None:
+    temporary = path.with_name(f"{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    _to_disk(path.parent)
+
+
+def _to_disk(folder: Path) -> None:
+    """Has the names in a folder on the disk: a rename is in the folder, not in the file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,12 +1,19 @@
 """The only reader of the environment: every setting of the service, with its default and its meaning."""
 
+from dataclasses import dataclass
+from datetime import datetime, time
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from linkage_ledger.cosignatures import WitnessKey, WitnessPolicy
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def _is_here(address: str) -> bool:
@@ -16,6 +23,63 @@ def _is_here(address: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class WitnessSetting(BaseModel):
+    """A witness of the log: its verifier key, which bears its name, and where it answers `add-checkpoint`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    url: str
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        WitnessKey.parse(self.key)
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("the url of a witness is https://host/path, without user, password or query")
+        if parts.scheme == "http" and not _is_here(self.url):
+            raise ValueError("the url of a witness starts with https://; http:// is for one on this machine only")
+        return self
+
+    @property
+    def verifier(self) -> WitnessKey:
+        """The key."""
+        return WitnessKey.parse(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingHours:
+    """Hours of days of the week in a time zone."""
+
+    days: frozenset[int]
+    opens: time
+    closes: time
+    timezone: ZoneInfo
+
+    def include(self, moment: datetime) -> bool:
+        """Whether a moment lies within them."""
+        local = moment.astimezone(self.timezone)
+        return local.weekday() in self.days and self.opens <= local.time() < self.closes
+
+
+def hours_of(text: str) -> WorkingHours:
+    """Reads hours such as `mon-fri 07:00-19:00 Europe/London`.
+
+    Raises:
+        ValueError: they are written in another way.
+    """
+    try:
+        days, times, zone = text.split(" ")
+        first, last = (_DAYS.index(day) for day in (days.split("-") if "-" in days else (days, days)))
+        opens, closes = (time.fromisoformat(clock) for clock in times.split("-"))
+        found = WorkingHours(frozenset(range(first, last + 1)), opens, closes, ZoneInfo(zone))
+    except (ValueError, ZoneInfoNotFoundError):
+        raise ValueError("hours are written as mon-fri 07:00-19:00 Europe/London") from None
+    if not found.days or not found.opens < found.closes:
+        raise ValueError("the first day and time come before the last")
+    return found
 
 
 class Settings(BaseSettings):
@@ -118,10 +182,28 @@ class Settings(BaseSettings):
     checkpoint_s: float = Field(
         default=60, gt=0, description="A grown log gets a signed checkpoint this often, seconds."
     )
+    witnesses: tuple[WitnessSetting, ...] = Field(
+        default=(),
+        description='Witnesses that are asked to cosign checkpoints (C2SP tlog-witness); JSON: [{"key", "url"}].',
+    )
+    witness_quorum: int = Field(default=0, ge=0, description="So many of them have to cosign a checkpoint.")
+    witness_answer_s: float = Field(
+        default=10, gt=0, le=60, description="A witness that has not answered after so long is left out, seconds."
+    )
+    witness_alarm_s: int = Field(
+        default=3600, ge=1, description="A quorum that is missing for longer than this is an alarm, seconds."
+    )
     lease_s: float = Field(default=30, gt=0, description="A worker that is silent for so long loses its run, seconds.")
     retention_s: float = Field(default=60, gt=0, description="What is past its date is looked for this often, seconds.")
     audit_bodies_days: int = Field(
         default=3650, ge=1, description="Details of ledger events under no agreement are kept so long, days."
+    )
+    audit_export_hours: str = Field(
+        default="mon-fri 07:00-19:00 Europe/London",
+        description=(
+            "When exports of the log are expected, unless the exporter's agreements set hours; others raise an alarm. "
+            "Days, times and zone as in the default."
+        ),
     )
     poll_s: float = Field(default=0.2, gt=0, description="An idle worker looks for a run this often, seconds.")
     part_bytes_max: int = Field(default=16 * 2**20, ge=2**16, description="Largest part of an upload, bytes.")
@@ -131,6 +213,12 @@ class Settings(BaseSettings):
     key_encryption_key: SecretStr | None = Field(
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
     )
+
+    @field_validator("audit_export_hours")
+    @classmethod
+    def _hours_can_be_read(cls, text: str) -> str:
+        hours_of(text)
+        return text
 
     @model_validator(mode="after")
     def _cluster_has_an_address(self) -> Self:
@@ -151,6 +239,11 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _witnesses_are_a_policy(self) -> Self:
+        _ = self.witness_policy
+        return self
+
+    @model_validator(mode="after")
     def _provider_is_whole(self) -> Self:
         given = [self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret]
         if any(given) is not all(given):
@@ -159,6 +252,11 @@ class Settings(BaseSettings):
         if not issuer.startswith("https://") and not (issuer.startswith("http://") and _is_here(issuer)):
             raise ValueError("oidc_issuer starts with https://; http:// is for a provider on this machine only")
         return self
+
+    @property
+    def witness_policy(self) -> WitnessPolicy:
+        """How many of which witnesses have to cosign."""
+        return WitnessPolicy(tuple(witness.verifier for witness in self.witnesses), self.witness_quorum)
 
     @property
     def resolved_database_url(self) -> str:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Self
 
@@ -24,7 +24,10 @@ from linkage_matching.datasets import BlobDataset
 from linkage_matching.errors import ClusterFailed
 from linkage_matching.unit_store import BlobUnitStore
 from linkage_service import engine
+from linkage_service.audit.alarms import Notice
 from linkage_service.audit.log import Entry
+from linkage_service.audit.quorum import lack_of_quorum
+from linkage_service.audit.watch import Watch
 from linkage_service.errors import LinkageError
 from linkage_service.projects.service import governed
 from linkage_service.retention.sweep import Sweeper
@@ -34,6 +37,7 @@ from linkage_service.rights.membership import spread
 from linkage_service.runs import reporting, results, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
+from linkage_service.settings import Settings, hours_of
 from linkage_service.storage import StorageUnavailable, WrappedKey
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_keys
@@ -137,6 +141,7 @@ class Worker:
         self._executor = engine.executor_of(runtime.settings)
         self._applier = Applier(database=runtime.database, log=runtime.log, blobs=runtime.blobs, clock=runtime.clock)
         self._sweeper = sweeper_of(runtime)
+        self._watch = watch_of(runtime)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def run_until(self, stop: threading.Event) -> None:
@@ -159,8 +164,8 @@ class Worker:
         _log.info("worker_stopped", worker=self.name)
 
     def keep_house(self) -> None:
-        """Applies withdrawals that wait, and sweeps if it is time."""
-        for step in (self._applier.apply_pending, self._sweeper.sweep_if_due):
+        """Applies withdrawals that wait, sweeps and looks for alarms if it is time."""
+        for step in (self._applier.apply_pending, self._sweeper.sweep_if_due, self._watch.watch_if_due):
             try:
                 step()
             except (SQLAlchemyError, LinkageError) as error:
@@ -435,6 +440,33 @@ def sweeper_of(runtime: Runtime) -> Sweeper:
         every_s=settings.retention_s,
         ungoverned_days=settings.audit_bodies_days,
     )
+
+
+def watch_of(runtime: Runtime) -> Watch:
+    """The watch over the log of a service."""
+    settings = runtime.settings
+    return Watch(
+        database=runtime.database,
+        log=runtime.log,
+        clock=runtime.clock,
+        every_s=settings.retention_s,
+        office_hours=hours_of(settings.audit_export_hours),
+        further=[partial(_missing_cosignatures, settings)],
+    )
+
+
+def _missing_cosignatures(settings: Settings, session: Session, now: datetime) -> list[Notice]:
+    """The alarm that too few witnesses vouch for the log: one for as long as what they vouch for ends at one place."""
+    lack = lack_of_quorum(session, settings.witness_policy, now=now, longer_than_s=settings.witness_alarm_s)
+    if lack is None:
+        return []
+    detail: dict[str, str | int] = {
+        "size": lack.size,
+        "witnessed_size": lack.witnessed_size,
+        "since": lack.since.isoformat(timespec="seconds"),
+        "missing": ", ".join(lack.missing),
+    }
+    return [Notice(kind="cosignature_missing", occasion=str(lack.witnessed_size), detail=detail)]
 
 
 def _stored_sha256(session: Session, row: uploads.Upload) -> str:

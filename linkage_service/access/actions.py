@@ -125,3 +125,14 @@ class Action(Enum):
         "a client or person of a party, or an officer of the linkage unit",
     )
     READ_LEDGER = ("readLedger", "audit", "any registered client or person, within what its organisation may see")
+    EXPORT_LEDGER = (
+        "exportLedger",
+        "audit",
+        "an officer of the linkage unit, or an officer of a party for what its organisation may see",
+    )
+    READ_ALARMS = (
+        "readAlarms",
+        "alarm",
+        "an officer of the linkage unit, or an officer of a party for what its organisation may see",
+    )
+    ACKNOWLEDGE_ALARM = ("acknowledgeAlarm", "alarm", "an officer of the linkage unit")

@@ -127,7 +127,7 @@ class Decision:
 
     Attributes:
         allowed: the answer.
-        policies: ids of every policy that fired, sorted.
+        policies: ids of every policy that fired, sorted; with `EVALUATION` where one could not be evaluated.
         refusals: for a refusal, the elements that refused, in the policy's words.
         policy_digest: SHA-256 of the policy text and schema.
         entities_digest: SHA-256 of `facts`.
@@ -154,7 +154,7 @@ class Verdict:
 
     Attributes:
         allowed: a permit fired, no forbid fired, and nothing failed to evaluate.
-        policies: ids of every policy that fired, sorted.
+        policies: ids of every policy that fired, sorted; with `EVALUATION` where one could not be evaluated.
         failed: whether something could not be evaluated.
     """
 
@@ -290,12 +290,12 @@ class Policy:
         schema: cedarpy.Schema | None,
     ) -> Verdict:
         if entities is None:
-            return Verdict(allowed=False, policies=(), failed=True)
+            return Verdict(allowed=False, policies=(EVALUATION,), failed=True)
         result = cedarpy.is_authorized(request, policies, entities, schema)
         failed = bool(result.diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision
         allowed = result.decision is cedarpy.Decision.Allow and not failed
-        fired = tuple(sorted(set(result.diagnostics.id_annotations_by_reason.values())))
-        return Verdict(allowed=allowed, policies=fired, failed=failed)
+        fired = set(result.diagnostics.id_annotations_by_reason.values()) | ({EVALUATION} if failed else set())
+        return Verdict(allowed=allowed, policies=tuple(sorted(fired)), failed=failed)
 
     def _explain(self, action: Action, verdict: Verdict) -> tuple[RefusedElement, ...]:
         refusals = [

@@ -333,9 +333,10 @@ def _about(
     if kind:
         governed = Resource(kind=kind.lower(), entity=kinds[kind], related=related, under=under)
         return governed, _context(action, under)
-    return (LEDGER if action is Action.READ_LEDGER else SERVICE), _context(action, under)
+    return (LEDGER if action in _OF_THE_LEDGER else SERVICE), _context(action, under)
 
 
+_OF_THE_LEDGER = (Action.READ_LEDGER, Action.EXPORT_LEDGER, Action.READ_ALARMS, Action.ACKNOWLEDGE_ALARM)
 _KIND: Mapping[Action, str] = {
     **dict.fromkeys(
         (

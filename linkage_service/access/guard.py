@@ -29,7 +29,7 @@ from linkage_service.access.tokens import TokenAuthority
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, Log, body_of, entry
 from linkage_service.audit.tables import newest_time
-from linkage_service.audit.unit import UnitOfWork, unit_of_work
+from linkage_service.audit.unit import Acknowledged, UnitOfWork, unit_of_work
 from linkage_service.clock import Clock
 from linkage_service.database import Database
 from linkage_service.errors import Invalid, LinkageError, NotFound, Refused
@@ -216,8 +216,8 @@ class Gate:
 
     def perform(
         self, use_case: Callable[[Operation], Answer], *, key: idempotency.Key | None = None
-    ) -> tuple[Answer, int]:
-        """Runs a use case in one transaction with its event; gives its answer and the event's sequence number."""
+    ) -> tuple[Answer, Acknowledged]:
+        """Runs a use case in one transaction with its event; gives its answer and what the caller is told of it."""
         with self._recording_refusals(only_policy=False) as track:
             now = self.door.clock()
             with unit_of_work(database=self.door.database, log=self.door.log, now=now) as unit:
@@ -225,7 +225,7 @@ class Gate:
                 track(operation)
                 answer = use_case(operation)
                 _must_have_decided(operation)
-            return answer, unit.sequence[-1]
+            return answer, unit.acknowledged
 
     def change(
         self,
@@ -242,8 +242,8 @@ class Gate:
             body: the request's body, part of what an idempotency key is bound to.
         """
         if self.idempotency_key is None:
-            answer, seq = self.perform(use_case)
-            return _render(answer, status=status, seq=seq)
+            answer, acknowledged = self.perform(use_case)
+            return _render(answer, status=status, acknowledged=acknowledged)
         fingerprint = idempotency.fingerprint(self.route, body)
         key = idempotency.Key(client=self.caller.id, key=self.idempotency_key, fingerprint=fingerprint)
         try:
@@ -259,12 +259,12 @@ class Gate:
         rendered: list[Response] = []
 
         def once(operation: Operation) -> None:
-            response = _render(use_case(operation), status=status, seq=None)
+            response = _render(use_case(operation), status=status, acknowledged=None)
             idempotency.keep(operation.session, key, response, now=operation.now)
             rendered.append(response)
 
-        _, seq = self.perform(once, key=key)
-        rendered[0].headers["Linkage-Event"] = str(seq)
+        _, acknowledged = self.perform(once, key=key)
+        rendered[0].headers.update(acknowledged.headers)
         return rendered[0]
 
     def entry(  # noqa: D102 - see audit.log.entry
@@ -342,8 +342,8 @@ def _must_have_decided(operation: Operation) -> None:
         raise RuntimeError("a route answered without a decision of the policy")
 
 
-def _render(answer: BaseModel | Created | None, *, status: int, seq: int | None) -> Response:
-    headers = {} if seq is None else {"Linkage-Event": str(seq)}
+def _render(answer: BaseModel | Created | None, *, status: int, acknowledged: Acknowledged | None) -> Response:
+    headers = {} if acknowledged is None else acknowledged.headers
     if isinstance(answer, Created):
         headers["Location"] = answer.location
         answer = answer.body

@@ -105,5 +105,11 @@ class EventType(StrEnum):
     REPORT_REFUSED = "report.refused"
 
     AUDIT_VIEWED = "audit.viewed"
+    AUDIT_KEY_ROTATED = "audit.key_rotated"
+    AUDIT_EXPORTED = "audit.exported"
     AUDIT_BODIES_DISPOSED = "audit.bodies_disposed"
     AUDIT_REFUSED = "audit.refused"
+
+    ALARM_RAISED = "alarm.raised"
+    ALARM_ACKNOWLEDGED = "alarm.acknowledged"
+    ALARM_REFUSED = "alarm.refused"

@@ -3,20 +3,36 @@
 Fail closed: an append that fails fails the transaction that it belongs to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, update
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from linkage_ledger import events, merkle
-from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
+from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint, verify_checkpoint
+from linkage_ledger.errors import NoteError
+from linkage_ledger.handover import current_key
 from linkage_ledger.notes import SigningKey, VerifierKey, sign_note
 from linkage_ledger.receipts import Receipt
-from linkage_service.audit import tables
+from linkage_service.audit import appending, tables, trust_tables
 from linkage_service.database import Database
-from linkage_service.errors import Conflict, NotFound
+from linkage_service.errors import Conflict, NotFound, Unavailable
+
+
+class KeyRetired(Unavailable):
+    """The log's key on this machine is not the one that speaks for the log."""
+
+    code = "log_key_retired"
+    title = "The log's key was handed over"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The ledger cannot be signed on this machine: its log.key is not the key that the ledger was handed over "
+            "to, or not the one that signed its latest checkpoint. What happens is still recorded. Copy log.key from "
+            "the keys folder of the machine where `linkage-service audit rotate-key` ran, or restore the newest keys "
+            "folder."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +50,87 @@ class Entry:
     salt: bytes | None = None
 
 
-class Log:
-    """This service's log: its signing key (which lives outside the database) and its tables."""
+Notice = Callable[[Session, Sequence[Entry]], Sequence[Entry]]
 
-    def __init__(self, *, key: SigningKey) -> None:
+
+class Log:
+    """This service's log: its signing key (which lives outside the database) and its tables.
+
+    It signs with no other key than the one that the latest hand-over in the database names, or without a hand-over the
+    one that signed the latest checkpoint. So a process with a retired key, or one that was swapped, signs nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: SigningKey,
+        keys: Callable[[], Sequence[SigningKey]] = tuple,
+        notice: Notice | None = None,
+    ) -> None:
+        """Keep a log.
+
+        Args:
+            key: the log's, as it was when this process began.
+            keys: reads the keys that are there now, for when the log was handed over meanwhile.
+            notice: is told of every append, in its transaction, and gives what is to be appended with it.
+        """
         self._key = key
+        self._keys = keys
+        self._notice = notice
 
     @property
     def verifier(self) -> VerifierKey:
-        """The public key with which anyone checks this log's checkpoints."""
+        """The public key with which this process signs. See `verifier_in` for the one that speaks for the log."""
         return self._key.verifier
 
-    def sign_text(self, text: str) -> str:
+    def verifier_in(self, session: Session) -> VerifierKey:
+        """The public key with which anyone checks this log's newest checkpoints."""
+        return current_key(trust_tables.handovers(session)) or self._key.verifier
+
+    def signer(self, session: Session) -> SigningKey:
+        """The key that speaks for the log.
+
+        Raises:
+            KeyRetired: it is not on this machine.
+        """
+        named = current_key(trust_tables.handovers(session))
+        if named is None:
+            latest = tables.latest_checkpoint(session)
+            if latest is not None and not _signed(latest.note, self._key.verifier):
+                raise KeyRetired
+            return self._key
+        if named != self._key.verifier:
+            found = next((key for key in self._keys() if key.verifier == named), None)
+            if found is None:
+                raise KeyRetired
+            self._key = found
+        return self._key
+
+    def sign_text(self, session: Session, text: str) -> str:
         """A C2SP signed note by this log's key.
 
         Args:
+            session: a transaction.
             text: one or more lines that cannot be read as a checkpoint: the first is not the log's name.
+
+        Raises:
+            KeyRetired: the key that speaks for the log is not on this machine.
         """
         if text.partition("\n")[0] == self._key.name:
             raise ValueError("a text that begins like a checkpoint is not signed as anything else")
-        return sign_note(text, self._key)
+        return sign_note(text, self.signer(session))
 
     def append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
         """Appends events as the last statements of a transaction and returns their sequence numbers."""
-        head = tables.locked_head(session)
-        nodes = tables.SessionNodes(session)
-        size = head.size
-        leaves, subtrees, bodies, sequence = [], [], [], []
+        further = self._notice(session, entries) if self._notice else ()
+        return self._append(session, [*entries, *further])[: len(entries)]
+
+    def _append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
+        head = appending.locked_head(session)
+        nodes, size = head.peaks, head.size
+        leaves: list[appending.Row] = []
+        subtrees: list[appending.Row] = []
+        bodies: list[appending.Row] = []
         for entry in entries:
             header = events.encode(entry.header)
             leaf = merkle.leaf_hash(header)
@@ -70,27 +140,23 @@ class Log:
             leaves.append({"seq": size, "header": header, "leaf_hash": leaf, **events.indexed(entry.header)})
             if entry.body is not None and entry.salt is not None:
                 bodies.append({"seq": size, "salt": entry.salt, "body": entry.body, "disposed": False})
-            sequence.append(size)
             size += 1
-        session.execute(insert(tables.AuditEvent), leaves)
-        session.execute(insert(tables.AuditNode), subtrees)
-        if bodies:
-            session.execute(insert(tables.AuditBody), bodies)
-        session.execute(
-            update(tables.AuditHead)
-            .where(col(tables.AuditHead.id) == 1)
-            .values(size=size, root=merkle.root(nodes, size))
-            .execution_options(synchronize_session=False)
-        )
-        return sequence
+        root = merkle.root(nodes, size)
+        appending.write(session, events=leaves, nodes=subtrees, bodies=bodies, size=size, root=root)
+        return list(range(head.size, size))
 
     def sign(self, session: Session) -> tables.AuditCheckpoint:
-        """The signed checkpoint of the log as it is now; signs one if the log has grown since the last."""
-        head = tables.locked_head(session)
+        """The signed checkpoint of the log as it is now; signs one if the log has grown since the last.
+
+        Raises:
+            KeyRetired: the key that speaks for the log is not on this machine.
+        """
+        head = appending.locked_head(session)
         latest = tables.latest_checkpoint(session)
         if latest is not None and latest.size == head.size:
             return latest
-        note = sign_checkpoint(Checkpoint(origin=self._key.name, size=head.size, root=head.root), self._key)
+        key = self.signer(session)
+        note = sign_checkpoint(Checkpoint(origin=key.name, size=head.size, root=head.root), key)
         checkpoint = tables.AuditCheckpoint(size=head.size, root=head.root, note=note)
         session.add(checkpoint)
         return checkpoint
@@ -99,7 +165,7 @@ class Log:
         """The note of `sign`, writing only when there is something to sign."""
         with database.reading() as session:
             latest = tables.latest_checkpoint(session)
-            if latest is not None and latest.size == tables.head(session).size:
+            if latest is not None and latest.size == tables.size_of(session):
                 return latest.note
         with database.writing() as session:
             return self.sign(session).note
@@ -112,12 +178,25 @@ class Log:
             Conflict: the event is younger than the latest checkpoint.
         """
         latest = tables.latest_checkpoint(session)
-        if seq < 0 or seq >= tables.head(session).size:
+        if seq < 0 or seq >= tables.size_of(session):
             raise NotFound("There is no event with this sequence number.")
         if latest is None or latest.size <= seq:
             raise Conflict("This event is not under a signed checkpoint yet. Ask for /v1/audit/checkpoint, then again.")
-        proof = merkle.inclusion_proof(tables.SessionNodes(session), seq, latest.size)
+        size = latest.size
+        proof = tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, size))
         return Receipt(index=seq, proof=tuple(proof), checkpoint=latest.note).text()
+
+    def inclusion(self, session: Session, *, seq: int, size: int) -> list[bytes]:
+        """The path from one event to the root of the log of `size` leaves.
+
+        Raises:
+            NotFound: the log was never that long, or has no such event below that size.
+        """
+        if not 0 <= seq < size <= tables.size_of(session):
+            raise NotFound(
+                "The log has no such event at that size: seq must be below size, and size no greater than it."
+            )
+        return tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, size))
 
     def consistency(self, session: Session, *, first: int, second: int) -> list[bytes]:
         """The proof that the log of `first` leaves is the beginning of the log of `second`.
@@ -125,11 +204,19 @@ class Log:
         Raises:
             NotFound: the log was never that long.
         """
-        if not 0 <= first <= second <= tables.head(session).size:
+        if not 0 <= first <= second <= tables.size_of(session):
             raise NotFound(
                 "The log has no such pair of sizes: first must not be above second, nor second above the log's size."
             )
-        return merkle.consistency_proof(tables.SessionNodes(session), first, second)
+        return tables.SessionNodes(session).at_once(lambda nodes: merkle.consistency_proof(nodes, first, second))
+
+
+def _signed(note: str, key: VerifierKey) -> bool:
+    try:
+        verify_checkpoint(note, [key])
+    except NoteError:
+        return False
+    return True
 
 
 def entry(  # noqa: D417 - the rest are members of the header, see linkage_ledger.events

@@ -1,40 +1,29 @@
 """HTTP of the access log. It is above the other rooms only in that agreements say who may see an event."""
 
-import base64
 import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from sqlmodel import Session
 
 from linkage_ledger import events
 from linkage_service.access.actions import Action
-from linkage_service.access.callers import Caller
 from linkage_service.access.decide import LEDGER
 from linkage_service.access.guard import Gate, Operation, guard
-from linkage_service.agreements.tables import references_of_party
-from linkage_service.audit import schemas, tables
+from linkage_service.audit import schemas, search, tables
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Log
+from linkage_service.audit.scope import scope_of, sees_body
+from linkage_service.audit.search_schemas import EventQuery
 from linkage_service.errors import NotFound
 from linkage_service.problems import responses
-from linkage_service.wire import ProjectId
 
 router = APIRouter(prefix="/v1/audit", tags=["ledger"])
 LedgerGate = Annotated[Gate, guard(Action.READ_LEDGER)]
 SeqPath = Annotated[int, Path(ge=0, le=2**53, description="Sequence number of the event.")]
-_Size = Query(ge=0, le=2**53)
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text."}
 }
-
-
-def _scope(session: Session, caller: Caller) -> tuple[str | None, list[str]]:
-    """Whose events a caller may see: an officer of the linkage unit all, others their own and their agreements'."""
-    if caller.organisation_kind == "linkage_unit" and "officer" in caller.roles:
-        return None, []
-    return caller.organisation, list(references_of_party(session, caller.organisation))
 
 
 def _render(row: tables.AuditEvent) -> schemas.Event:
@@ -48,29 +37,32 @@ def _render(row: tables.AuditEvent) -> schemas.Event:
     response_model=schemas.EventPage,
     responses=responses(401, 403, 422),
 )
-def list_events(
-    gate: LedgerGate,
-    after: Annotated[int, Query(ge=-1, le=2**53, description="Sequence numbers above this one.")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    project: Annotated[ProjectId | None, Query(description="Only this project's events.")] = None,
-) -> Response:
-    """Events in order. Reading the log is itself an event."""
+def list_events(gate: LedgerGate, asked: Annotated[EventQuery, Query()]) -> Response:
+    """Events that fit every filter, in order, as far as the caller may see them. Reading the log is itself an event."""
 
     def use_case(operation: Operation) -> schemas.EventPage:
         operation.require(LEDGER)
-        organisation, references = _scope(operation.session, operation.caller)
-        rows = tables.events_after(
-            operation.session,
-            after=after,
-            limit=limit + 1,
-            organisation=organisation,
-            references=references,
-            project=project,
+        session, filters = operation.session, asked.filters()
+        end = tables.size_of(session) if asked.before is None else asked.before
+        newest_first = asked.order == "newest"
+        rows = search.page(
+            session,
+            search.Question(filters=filters, first=asked.after + 1, end=end),
+            scope_of(session, operation.caller),
+            limit=asked.limit + 1,
+            newest_first=newest_first,
         )
-        operation.record(EventType.AUDIT_VIEWED, resource=events.Resource("audit", project))
-        shown = rows[:limit]
+        operation.record(
+            EventType.AUDIT_VIEWED,
+            resource=events.Resource("audit", asked.project),
+            detail={"filter": search.stated(session, filters)},
+        )
+        shown = rows[: asked.limit]
+        following = shown[-1].seq if len(rows) > asked.limit else None
         return schemas.EventPage(
-            items=[_render(row) for row in shown], next_after=shown[-1].seq if len(rows) > limit else None
+            items=[_render(row) for row in shown],
+            next_after=None if newest_first else following,
+            next_before=following if newest_first else None,
         )
 
     return gate.change(use_case)
@@ -80,17 +72,22 @@ def list_events(
     "/events/{seq}",
     operation_id="get_event",
     summary="One event",
-    response_model=schemas.Event,
+    response_model=schemas.EventDetail,
     responses=responses(401, 403, 404, 422),
 )
 def get_event(seq: SeqPath, gate: LedgerGate) -> Response:
-    """One event, for whoever may see it. Reading the log is itself an event."""
+    """One event with its body, for whoever may see them. Reading the log is itself an event."""
 
-    def use_case(operation: Operation) -> schemas.Event:
+    def use_case(operation: Operation) -> schemas.EventDetail:
         operation.require(LEDGER)
         row = _visible(operation, seq)
         operation.record(EventType.AUDIT_VIEWED, resource=events.Resource("audit", str(seq)))
-        return _render(row)
+        stored = tables.body_at(operation.session, seq)
+        state: schemas.BodyState = "none" if stored is None else "disposed" if stored.disposed else "held"
+        if stored is not None and not sees_body(operation.caller, row):
+            state = "not_shown"
+        body = json.loads(stored.body) if stored is not None and stored.body and state == "held" else None
+        return schemas.EventDetail(**_render(row).model_dump(), body=body, body_state=state)
 
     return gate.change(use_case)
 
@@ -111,63 +108,11 @@ def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextRe
         return receipt
 
     receipt, recorded = gate.perform(use_case)
-    return PlainTextResponse(receipt, headers={"Linkage-Event": str(recorded)})
-
-
-@router.get(
-    "/checkpoint", operation_id="get_checkpoint", summary="Signed checkpoint of the log",
-    response_class=PlainTextResponse, responses={**_TEXT, **responses(401, 403, 422)},
-)  # fmt: skip
-def get_checkpoint(request: Request, gate: LedgerGate) -> PlainTextResponse:
-    """The log's size and root as a C2SP signed note, up to the present.
-
-    Keep it: it binds the operator to what was logged.
-    """
-    gate.read(lambda operation: operation.require(LEDGER))
-    log: Log = request.app.state.service.door.log
-    return PlainTextResponse(log.checkpoint(gate.door.database))
-
-
-@router.get(
-    "/consistency",
-    operation_id="get_consistency",
-    summary="Proof that the log only grew",
-    responses=responses(401, 403, 404, 422),
-)
-def get_consistency(
-    request: Request, gate: LedgerGate, first: Annotated[int, _Size], second: Annotated[int, _Size]
-) -> schemas.Consistency:
-    """Hashes that show the log of `first` leaves to be the beginning of the log of `second`."""
-    log: Log = request.app.state.service.door.log
-
-    def query(operation: Operation) -> schemas.Consistency:
-        operation.require(LEDGER)
-        proof = log.consistency(operation.session, first=first, second=second)
-        return schemas.Consistency(
-            first=first, second=second, proof=[base64.b64encode(node).decode() for node in proof]
-        )
-
-    return gate.read(query)
-
-
-@router.get(
-    "/verifier-key",
-    operation_id="get_verifier_key",
-    summary="Key that checks the log",
-    responses=responses(401, 403, 422),
-)
-def get_verifier_key(request: Request, gate: LedgerGate) -> schemas.VerifierKey:
-    """The log's public key. Compare it once with what the operator published elsewhere."""
-    gate.read(lambda operation: operation.require(LEDGER))
-    verifier = request.app.state.service.door.log.verifier
-    return schemas.VerifierKey(origin=verifier.name, key=verifier.format())
+    return PlainTextResponse(receipt, headers=recorded.headers)
 
 
 def _visible(operation: Operation, seq: int) -> tables.AuditEvent:
-    organisation, references = _scope(operation.session, operation.caller)
     row = tables.event_at(operation.session, seq)
-    if row is None or not (
-        organisation is None or row.agreement in references or (row.agreement is None and row.actor_org == organisation)
-    ):
+    if row is None or not scope_of(operation.session, operation.caller).shows(row):
         raise NotFound(NotFound.HIDDEN)
     return row

@@ -2,12 +2,36 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session
 
+from linkage_ledger import events
+from linkage_ledger.merkle import leaf_hash
 from linkage_service.audit.log import Entry, Log
 from linkage_service.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What a caller is told of the event that their request became: a promise that can be checked.
+
+    Attributes:
+        seq: number of the event.
+        leaf: its leaf hash, which has to be in the log at this place for ever.
+    """
+
+    seq: int
+    leaf: bytes
+
+    def __str__(self) -> str:
+        return str(self.seq)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As an answer says it."""
+        return {"Linkage-Event": str(self.seq), "Linkage-Event-Leaf": self.leaf.hex()}
 
 
 class UnitOfWork:
@@ -39,6 +63,11 @@ class UnitOfWork:
             raise RuntimeError("a unit of work without a ledger event cannot be committed")
         self.session.flush()
         self.sequence = log.append(self.session, self._entries)
+
+    @property
+    def acknowledged(self) -> Acknowledged:
+        """The last of its events, once committed."""
+        return Acknowledged(self.sequence[-1], leaf_hash(events.encode(self._entries[-1].header)))
 
 
 @contextmanager

@@ -1,19 +1,17 @@
 """Checks every byte of the log in the database: what `linkage-service audit verify` runs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sqlmodel import Session
 
+from linkage_ledger.cosignatures import WitnessKey, cosignatures_of
+from linkage_ledger.errors import LedgerError
+from linkage_ledger.handover import open_handover
 from linkage_ledger.notes import VerifierKey
 from linkage_ledger.verify import BodyRow, CheckpointRow, EventRow, Finding, HeadRow, NodeRow, Report, verify_log
-from linkage_service.audit import tables
+from linkage_service.audit import tables, trust_tables
 from linkage_service.database import Database
-
-_COPIES = (
-    "id", "time", "type", "actor_kind", "actor_id", "actor_org", "agreement", "project", "resource_type", "resource_id",
-    "action", "purpose", "effect", "outcome", "request_id",
-)  # fmt: skip
 
 
 def verify(
@@ -25,12 +23,49 @@ def verify(
 ) -> Report:
     """Checks the whole log from one snapshot."""
     with database.reading() as session:
-        report = verify_log(_Tables(session), verifier_keys, expected_checkpoint=expected_checkpoint, progress=progress)
+        handed = trust_tables.all_handovers(session)
+        report = verify_log(
+            _Tables(session),
+            verifier_keys,
+            handovers=[row.note for row in handed],
+            expected_checkpoint=expected_checkpoint,
+            progress=progress,
+        )
+        found = [*_handover_findings(handed), *_cosignature_findings(session)]
+    if found:
+        report = replace(report, verified=False, findings=(*report.findings, *found))
     if report.size and not report.signed_size and report.verified:
         # A service signs its first checkpoint when it is made, so a log without any was rewritten or lost its tail.
         unsigned = Finding("checkpoints", None, "No signed checkpoint is left, so nothing vouches for these events.")
         return replace(report, verified=False, findings=(unsigned,))
     return report
+
+
+def _handover_findings(rows: Sequence[trust_tables.AuditHandover]) -> Iterator[Finding]:
+    for row in rows:
+        try:
+            size = open_handover(row.note).size
+        except LedgerError:
+            continue  # verify_log said so
+        if size != row.size:
+            yield Finding("key hand-overs", None, f"A hand-over is kept at {row.size} events that speaks of {size}.")
+
+
+def _cosignature_findings(session: Session) -> Iterator[Finding]:
+    """A cosignature has to fit the checkpoint of its size, by the key that is kept with it.
+
+    Whether that key is the witness's is for whoever holds the witness's key from the witness.
+    """
+    for row, checkpoint in trust_tables.all_cosignatures(session):
+        try:
+            key = WitnessKey.parse(row.witness)
+            genuine = checkpoint is not None and [
+                cosignature.line for cosignature in cosignatures_of(checkpoint.note + row.line, [key])
+            ] == [row.line]
+        except LedgerError:
+            genuine = False
+        if not genuine:
+            yield Finding("cosignatures", None, f"A cosignature kept for {row.size} events fits no checkpoint there.")
 
 
 class _Tables:
@@ -41,18 +76,15 @@ class _Tables:
 
     def events(self) -> Iterable[EventRow]:
         """Events by sequence number."""
-        for row in tables.all_events(self._session):
+        for seq, header, leaf_hash, *copies in tables.all_events(self._session):
             yield EventRow(
-                seq=row.seq,
-                header=row.header,
-                leaf_hash=row.leaf_hash,
-                copies={name: getattr(row, name) for name in _COPIES},
+                seq=seq, header=header, leaf_hash=leaf_hash, copies=dict(zip(tables.COPIES, copies, strict=True))
             )
 
     def nodes(self) -> Iterable[NodeRow]:
         """Tree hashes by level, then index."""
-        for row in tables.all_nodes(self._session):
-            yield NodeRow(level=row.level, index=row.index, hash=row.hash)
+        for level, index, node in tables.all_nodes(self._session):
+            yield NodeRow(level=level, index=index, hash=node)
 
     def head(self) -> HeadRow | None:
         """The head; none, or more than one, is damage that reads as none."""
@@ -61,10 +93,10 @@ class _Tables:
 
     def checkpoints(self) -> Iterable[CheckpointRow]:
         """Checkpoints by size."""
-        for row in tables.all_checkpoints(self._session):
-            yield CheckpointRow(size=row.size, root=row.root, note=row.note)
+        for size, root, note in tables.all_checkpoints(self._session):
+            yield CheckpointRow(size=size, root=root, note=note)
 
     def bodies(self) -> Iterable[BodyRow]:
         """Bodies by sequence number."""
-        for row in tables.all_bodies(self._session):
-            yield BodyRow(seq=row.seq, salt=row.salt, body=row.body, disposed=row.disposed)
+        for seq, salt, body, disposed in tables.all_bodies(self._session):
+            yield BodyRow(seq=seq, salt=salt, body=body, disposed=disposed)

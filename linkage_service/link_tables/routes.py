@@ -121,11 +121,11 @@ def get_link_table(
         operation.require(service.resource_of(row, project, operation))
         return service.retrieve(operation, row=row, project=project, blobs=state.blobs)
 
-    table, seq = gate.perform(use_case)
+    table, acknowledged = gate.perform(use_case)
     headers = {
         "Linkage-Rows": str(table.rows),
         "Linkage-Withdrawn-Rows": str(table.withdrawn),
-        "Linkage-Event": str(seq),
+        **acknowledged.headers,
         "Cache-Control": "no-store",
         "Vary": "Accept",
     }

@@ -139,6 +139,7 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
             with unit_of_work(database=door.database, log=door.log, now=now) as unit:
                 unit.record(event(EventType.TOKEN_REFUSED, events.Outcome("refused", error.instance_code)))
         raise
+    response.headers.update(unit.acknowledged.headers)
     token = door.tokens.issue(
         issuer=door.issuer(),
         client=client.id,
@@ -256,7 +257,7 @@ def register(draft: schemas.RegistrationDraft, request: Request, response: Respo
             source=source_of(request),
         )
         registered = service.render_client(unit.session, client)
-    response.headers["Linkage-Event"] = str(unit.sequence[-1])
+    response.headers.update(unit.acknowledged.headers)
     return schemas.Registration(organisation=schemas.Organisation.of(row), client=registered)
 
 

@@ -19,6 +19,7 @@ from linkage_service.access.actions import Action
 from linkage_service.access.decide import AgreementReference
 from linkage_service.access.guard import Operation
 from linkage_service.agreements.document import AgreementDocument
+from linkage_service.audit import tables as audit_tables
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, body_of, entry
 from linkage_service.errors import Conflict, NotFound
@@ -110,7 +111,7 @@ class Terms:
         ends = agreement.document.review.ends
         dates: list[tuple[datetime, Reason]] = [(delete_by, "date"), (ends, "agreement_ended")]
         if agreement.row.state == "terminated":
-            event = tables.event_about(self._session, EventType.AGREEMENT_TERMINATED, agreement.row.id)
+            event = audit_tables.event_about(self._session, EventType.AGREEMENT_TERMINATED, agreement.row.id)
             dates.append((datetime.fromisoformat(event.time) if event else self._now, "agreement_terminated"))
         return min((date for date in dates if date[0] <= self._now), default=None)
 
@@ -409,7 +410,7 @@ def _item(
     delete_by: datetime,
     says: dict[str, Any],
 ) -> list[Item]:
-    event = tables.event_about(session, f"{kind}.deleted", row.id)
+    event = audit_tables.event_about(session, f"{kind}.deleted", row.id)
     if event is None:
         # The transaction that deletes records it as well, so there is none without.
         return []

@@ -288,7 +288,7 @@ class Sweeper:
                 id=certificate_id,
                 project=project.row.id,
                 items=len(items),
-                note=self._ledger.sign_text(text),
+                note=self._ledger.sign_text(session, text),
                 created_at=now,
             )
             session.add(certificate)

@@ -166,12 +166,6 @@ def known_runs(session: Session, ids: Sequence[str]) -> Sequence[str]:
     return session.exec(select(Run.id).where(col(Run.id).in_(ids))).all()
 
 
-def event_about(session: Session, event_type: str, resource: str) -> AuditEvent | None:
-    """The newest event of a type about a resource."""
-    query = select(AuditEvent).where(AuditEvent.type == event_type, AuditEvent.resource_id == resource)
-    return session.exec(query.order_by(col(AuditEvent.seq).desc()).limit(1)).first()
-
-
 def agreement_versions(session: Session) -> Sequence[tuple[Agreement, AgreementVersion]]:
     """Every version of every agreement."""
     return session.exec(

@@ -319,8 +319,13 @@ def _govern(stage: Stage, say: Say) -> None:
     opening = ("--agreement", agreement, "--name", "Second", "--purpose", PURPOSE)
     say("project", "open", *opening, "--schema", folder / "schema.json", who="recipient")
     say("project", "disclosures", stage.ids["project"])
-    say("events", who="officer")
-    say("checkpoint", who="officer")
+    say("audit", "list", who="officer")
+    say("audit", "show", "3", who="officer")
+    say("audit", "checkpoint", who="officer")
+    say("audit", "receipt", "0", who="officer")
+    for form in ("csv", "jsonl", "ocsf", "fhir", "bundle"):
+        say("audit", "export", "--format", form, "--out", folder / f"log.{form}", who="officer")
+    say("audit", "alarms", "--all", who="officer")
 
 
 def _end(stage: Stage, say: Say, run_id: str, release: str) -> None:

@@ -5,11 +5,13 @@ A loop of its own for every request, and threads that begin and end with it, wou
 
 import atexit
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
 
 
 class AppTransport(httpx.BaseTransport):
@@ -34,6 +36,11 @@ class AppTransport(httpx.BaseTransport):
         assert isinstance(answer.stream, httpx.AsyncByteStream)
         body = b"".join([chunk async for chunk in answer.stream])
         return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(body))
+
+
+def running(app: FastAPI) -> AbstractContextManager[object]:
+    """The application from its start to its end: with whatever it does besides answering."""
+    return _portal().wrap_async_context_manager(app.router.lifespan_context(app))
 
 
 class _Body(httpx.AsyncByteStream):

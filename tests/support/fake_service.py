@@ -7,6 +7,7 @@ the command, which makes its own connections).
 import base64
 import hashlib
 import json
+import secrets
 import ssl
 import threading
 from collections import deque
@@ -21,6 +22,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from linkage_client.keys import SigningKey, document_digest, sign_agreement
+from linkage_ledger.memory import MemoryLog
+from linkage_ledger.notes import SigningKey as LogKey
+from support.ledger_logs import make_header
 from support.linkage_schemas import linkage_schema
 
 ISSUER = "https://issuer.example"
@@ -85,6 +89,7 @@ class FakeService:
             ("GET", "/version"): lambda _: Reply(content={"name": "linkage-service", "version": "0.1.0"}),
         }
         self._lock = threading.Lock()
+        self.ledger = FakeLedger()
 
     def on(self, method: str, path: str, reply: Reply | Handler | Any) -> None:
         if callable(reply):
@@ -108,6 +113,11 @@ class FakeService:
             return problem(401, "invalid_token")
         handler = self.routes.get((asked.method, asked.path))
         return handler(asked) if handler else problem(404, "not_found")
+
+    def answer_on_loopback(self, asked: Asked) -> Reply:
+        """As `answer`, for clients that look at the ledger before anything else; these looks are not in `asked`."""
+        look = self.ledger.answer(asked)
+        return look if look is not None and self._is_let_in(asked) else self.answer(asked)
 
     def _is_let_in(self, asked: Asked) -> bool:
         """Whether a live token comes with a proof of its own for this request."""
@@ -164,7 +174,7 @@ def _handler_class(service: FakeService) -> type[BaseHTTPRequestHandler]:
             url = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = service.answer(Asked(self.command, url.path, query, headers, self.rfile.read(length)))
+            reply = service.answer_on_loopback(Asked(self.command, url.path, query, headers, self.rfile.read(length)))
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
@@ -178,6 +188,36 @@ def _handler_class(service: FakeService) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+class FakeLedger:
+    """A real log behind what every client looks at first: once for each token, before anything else is answered."""
+
+    def __init__(self) -> None:
+        self.key = LogKey.generate(f"log.test/{secrets.token_hex(8)}")
+        self.log = MemoryLog()
+        self.log.append(make_header())
+        self._seen: set[tuple[str, str]] = set()
+
+    def answer(self, asked: Asked) -> Reply | None:
+        """The answer to a client's look at the ledger; None for every other request."""
+        part = asked.path.removeprefix("/v1/audit/")
+        look = (asked.headers.get("authorization", ""), part)
+        if asked.method != "GET" or part == asked.path or look in self._seen:
+            return None
+        if part in {"verifier-key", "checkpoint"}:
+            self._seen.add(look)
+        size = self.log.head().size
+        match part:
+            case "verifier-key":
+                key = self.key.verifier
+                return Reply(content={"origin": key.name, "key": key.format(), "handovers": []})
+            case "checkpoint":
+                return Reply(text=self.log.checkpoint(self.key).encode())
+            case "consistency" if int(asked.query["second"]) == size:
+                return Reply(content={"proof": [], "first": size, "second": size})
+            case _:
+                return None
 
 
 class FakeUploads:

@@ -188,6 +188,8 @@ OPTIONS: Mapping[str, Callable[[World], Json]] = {
     ),
     "start_run": lambda _: {"json": {}},
     "request_release": lambda _: {"json": {"purpose": "planning"}},
+    "export_events": lambda _: {"json": {"format": "csv"}},
+    "acknowledge_alarm": lambda _: _REASON,
     "get_consistency": lambda _: {"params": {"first": 0, "second": 1}},
 }  # fmt: skip
 
@@ -259,6 +261,7 @@ def world(service: ServiceApp) -> World:
         "certificate_id": certificate,
         "release_id": release,
         "seq": "0",
+        "alarm_id": service.alarms()[0]["id"],
     }
     document = ok(provider.get(f"/v1/agreements/{agreement['id']}/versions/1"), 200)["document"]
     return World(service=service, organisations=organisations, agreement=agreement, document=document, ids=ids)

@@ -1,18 +1,15 @@
 """The service in this process, with organisations that hold real keys, for tests of everything behind HTTP."""
 
-import atexit
 import base64
 import hashlib
 import json
 import secrets
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +21,25 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
 from linkage_service import service_keys
 from linkage_service.access.sessions import COOKIE
 from linkage_service.access.tokens import public_key
 from linkage_service.app import create_app
+from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.meanings import MEANINGS
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
-from linkage_service.database import Database
-from linkage_service.migrate import upgrade
+from linkage_service.migrate import is_current, upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
 from linkage_service.retention.sweep import Swept
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
-from linkage_service.worker import Worker, sweeper_of
+from linkage_service.worker import Worker, sweeper_of, watch_of
 from support.app_transport import AppTransport
+from support.databases import migrated_file
 from support.linkage_schemas import linkage_schema
 
 ISSUER = "https://linkage.test"
@@ -302,9 +302,10 @@ class ServiceApp:
         self.clock = HandClock()
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
         if not self.database_file.exists() and self.settings.database_url is None:
-            shutil.copyfile(_migrated(), self.database_file)
+            migrated_file(self.database_file)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
-        upgrade(self.runtime.database.engine)
+        if not is_current(self.runtime.database.engine):
+            upgrade(self.runtime.database.engine)
         self.runtime.remember_policy()
         keys = {"administrator": Key(), "officer": Key()}
         clients = [(role, public_key(dict(key.jwk), pointer=""), role) for role, key in keys.items()]
@@ -318,8 +319,8 @@ class ServiceApp:
         self._names = 0
 
     def browser(self, **options: Any) -> httpx.Client:
-        """A client of its own, with cookies of its own."""
-        return httpx.Client(transport=AppTransport(self.app), base_url=ISSUER, **options)
+        """A client with cookies of its own."""
+        return client_of(self.app, **options)
 
     @property
     def database_file(self) -> Path:
@@ -429,6 +430,16 @@ class ServiceApp:
         """Applies withdrawals that wait, and sweeps if it is time."""
         Worker(self.runtime).keep_house()
 
+    def watch(self) -> int:
+        """Looks for alarms now; gives how many were raised."""
+        return watch_of(self.runtime).watch()
+
+    def alarms(self, **asked: Any) -> list[Json]:
+        """Looks for alarms now; gives the list of them, newest first."""
+        self.watch()
+        found: list[Json] = ok(self.officer.get("/v1/audit/alarms", params=asked), 200)["items"]
+        return found
+
     def sweep(self) -> Swept:
         """Sweeps now and thoroughly."""
         swept = sweeper_of(self.runtime).sweep()
@@ -472,20 +483,41 @@ class ServiceApp:
         return report.verified
 
     def close(self) -> None:
+        assert undocumented(self) == []
         self.http.close()
         self.runtime.close()
 
 
-@cache
-def _migrated() -> Path:
-    """A database that every migration was run on: running them takes longer than most tests."""
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder)
-    file = Path(folder) / "linkage.db"
-    database = Database(f"sqlite:///{file}")
-    upgrade(database.engine)
-    database.close()
-    return file
+def client_of(app: FastAPI, **options: Any) -> httpx.Client:
+    """A client of the application in this process, with cookies of its own."""
+    return httpx.Client(transport=AppTransport(app), base_url=ISSUER, **options)
+
+
+def undocumented(service: ServiceApp) -> list[str]:
+    """What events of a service hold that the catalogue does not name."""
+    try:
+        with service.runtime.database.reading() as session:
+            query = "SELECT e.header, b.body FROM audit_event e LEFT JOIN audit_body b ON b.seq = e.seq"
+            rows = session.connection().exec_driver_sql(query).all()
+    except SQLAlchemyError:
+        # A test that has ruined the database has no log to look at.
+        return []
+    found = set()
+    for encoded, body in rows:
+        try:
+            header = json.loads(encoded)
+            meaning = MEANINGS[EventType(header["type"])]
+        except (ValueError, KeyError):
+            continue
+        if header["resource"]["type"] not in meaning.resource:
+            found.add(f"{header['type']}: resource {header['resource']['type']}")
+        detail = json.loads(body).get("detail", {}) if body else {}
+        for where, names, known in (
+            ("counts", header.get("counts", {}), meaning.counts),
+            ("detail", detail, meaning.detail),
+        ):
+            found |= {f"{header['type']}: {where} {name}" for name in names if name not in known and "*" not in known}
+    return sorted(found)
 
 
 @contextmanager

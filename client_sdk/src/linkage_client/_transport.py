@@ -33,6 +33,7 @@ from linkage_client.errors import (
     NotAuthenticatedError,
     ServiceConnectionError,
 )
+from linkage_client.watching import Watch
 
 Result = TypeVar("Result")
 
@@ -50,7 +51,22 @@ class Transport:
         ca_file: Path | None = None,
         allow_plain_http: bool = False,
         http_transport: httpx.BaseTransport | None = None,
+        ledgers_folder: Path | None = None,
+        log_key: str | None = None,
     ) -> None:
+        """Open no connection yet.
+
+        Args:
+            service_url: https, or http to this machine only.
+            credentials: who calls; None for what is public.
+            limits: time limits and attempts.
+            clock: where time comes from.
+            ca_file: trust only these certificates instead of the operating system's.
+            allow_plain_http: for closed test networks.
+            http_transport: used instead of the network.
+            ledgers_folder: where what was seen of ledgers is kept; None to watch none.
+            log_key: verifier key that the service's ledger must have, or have had.
+        """
         self._limits = limits or Limits()
         self._clock = clock or Clock()
         self._url = check_service_url(service_url, allow_plain_http=allow_plain_http)
@@ -65,6 +81,20 @@ class Transport:
         self._log_in = LogIn(credentials, clock=self._clock)
         # At most one thread logs in at a time; the others then use its token.
         self._log_in_lock = threading.Lock()
+        self._watch = (
+            Watch(
+                ledgers_folder,
+                service_url=str(self._url),
+                is_here=is_loopback(self._url.host),
+                log_key=log_key,
+                now=self._clock.now,
+            )
+            if ledgers_folder is not None and credentials is not None
+            else None
+        )
+        # The first thread of a session looks at the ledger; the others wait for what it finds.
+        self._watch_lock = threading.Lock()
+        self._watched = False
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +116,11 @@ class Transport:
     def client_id(self) -> str | None:
         """The id of the registered client, None for one that can only do what is public."""
         return self._log_in.client_id
+
+    @property
+    def log_origin(self) -> str | None:
+        """Name of the service's ledger, once it was looked at; None where it is not watched."""
+        return None if self._watch is None else self._watch.origin
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,14 +166,20 @@ class Transport:
             yield response.headers, _lines(response)
 
     @contextmanager
-    def stream_blocks(self, path: str, *, accept: str) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
-        """The headers and the bytes of an answer as they arrive. Retried and broken off as `stream_lines` is."""
-        with self._streamed(path, accept=accept) as response:
+    def stream_blocks(
+        self, path: str, *, accept: str, json_body: Any = None
+    ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """The headers and the bytes of an answer as they arrive. Retried and broken off as `stream_lines` is.
+
+        With a `json_body` it is a POST, else a GET.
+        """
+        with self._streamed(path, accept=accept, json_body=json_body) as response:
             yield response.headers, _blocks(response)
 
     @contextmanager
-    def _streamed(self, path: str, *, accept: str) -> Iterator[httpx.Response]:
-        call = make_call("GET", path, headers={"Accept": accept})
+    def _streamed(self, path: str, *, accept: str, json_body: Any = None) -> Iterator[httpx.Response]:
+        method = "GET" if json_body is None else "POST"
+        call = make_call(method, path, headers={"Accept": accept}, json_body=json_body)
         response = self._retrying(lambda: self._authenticated(call, read=self._open))
         try:
             yield response
@@ -154,6 +195,21 @@ class Transport:
     def _authenticated(self, call: Call, *, read: Callable[[Call], Result]) -> Result:
         if call.public:
             return read(call)
+        self._watch_once()
+        return self._with_token(call, read=read)
+
+    def _watch_once(self) -> None:
+        if self._watch is None:
+            return
+        with self._watch_lock:
+            if not self._watched:
+                self._watch.check(self._ask)
+                self._watched = True
+
+    def _ask(self, path: str, params: Mapping[str, Any]) -> Answer:
+        return self._with_token(make_call("GET", path, params=params), read=self._exchange)
+
+    def _with_token(self, call: Call, *, read: Callable[[Call], Result]) -> Result:
         token = self._token()
         try:
             return read(call.with_token(token))
@@ -183,6 +239,7 @@ class Transport:
         with connection_errors_translated():
             response = self._http.send(self._request(call), stream=True)
             if response.is_success:
+                self._note(response)
                 return response
             with contextlib.closing(response):
                 response.read()
@@ -197,7 +254,12 @@ class Transport:
     def _answer(self, response: httpx.Response) -> Answer:
         answer = Answer(response.status_code, response.headers, response.content, received_at=self._clock.now())
         raise_for_problem(answer)
+        self._note(response)
         return answer
+
+    def _note(self, response: httpx.Response) -> None:
+        if self._watch is not None:
+            self._watch.note(response.headers)
 
 
 def check_service_url(text: str, *, allow_plain_http: bool = False) -> httpx.URL:

@@ -10,7 +10,7 @@ Every call retries what is safe to retry and raises an error of `linkage_client.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from linkage_client._authentication import Clock, Credentials
 from linkage_client._protocol import Limits, path_of
@@ -30,6 +30,7 @@ from linkage_client.resources.retention import Retention
 from linkage_client.resources.rights import Rights
 from linkage_client.resources.runs import Runs
 from linkage_client.resources.uploads import Uploads
+from linkage_client.watching import default_folder
 
 
 class LinkageClient:
@@ -49,6 +50,8 @@ class LinkageClient:
         ca_file: Path | None = None,
         allow_plain_http: bool = False,
         transport: Transport | None = None,
+        ledgers_folder: Path | Literal["default"] | None = "default",
+        log_key: str | None = None,
     ) -> None:
         """Open no connection yet.
 
@@ -61,6 +64,11 @@ class LinkageClient:
             ca_file: trust only these certificates instead of the operating system's.
             allow_plain_http: for closed test networks.
             transport: used instead of one made from the other arguments.
+            ledgers_folder: where to remember what was seen of ledgers; by default a folder of the user's. A client is a
+                witness: before it asks anything else, it checks that the service's ledger continues what it saw last,
+                and raises LedgerAlarmError otherwise. None: it does not.
+            log_key: verifier key of the service's ledger, as its operator published it. Without it the first one shown
+                is believed.
         """
         if (client_id is None) != (client_key is None):
             raise ConfigurationError("client_id and client_key belong together: give both or neither.")
@@ -76,6 +84,8 @@ class LinkageClient:
             clock=clock,
             ca_file=ca_file,
             allow_plain_http=allow_plain_http,
+            ledgers_folder=default_folder() if ledgers_folder == "default" else ledgers_folder,
+            log_key=log_key,
         )
         self.organisations = Organisations(self._transport)
         self.agreements = Agreements(self._transport)
@@ -88,7 +98,7 @@ class LinkageClient:
         self.audit = Audit(self._transport)
 
     @classmethod
-    def from_profile(cls, profile: Profile) -> Self:
+    def from_profile(cls, profile: Profile, *, ledgers_folder: Path | Literal["default"] | None = "default") -> Self:
         """A client from a profile (`linkage_client.config`), with the client key from where it is kept."""
         return cls(
             service_url=profile.service_url,
@@ -96,6 +106,8 @@ class LinkageClient:
             client_key=client_key_of(profile),
             ca_file=profile.ca_file,
             allow_plain_http=profile.allow_plain_http,
+            ledgers_folder=ledgers_folder,
+            log_key=profile.log_key,
         )
 
     def __enter__(self) -> Self:
@@ -107,6 +119,11 @@ class LinkageClient:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @property
+    def log_origin(self) -> str | None:
+        """Name of the service's ledger, once this session looked at it; None where it is not watched."""
+        return self._transport.log_origin
 
     def version(self) -> ServiceVersion:
         """Which service, of which version, is at the address. Needs no log-in."""

@@ -7,6 +7,7 @@ A **profile file** (TOML) is one client at one service, and the only place that 
     client_id = "cli_…"
     client_key_file = "client-key.jwk"      # relative to this file
     signing_key_file = "signing-key.jwk"    # optional: only a signatory's machine needs it
+    log_key = "log.example.org+…"           # optional: the ledger's verifier key, as its operator published it
 
 or, with keys in the keystore of the operating system, their thumbprints instead of files:
 
@@ -47,7 +48,9 @@ FILE_NAME: Final = "profile.toml"
 DEFAULTS_FILE_NAME: Final = "linkage.toml"
 DEFAULT_PROFILE: Final = "default"
 REQUIRED: Final = ("service_url", "organisation_id", "client_id")
-OPTIONAL_TEXTS: Final = ("client_key_file", "signing_key_file", "client_key", "signing_key", "ca_file", "keystore")
+OPTIONAL_TEXTS: Final = (
+    "client_key_file", "signing_key_file", "client_key", "signing_key", "ca_file", "keystore", "log_key",
+)  # fmt: skip
 KEYSTORES: Final = ("os", "file")
 # A member of linkage.toml and the option it stands in for; tables become THEIRS=OURS pairs.
 DEFAULT_TEXTS: Final[Mapping[str, str]] = {
@@ -87,6 +90,8 @@ class Profile:
     """Where keys and linkage secrets of this profile are put."""
     ca_file: Path | None = None
     allow_plain_http: bool = False
+    log_key: str | None = None
+    """Verifier key of the service's ledger; without it the first one that is shown is believed."""
 
     @property
     def folder(self) -> Path:
@@ -288,6 +293,7 @@ def load_profile(path: Path) -> Profile:
         keystore=cast("KeystoreName", content.get("keystore", "file")),
         ca_file=place("ca_file"),
         allow_plain_http=content.get("allow_plain_http", False),
+        log_key=content.get("log_key"),
     )
 
 
@@ -311,6 +317,7 @@ def save_profile(profile: Profile, *, replace: bool = False) -> None:
         "signing_key": profile.signing_key,
         "signing_key_file": _relative(profile.signing_key_file, folder),
         "ca_file": _relative(profile.ca_file, folder),
+        "log_key": profile.log_key,
     }
     text = "".join(f"{name} = {_toml(value)}\n" for name, value in members.items() if value is not None)
     if profile.allow_plain_http:

@@ -20,6 +20,7 @@
     ├── JoinError                     an extract, a rows file and a link table do not belong together
     ├── AgreementMismatchError        a document is not the one whose digest was stated, or not signed as it should be
     ├── AgreementInvalidError         a document cannot be an agreement
+    ├── LedgerAlarmError              a service's ledger is not the one it was: forked, cut short, or under another key
     ├── UploadBusyError               another process is sending encodings to the same project
     ├── StoppedError                  the caller asked to stop
     ├── RunEndedError                 a run failed or was cancelled
@@ -44,6 +45,7 @@ columns, never values or secrets.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -215,6 +217,21 @@ class AgreementInvalidError(LinkageClientError):
     """A document cannot be an agreement; the message names every place and what is wrong there."""
 
     code = "agreement_invalid"
+
+
+class LedgerAlarmError(LinkageClientError):
+    """A service's ledger is not the one that it was; nothing was asked of the service.
+
+    `code` says how: `ledger_forked`, `ledger_rolled_back`, `ledger_stale`, `ledger_broken_promise`,
+    `ledger_key_changed` or `ledger_other_log`.
+    """
+
+    code = "ledger_alarm"
+
+    def __init__(self, message: str, *, code: str, folder: Path) -> None:
+        super().__init__(message, code=code)
+        self.folder = folder
+        """Where what was known and what was shown lie, for the officer."""
 
 
 class UploadBusyError(LinkageClientError):

@@ -520,11 +520,80 @@ class LedgerEvent(Answer):
     header: dict[str, Any]
 
 
+class LedgerEventDetail(LedgerEvent):
+    """One leaf of the ledger with its body: names of staff, reasons, and the facts that were judged.
+
+    `body_state` is "held", "none" for an event without a body, "disposed" at the end of its retention, or "not_shown":
+    bodies are for officers, of the linkage unit or of the organisation that acted.
+    """
+
+    body: dict[str, Any] | None = None
+    body_state: str = "none"
+
+
+class Alarm(Answer):
+    """Something that an officer should look at. `seq` is its event in the ledger, `detail` what it rests on."""
+
+    id: str
+    kind: str
+    meaning: str
+    raised_at: datetime
+    seq: int
+    organisation: str | None = None
+    actor: str | None = None
+    agreement: str | None = None
+    project: str | None = None
+    subject: str | None = None
+    detail: dict[str, Any] = Field(default_factory=dict)
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+
+
+class LedgerExport(Answer):
+    """An export of the ledger that was written to a file. `ledger_event` is the event that says so."""
+
+    file: str
+    size_bytes: int
+
+
 class VerifierKey(Answer):
-    """The key with which checkpoints are checked, as a C2SP note verifier key."""
+    """The key with which checkpoints are checked, as a C2SP note verifier key.
+
+    `handovers` are the signed notes by which it came from earlier keys, oldest first (`linkage_ledger.handover`).
+    """
 
     origin: str
     key: str
+    handovers: list[str] = []
+
+
+class Inclusion(Answer):
+    """Proof (RFC 6962 section 2.1.1) that the event `seq` is in the log of `size` leaves; base64 hashes."""
+
+    seq: int
+    size: int
+    proof: list[str]
+
+
+class LogWitness(Answer):
+    """A witness of the log, and the greatest size that it cosigned."""
+
+    name: str
+    key: str
+    size: int | None = None
+    cosigned_at: datetime | None = None
+
+
+class LogWitnesses(Answer):
+    """Who vouches for the log: `quorum` of `witnesses` have to cosign; `policy` says so as a C2SP tlog-policy."""
+
+    quorum: int
+    satisfied: bool
+    size: int
+    witnessed_size: int | None = None
+    lacking_since: datetime | None = None
+    witnesses: list[LogWitness]
+    policy: str
 
 
 class Consistency(Answer):

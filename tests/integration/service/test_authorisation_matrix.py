@@ -27,6 +27,7 @@ UNGOVERNED = {
     "browse", "createOrganisation", "inviteOrganisation", "readOrganisation", "recordAssurance", "sanctionOrganisation",
     "readClients", "manageClients", "rotateKey", "sanctionClient", "managePeople", "readPeople", "manageSelf",
     "changePassword", "draftAgreement", "readLedger",
+    "exportLedger", "readAlarms", "acknowledgeAlarm",
 }  # fmt: skip
 
 

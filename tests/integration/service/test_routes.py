@@ -45,7 +45,7 @@ def test_every_guarded_route_without_a_token_says_401(service: ServiceApp) -> No
         if route.name in PUBLIC:
             continue
         path = route.path
-        path = path.replace("{certificate_id}", f"crt_{'0' * 26}")
+        path = path.replace("{certificate_id}", f"crt_{'0' * 26}").replace("{alarm_id}", f"alm_{'0' * 26}")
         for name in ("organisation", "agreement", "project", "upload", "run", "release", "client", "person"):
             path = path.replace(f"{{{name}_id}}", f"{name[:3]}_{'0' * 26}".replace("cli_", "cli_"))
         path = path.replace("{version}", "1").replace("{number}", "1").replace("{seq}", "0")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -165,6 +166,11 @@ REACHED_BY: dict[str, Callable[[LinkageClient], Any]] = {
     "get_receipt": lambda client: client.audit.receipt(seq=1),
     "get_checkpoint": lambda client: client.audit.checkpoint(),
     "get_verifier_key": lambda client: client.audit.verifier_key(),
+    "export_events": lambda client: client.audit.export(out=Path(mkdtemp()) / "log.csv", form="csv"),
+    "list_alarms": lambda client: client.audit.alarms().first(),
+    "acknowledge_alarm": lambda client: client.audit.acknowledge(alarm_id="alm_1", reason="Expected."),
+    "get_inclusion": lambda client: client.audit.inclusion(seq=1, size=2),
+    "get_witnesses": lambda client: client.audit.witnesses(),
     "get_consistency": lambda client: client.audit.consistency(first=1, second=2),
 }
 
@@ -215,5 +221,7 @@ def test_changing_operation_carries_an_idempotency_key(
 
 def test_events_can_be_asked_for_by_project_and_place(client: LinkageClient, service: FakeService) -> None:
     service.on("GET", "/v1/audit/events", {"items": [], "next_after": None})
-    list(client.audit.events(after=3, project_id="prj_1", limit=7))
-    assert service.asked[-1].query == {"after": "3", "project": "prj_1", "limit": "7"}
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    list(client.audit.events(after=3, project_id="prj_1", limit=7, since=since, element=5, outcome=None))
+    asked = {"after": "3", "project": "prj_1", "limit": "7", "from": "2026-01-01T00:00:00Z", "element": "5"}
+    assert service.asked[-1].query == asked

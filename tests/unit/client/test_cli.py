@@ -531,13 +531,56 @@ def test_command_without_what_it_needs_explains_its_usage(
 
 @pytest.mark.usefixtures("registered")
 def test_events_of_a_project_are_listed_in_brief(service: FakeService, linkage: Linkage) -> None:
-    header = {"type": "run.started", "time": CREATED, "actor": {"kind": "client", "id": "cli_1"}}
-    events = [{"seq": 7, "leaf_hash": "00", "header": {**header, "outcome": {"status": 200, "code": "ok"}}}]
+    header = {"type": "run.refused", "time": CREATED, "actor": {"kind": "client", "id": "cli_1", "org": "org_1"}}
+    header |= {"resource": {"type": "run"}, "decision": {"effect": "deny", "policies": ["G8-review"]}}
+    events = [{"seq": 7, "leaf_hash": "00", "header": {**header, "outcome": {"status": "refused", "code": "refused"}}}]
     service.on("GET", "/v1/audit/events", {"items": events, "next_after": None})
-    outcome = linkage("events", "--project", "prj_1")
-    assert service.asked[-1].query["project"] == "prj_1"
-    assert outcome.out.split("\t")[:4] == ["7", CREATED, "run.started", "cli_1"]
-    assert linkage("events", "--json").json()["items"] == events
+    outcome = linkage("audit", "list", "--project", "prj_1", "--element", "8", "--from", "2026-01-01")
+    asked = {"project": "prj_1", "element": "8", "from": "2026-01-01T00:00:00Z", "order": "newest", "limit": "50"}
+    assert service.asked[-1].query == asked
+    assert outcome.out.rstrip("\n").split("\t") == [
+        "7", "2026-01-01 00:00:00", "run.refused", "cli_1", "org_1", "run", "refused: G8-review",
+    ]  # fmt: skip
+    assert linkage("audit", "list", "--json").json()["items"] == events
+
+
+@pytest.mark.usefixtures("registered")
+def test_event_is_shown_with_its_detail_or_why_not(service: FakeService, linkage: Linkage) -> None:
+    header = {"type": "run.started", "time": CREATED, "actor": {"kind": "system"}, "outcome": {"status": "success"}}
+    event = {"seq": 7, "leaf_hash": "00", "header": header, "body": {"person": {"name": "Ana"}}, "body_state": "held"}
+    service.on("GET", "/v1/audit/events/7", event)
+    assert 'person: {"name": "Ana"}' in linkage("audit", "show", "7").out
+    service.on("GET", "/v1/audit/events/7", {**event, "body": None, "body_state": "disposed"})
+    assert "deleted at the end of its retention" in linkage("audit", "show", "7").out
+
+
+@pytest.mark.usefixtures("registered")
+def test_export_is_written_whole_and_names_its_event(service: FakeService, linkage: Linkage, tmp_path: Path) -> None:
+    out, kept = tmp_path / "log.zip", tmp_path / "kept.txt"
+    kept.write_bytes(b"note\n")
+    service.on("POST", "/v1/audit/exports", Reply(text=b"zip", headers={"Linkage-Event": "12"}))
+    words = ("audit", "export", "--format", "bundle", "--out", str(out), "--agreement", "ISP-1")
+    outcome = linkage(*words, "--against", str(kept), "--first", "3", "--json")
+    assert outcome.json() == {"file": str(out), "size_bytes": 3, "ledger_event": 12}
+    assert out.read_bytes() == b"zip"
+    assert service.asked[-1].json() == {"format": "bundle", "agreement": "ISP-1", "first": 3, "against": "note\n"}
+    assert linkage(*words).code != 0
+    assert linkage(*words, "--against", str(tmp_path / "none")).code != 0
+
+
+@pytest.mark.usefixtures("registered")
+def test_alarms_are_listed_and_acknowledged(service: FakeService, linkage: Linkage) -> None:
+    alarm = {
+        "id": "alm_1", "kind": "first_key_use", "meaning": "A key was used.", "raised_at": CREATED, "seq": 4,
+        "organisation": "org_1", "subject": "4",
+    }  # fmt: skip
+    service.on("GET", "/v1/audit/alarms", {"items": [alarm], "next_cursor": None})
+    outcome = linkage("audit", "alarms")
+    assert service.asked[-1].query["state"] == "open"
+    assert outcome.out.rstrip("\n").split("\t") == ["alm_1", "2026-01-01 00:00", "first_key_use", "org_1", "4", "open"]
+    service.on("POST", "/v1/audit/alarms/alm_1:acknowledge", {**alarm, "acknowledged_at": CREATED})
+    assert linkage("audit", "acknowledge", "alm_1", "--reason", "Expected.").code == 0
+    assert service.asked[-1].json() == {"reason": "Expected."}
 
 
 @pytest.mark.usefixtures("registered")
@@ -545,8 +588,8 @@ def test_checkpoint_is_the_note_as_it_was_signed(service: FakeService, linkage: 
     note = "origin\n3\nroot\n\n— origin sig\n"
     service.on("GET", "/v1/audit/checkpoint", Reply(text=note.encode()))
     service.on("GET", "/v1/audit/verifier-key", {"origin": "origin", "key": "origin+abc+def"})
-    assert linkage("checkpoint").out == note
-    assert linkage("checkpoint", "--json").json() == {"note": note, "verifier_key": "origin+abc+def"}
+    assert linkage("audit", "checkpoint").out == note
+    assert linkage("audit", "checkpoint", "--json").json() == {"note": note, "verifier_key": "origin+abc+def"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes close like this on POSIX")

@@ -139,7 +139,7 @@ def _completed(words: str, number: int) -> list[str]:
 
 
 def test_commands_and_options_are_completed() -> None:
-    assert _completed("linkage checkp", 1) == ["checkpoint"]
+    assert _completed("linkage audi", 1) == ["audit"]
     assert "--invitation-file" in _completed("linkage register --inv", 2)
 
 

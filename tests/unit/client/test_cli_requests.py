@@ -69,7 +69,7 @@ def _page(*items: Any) -> dict[str, Any]:
         ("run prj_1 --no-wait", "POST", "/v1/projects/prj_1/runs", run("queued"), "state: queued"),
         ("release run_1 --purpose planning", "POST", "/v1/runs/run_1/releases", release(), "rel_1"),
         ("results --list prj_1", "GET", "/v1/projects/prj_1/releases", _page(release()), "rel_1"),
-        ("checkpoint --receipt 7", "GET", "/v1/audit/events/7/receipt", Reply(text=b"proof\n"), "proof"),
+        ("audit receipt 7", "GET", "/v1/audit/events/7/receipt", Reply(text=b"proof\n"), "proof"),
     ],
 )
 def test_command_asks_the_service_and_shows_the_answer(  # noqa: PLR0917 - one column of the table each

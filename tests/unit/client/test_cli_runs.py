@@ -224,6 +224,8 @@ def test_run_show_html_that_fails_half_way_keeps_the_page_before(
     written = Path.write_text
 
     def half(self: Path, data: str, **options: Any) -> int:
+        if out.name not in self.name:
+            return written(self, data, **options)
         written(self, data[: len(data) // 2], **options)
         raise OSError(errno.ENOSPC, "No space left on device")
 

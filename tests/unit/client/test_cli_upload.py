@@ -64,7 +64,8 @@ def test_upload_while_another_process_sends_to_the_project_says_who(
 def test_upload_whose_journal_cannot_be_written_says_so_and_goes_on(
     linkage: Linkage, uploads: FakeUploads, folder: Path
 ) -> None:
-    default_folder().parent.parent.write_bytes(b"")
+    default_folder().parent.mkdir(parents=True)
+    default_folder().write_bytes(b"")
     outcome = linkage("upload", folder, "--project", "prj_1")
     assert outcome.code == 0, outcome.err
     assert "journal of this upload cannot be written" in outcome.err

@@ -28,7 +28,9 @@ from support.keystores import MemoryKeyring
 from support.linkage_schemas import linkage_schema
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-EVERYTHING = ["configuration", "keys", "keystore", "service", "clock", "log-in", "disk", "versions", "crash files"]
+EVERYTHING = [
+    "configuration", "keys", "keystore", "service", "clock", "log-in", "ledger", "disk", "versions", "crash files",
+]  # fmt: skip
 
 
 class Doctor:
@@ -69,6 +71,7 @@ def test_doctor_of_a_healthy_client_finds_nothing(doctor: Doctor) -> None:
     assert list(found) == EVERYTHING
     assert {finding.verdict for finding in found.values()} <= {Verdict.OK, Verdict.LOOK}
     assert "Own, client laptop" in found["log-in"].detail
+    assert "continues what this client saw: 1 events" in found["ledger"].detail
 
 
 def test_doctor_without_a_profile_looks_at_the_rest(doctor: Doctor, tmp_path: Path) -> None:

@@ -324,6 +324,16 @@ def test_events_are_paged_by_sequence_number(client: LinkageClient, service: Fak
     assert [event.seq for event in client.audit.events()] == [0, 1, 2, 3, 4, 5]
 
 
+def test_events_are_paged_backwards_too(client: LinkageClient, service: FakeService) -> None:
+    def pages(asked: Any) -> Reply:
+        before = int(asked.query.get("before", 6))
+        items = [_event(before - 1), _event(before - 2)]
+        return Reply(content={"items": items, "next_before": before - 2 if before > 2 else None})
+
+    service.on("GET", "/v1/audit/events", pages)
+    assert [event.seq for event in client.audit.events(newest_first=True)] == [5, 4, 3, 2, 1, 0]
+
+
 def test_events_that_turn_in_circles_are_refused(client: LinkageClient, service: FakeService) -> None:
     service.on("GET", "/v1/audit/events", {"items": [_event(1)], "next_after": 1})
     with pytest.raises(UnexpectedAnswerError):

@@ -195,12 +195,14 @@ def test_indexed_of_a_full_header_names_every_copy() -> None:
         "actor_id": "cli_3",
         "actor_org": "org_a",
         "agreement": "agr_1",
+        "agreement_version": "1",
         "project": "prj_1",
         "resource_type": "upload",
         "resource_id": "upl_3",
         "action": "complete",
         "purpose": "service-planning",
         "effect": "allow",
+        "elements": None,
         "outcome": "success",
         "request_id": "req_3",
     }
@@ -210,8 +212,27 @@ def test_indexed_of_a_bare_header_has_the_same_names() -> None:
     bare = events.indexed(make_header(3, full=False))
     assert list(bare) == list(events.indexed(make_header(3)))
     assert {name for name, value in bare.items() if value is None} == {
-        *("actor_id", "actor_org", "agreement", "project", "resource_id", "purpose", "effect")
+        *("actor_id", "actor_org", "agreement", "agreement_version", "project", "resource_id", "purpose", "effect"),
+        "elements",
     }
+
+
+@pytest.mark.parametrize(
+    ("effect", "policies", "elements"),
+    [
+        ("deny", ("G8-review", "G2-hours", "G2-network"), "28"),
+        ("deny", ("G5-key-rotation",), "5"),
+        ("deny", (), "2"),
+        ("deny", ("policy-error",), None),
+        ("allow", ("P-browse",), None),
+    ],
+)
+def test_deciding_elements_are_those_of_the_policies_that_refused(
+    effect: events.Effect, policies: tuple[str, ...], elements: str | None
+) -> None:
+    decision = events.Decision(effect=effect, policies=policies, policy_digest="a", entities_digest="b")
+    assert events.deciding_elements(decision) == elements
+    assert events.indexed(replace(make_header(3), decision=decision))["elements"] == elements
 
 
 def test_body_hash_is_sha256_over_salt_and_canonical_body() -> None:

@@ -51,8 +51,7 @@ COMMANDS = {
     "trace": ("linkage_client.cli.rights:trace", "Say who received anything made from a row."),
     "hold": ("linkage_client.cli.rights:hold", "Restrict the processing of runs and releases."),
     "certificate": ("linkage_client.cli.certificates:certificate", "Certificates of what was deleted."),
-    "events": ("linkage_client.cli.ledger:events", "List events of the ledger."),
-    "checkpoint": ("linkage_client.cli.ledger:checkpoint", "Show the ledger's signed state."),
+    "audit": ("linkage_client.cli.audit:audit", "What happened: events, exports, alarms, checkpoints."),
     "doctor": ("linkage_client.cli.doctor:doctor", "Find out what would stop you, and what to do about it."),
     "exit-codes": ("linkage_client.cli.shell:exit_codes", "List what exit codes mean."),
     "completion": ("linkage_client.cli.shell:completion", "Have your shell complete commands and options."),
@@ -93,7 +92,7 @@ def run(arguments: list[str]) -> int:
         click.echo(text, err=True)
         return _finish(as_json, _document(code, text, ExitCode.TERMINATED if told_to_end else ExitCode.INTERRUPTED))
     except BrokenPipeError:
-        # The reader of our output has gone, as `linkage events | head` does on purpose.
+        # The reader of our output has gone, as `linkage audit list | head` does on purpose.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
     except LinkageClientError as error:

@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     RUN_ENDED = 12, "the run failed or was cancelled"
     RUN_STILL_GOING = 13, "the run goes on, but the time to wait for it is over"
     RISK = 14, "encodings would give away more than the maximum allows"
+    LEDGER_ALARM = 15, "the service's ledger is not the one that it was; ask your officer before you go on"
     DEFECT = 70, "a defect in this program"
     INTERRUPTED = 130, "interrupted (Ctrl-C)"
     TERMINATED = 143, "told to end (SIGTERM), or the terminal was closed"
@@ -40,6 +41,7 @@ class ExitCode(IntEnum):
 
 # First match decides, so a class comes before the class it inherits from.
 CODES: tuple[tuple[type[errors.LinkageClientError], ExitCode], ...] = (
+    (errors.LedgerAlarmError, ExitCode.LEDGER_ALARM),
     (errors.ConfigurationError, ExitCode.CONFIGURATION),
     (errors.KeyFileError, ExitCode.CONFIGURATION),
     (errors.SecretError, ExitCode.CONFIGURATION),

@@ -82,7 +82,7 @@ def list_(session: Session) -> None:
 @click.argument("project_id")
 @common_options
 def disclosures(session: Session, *, project_id: str) -> None:
-    """List who retrieved which link tables of a project. Who read summaries and reports is in `linkage events`."""
+    """List who retrieved which link tables of a project. Who read summaries and reports is in `linkage audit list`."""
     with session.client() as client:
         found = client.projects.disclosures(project_id=project_id)
         session.show_list(found, columns=("id", "kind", "release", "recipient", "provider", "rows", "at"))

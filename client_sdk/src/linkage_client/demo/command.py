@@ -381,7 +381,7 @@ def _say_how_to_look(workspace: _Workspace, *, run_id: str | None = None) -> Non
     if profiles:
         _say(f"  linkage agreement list --config {profiles[0]}")
         _say(f"  linkage project list --config {profiles[0]}")
-        _say("  linkage events --config parties/officer/profile.toml")
+        _say("  linkage audit list --config parties/officer/profile.toml")
     _say(f"  linkage-service audit verify --data-dir service{against}")
     _say_how_to_stop(workspace)
 

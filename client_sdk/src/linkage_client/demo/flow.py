@@ -378,6 +378,6 @@ def _member(
         organisation_id=organisation_id,
         folder=folder,
         profile=profile.path,
-        client=LinkageClient.from_profile(profile),
+        client=LinkageClient.from_profile(profile, ledgers_folder=folder / "ledgers"),
         signing_key=signing_key,
     )

@@ -64,6 +64,8 @@ class Examination:
             yield Finding("log-in", Verdict.SKIPPED, "Without the above, no log-in can succeed.")
             return
         yield from self._noting("log-in", service.log_in_findings)
+        if "log-in" not in self._failed:
+            yield from self._noting("ledger", service.ledger_findings)
         project_id = self._project()
         if project_id is None:
             return

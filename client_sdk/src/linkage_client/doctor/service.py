@@ -18,6 +18,7 @@ from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.errors import NotFoundError, SchemaError
 from linkage_client.keystore import Secrets, client_key_of
 from linkage_client.models import Project
+from linkage_client.watching import default_folder, read_memory
 
 # An assertion lives for a minute: with a clock that is off by more, none is ever valid.
 MOST_SECONDS_OFF: Final = 60.0
@@ -85,6 +86,22 @@ class Service:
                 f"Set organisation_id to {me.organisation.id} in {self.profile.path}, if that is who you are.",
             )
 
+    def ledger_findings(self) -> Iterator[Finding]:
+        """What is remembered of the service's ledger; the log-in has compared it with what the service shows now."""
+        with self._client() as client:
+            client.me()
+            origin = client.log_origin or ""
+        seen = read_memory(default_folder()).logs[origin]
+        pinned = "" if self.profile.log_key else " Its key was believed when it was first shown."
+        yield Finding(
+            "ledger",
+            Verdict.OK,
+            f"The ledger {origin} continues what this client saw: {seen.state.size} events.{pinned}",
+            ""
+            if self.profile.log_key
+            else "To pin the key, put log_key into the profile, as the operator published it.",
+        )
+
     def project_findings(self, expected: Expected) -> Iterator[Finding]:
         """Whether what is here fits the project: agreement, linkage schema, profile, secret, encodings."""
         with self._client() as client:
@@ -122,6 +139,7 @@ class Service:
             clock=self.clock,
             ca_file=self.profile.ca_file,
             allow_plain_http=self.profile.allow_plain_http,
+            log_key=self.profile.log_key,
         )
 
 

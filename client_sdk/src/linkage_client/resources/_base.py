@@ -40,17 +40,22 @@ class Resource:
             parts["headers"] = {**parts.get("headers", {}), "Idempotency-Key": idempotency_key}
         return parsed(self._transport.send("POST", path, json_body=dict(body), **parts), model)
 
-    def _items(self, path: str, model: type[Model], *, limit: int | None = None) -> "Listing[Model]":
-        return Listing(self._transport, path, Pages(model, limit=limit))
+    def _items(
+        self, path: str, model: type[Model], *, limit: int | None = None, params: Mapping[str, Any] | None = None
+    ) -> "Listing[Model]":
+        return Listing(self._transport, path, Pages(model, limit=limit, params=params))
 
 
 class Pages(Generic[Model]):
     """Which page of a list to ask for next, and what is in it. Sends nothing."""
 
-    def __init__(self, model: type[Model], *, limit: int | None = None) -> None:
+    def __init__(
+        self, model: type[Model], *, limit: int | None = None, params: Mapping[str, Any] | None = None
+    ) -> None:
         if limit is not None and limit < 0:
             raise ConfigurationError("A limit is the number of items wanted: 0 or more.")
         self._model = model
+        self._params = dict(params or {})
         self._left = limit
         self._cursor: str | None = None
         self._seen: set[str] = set()
@@ -61,7 +66,7 @@ class Pages(Generic[Model]):
         """The query of the next page, None where there is none, or no more is wanted."""
         if self._ended or self._left == 0:
             return None
-        params = {"limit": PAGE_ROWS if self._left is None else min(PAGE_ROWS, self._left)}
+        params = {**self._params, "limit": PAGE_ROWS if self._left is None else min(PAGE_ROWS, self._left)}
         return params if self._cursor is None else {**params, "cursor": self._cursor}
 
     def items(self, answer: Answer) -> list[Model]:

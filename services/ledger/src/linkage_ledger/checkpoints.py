@@ -7,7 +7,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 from linkage_ledger.errors import CheckpointError, NoteError
 from linkage_ledger.merkle import EMPTY_ROOT, HASH_BYTES
@@ -52,6 +52,24 @@ class Checkpoint:
             raise CheckpointError("The size or the root of the checkpoint cannot be read. It was damaged.") from None
 
 
+@dataclass(frozen=True, slots=True)
+class KeySpan:
+    """A key with the sizes that it speaks for, where the log's key was handed over (see `handover`)."""
+
+    key: VerifierKey
+    first: int
+    last: int | None
+    """The greatest size, None where the key is the present one."""
+
+    def speaks_for(self, size: int) -> bool:
+        """Whether a checkpoint of this size counts when this key signed it."""
+        return self.first <= size and (self.last is None or size <= self.last)
+
+
+LogKey: TypeAlias = VerifierKey | KeySpan
+"""A bare key speaks for every size."""
+
+
 def parse_decimal(text: str) -> int:
     """Read a number written the one way C2SP allows: ASCII digits, no sign, no leading zero."""
     if not _DECIMAL.fullmatch(text):
@@ -66,14 +84,32 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     return sign_note(checkpoint.text(), key)
 
 
-def verify_checkpoint(note: str, verifier_keys: Sequence[VerifierKey]) -> Checkpoint:
-    """Give the checkpoint in a note, if a key that bears the log's name signed it; raise NoteError otherwise."""
-    return checkpoint_of(open_signed(note, verifier_keys))
+def verify_checkpoint(note: str, verifier_keys: Sequence[LogKey]) -> Checkpoint:
+    """Give the checkpoint in a note, if a key that bears the log's name and speaks for its size signed it.
+
+    Raises:
+        NoteError: otherwise.
+    """
+    return open_checkpoint(note, verifier_keys)[0]
 
 
-def checkpoint_of(opened: OpenedNote) -> Checkpoint:
-    """Give the checkpoint in a note that was opened, if one of its signers bears the log's name."""
+def open_checkpoint(note: str, verifier_keys: Sequence[LogKey]) -> tuple[Checkpoint, OpenedNote]:
+    """As `verify_checkpoint`, with who signed."""
+    bare = [key.key if isinstance(key, KeySpan) else key for key in verifier_keys]
+    opened = open_signed(note, bare)
     checkpoint = Checkpoint.parse(opened.text)
-    if all(signer.name != checkpoint.origin for signer in opened.signers):
+    signers = [signer for signer in opened.signers if signer.name == checkpoint.origin]
+    if not signers:
         raise CheckpointError("The note speaks for a log whose key you do not hold. Check which log it came from.")
-    return checkpoint
+    spans = [key for key in verifier_keys if isinstance(key, KeySpan)]
+    if all(_is_out_of_office(signer, checkpoint.size, spans) for signer in signers):
+        raise CheckpointError(
+            "The checkpoint is signed with a key that does not speak for a log of this size: the key was handed over. "
+            "If it is new, somebody used the old key: treat this as an alarm."
+        )
+    return checkpoint, opened
+
+
+def _is_out_of_office(signer: VerifierKey, size: int, spans: Sequence[KeySpan]) -> bool:
+    own = [span for span in spans if span.key == signer]
+    return bool(own) and not any(span.speaks_for(size) for span in own)

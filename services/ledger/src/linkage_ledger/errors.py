@@ -6,7 +6,8 @@ LedgerError
 ├── NoteError         a signed note that is malformed, or signed by nobody we know
 │   └── CheckpointError   a genuine note whose text is not a checkpoint of this log
 ├── ReceiptError      text that is not a receipt
-└── ProofError        a proof that does not prove what it is shown for
+├── ProofError        a proof that does not prove what it is shown for
+└── BundleError       a file that is no bundle, or was damaged beyond reading; content that no bundle can hold
 """
 
 
@@ -36,3 +37,19 @@ class ReceiptError(LedgerError, ValueError):
 
 class ProofError(LedgerError, ValueError):
     """A proof that does not prove what it is shown for."""
+
+
+class HandoverError(NoteError):
+    """A key hand-over that is malformed, not signed by both keys, or out of sequence."""
+
+
+class PolicyError(LedgerError, ValueError):
+    """A witness policy that cannot be meant: two witnesses of one key, or a quorum that cannot be reached."""
+
+
+class WitnessError(LedgerError):
+    """A witness's folder that cannot be used, or is in use."""
+
+
+class BundleError(LedgerError, ValueError):
+    """A file that is no bundle or was damaged beyond reading; or content that no bundle can hold."""

@@ -6,8 +6,8 @@ append-only, and any root and any proof, of the present or of any earlier size, 
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol, Self
 
 from linkage_ledger.errors import MissingNodeError, ProofError
 
@@ -84,6 +84,16 @@ def append(nodes: NodeReader, size: int, leaf: bytes) -> list[tuple[int, int, by
     return finished
 
 
+def peaks(size: int) -> list[tuple[int, int]]:
+    """Level and index of the largest complete subtrees of a log of ``size`` leaves, from the left.
+
+    With these alone the next leaves can be appended, and the root be told.
+    """
+    _require_size(size)
+    levels = range(size.bit_length() - 1, -1, -1)
+    return [(level, (size >> level) - 1) for level in levels if size >> level & 1]
+
+
 def root(nodes: NodeReader, size: int) -> bytes:
     """Root of the first ``size`` leaves."""
     _require_size(size)
@@ -133,6 +143,38 @@ def consistency_proof(nodes: NodeReader, old: int, new: int) -> list[bytes]:
         upwards.append(_range_root(nodes, start, end))
     upwards.reverse()
     return upwards
+
+
+def range_proof(nodes: NodeReader, first: int, end: int, size: int) -> tuple[list[bytes], list[bytes]]:
+    """Hashes that tie the leaves from ``first`` up to, not including, ``end`` to the root at ``size``: left, right.
+
+    Either side is covered by the fewest complete subtrees there are, in the order of their leaves: at most one for each
+    bit of the size on the left, two on the right. What they are follows from the three numbers (see ``verify_range``).
+    """
+    _require_range(first, end, size)
+    left = [nodes.get(level, index) for level, index in _subtrees_between(0, first)]
+    right = [nodes.get(level, index) for level, index in _subtrees_between(end, size)]
+    return left, right
+
+
+def verify_range(
+    leaves: Iterable[bytes], *, first: int, size: int, left: Sequence[bytes], right: Sequence[bytes], root: bytes
+) -> None:
+    """Raise ProofError unless ``leaves`` (leaf hashes in order) are those from ``first`` on in the log with this root.
+
+    Nothing can be missing among them: a leaf left out moves all that follow, and leads to another root. The size has
+    to come from a signed checkpoint, as the root does: what lies right of the range is hashes, and nobody counts here
+    how many leaves are below them.
+    """
+    _require_proof_hashes(root)
+    frontier = Frontier.resumed(first, left)
+    for leaf in leaves:
+        _require_hash(leaf)
+        frontier.add(leaf)
+    _require_range(first, frontier.size, size)
+    frontier.complete(right, size=size)
+    if frontier.root() != root:
+        raise ProofError("These leaves lead to another root: one was changed, removed or inserted.")
 
 
 def verify_inclusion(leaf: bytes, *, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -196,14 +238,43 @@ class Frontier:
         self._peaks: list[bytes] = []
         self.size = 0
 
-    def add(self, leaf: bytes) -> None:
-        """Take in the next leaf hash."""
+    @classmethod
+    def resumed(cls, size: int, peaks: Sequence[bytes]) -> Self:
+        """A log read from ``size`` on, given the left side of a range proof. ProofError where that cannot be one."""
+        _require_size(size)
+        _require_proof_hashes(*peaks)
+        if len(peaks) != size.bit_count():
+            raise ProofError("The proof's left side does not go with where the range begins. It was cut or damaged.")
+        frontier = cls()
+        frontier._peaks = list(peaks)
+        frontier.size = size
+        return frontier
+
+    def add(self, leaf: bytes) -> list[bytes]:
+        """Take in the next leaf hash, and give the inner nodes that it completes, from level 1 upwards."""
         node, index = leaf, self.size
+        completed = []
         while index & 1:
             node = node_hash(self._peaks.pop(), node)
+            completed.append(node)
             index >>= 1
         self._peaks.append(node)
         self.size += 1
+        return completed
+
+    def complete(self, right: Sequence[bytes], *, size: int) -> None:
+        """Take in the right side of a range proof, up to ``size``. ProofError where that cannot be one."""
+        _require_proof_hashes(*right)
+        places = _subtrees_between(self.size, size)
+        if self.size > size or len(right) != len(places):
+            raise ProofError("The proof's right side does not go with where the range ends. It was cut or damaged.")
+        for (level, place), subtree in zip(places, right, strict=True):
+            node, index = subtree, place
+            while index & 1:
+                node = node_hash(self._peaks.pop(), node)
+                index >>= 1
+            self._peaks.append(node)
+            self.size += 1 << level
 
     def root(self) -> bytes:
         """Root of the leaves so far."""
@@ -243,6 +314,18 @@ def _left_size(count: int) -> int:
     return 1 << ((count - 1).bit_length() - 1)
 
 
+def _subtrees_between(start: int, end: int) -> list[tuple[int, int]]:
+    """The fewest complete subtrees that cover the leaves start..end, as (level, index) from left to right."""
+    places = []
+    while start < end:
+        fitting = (end - start).bit_length() - 1
+        aligned = (start & -start).bit_length() - 1 if start else fitting
+        level = min(fitting, aligned)
+        places.append((level, start >> level))
+        start += 1 << level
+    return places
+
+
 def _range_root(nodes: NodeReader, start: int, end: int) -> bytes:
     """Root of the leaves start..end, a range that RFC 6962's splitting produces, so that its peaks are stored nodes."""
     peaks = []
@@ -268,6 +351,14 @@ def _require_hash(value: bytes) -> None:
 def _require_size(size: int) -> None:
     if size < 0:
         raise ProofError("A log has no negative size. Pass the number of leaves.")
+
+
+def _require_range(first: int, end: int, size: int) -> None:
+    if not 0 <= first < end <= size:
+        raise ProofError(
+            f"A log of {size} leaves has no range from {first} up to {end}. Ask for at least one leaf, and for none "
+            "beyond the size."
+        )
 
 
 def _require_proof_hashes(*hashes: bytes) -> None:

@@ -34,7 +34,7 @@ class VerifierKey:
     public_bytes: bytes
 
     def __post_init__(self) -> None:
-        _require_key_name(self.name)
+        require_key_name(self.name)
         if len(self.public_bytes) != _KEY_BYTES:
             raise NoteError("An Ed25519 public key is 32 bytes long; this is not one. Use the key as it was published.")
 
@@ -45,12 +45,12 @@ class VerifierKey:
 
     def format(self) -> str:
         """The key as one line, ``name+id+base64``."""
-        return f"{self.name}+{self.key_id.hex()}+{_to_base64(_ED25519 + self.public_bytes)}"
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(_ED25519 + self.public_bytes)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the line that ``format`` writes."""
-        name, key_id, material = _split_key(text)
+        name, key_id, material = split_key(text)
         key = cls(name=name, public_bytes=material)
         if key.key_id.hex() != key_id:
             raise NoteError("The verifier key's id does not fit its name and bytes: it was mistyped. Copy it again.")
@@ -65,7 +65,7 @@ class SigningKey:
     private_key: Ed25519PrivateKey = field(repr=False)
 
     def __post_init__(self) -> None:
-        _require_key_name(self.name)
+        require_key_name(self.name)
 
     @classmethod
     def generate(cls, name: str) -> Self:
@@ -80,14 +80,14 @@ class SigningKey:
     def format(self) -> str:
         """The key as one line, as Go's note package writes it. A secret."""
         key_id = self.verifier.key_id.hex()
-        return f"{_PRIVATE_PREFIX}{self.name}+{key_id}+{_to_base64(_ED25519 + self.private_key.private_bytes_raw())}"
+        return f"{_PRIVATE_PREFIX}{self.name}+{key_id}+{to_base64(_ED25519 + self.private_key.private_bytes_raw())}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the line that ``format`` writes."""
         if not text.startswith(_PRIVATE_PREFIX):
             raise NoteError("This is not a signing key. A signing key begins with PRIVATE+KEY+.")
-        name, key_id, material = _split_key(text.removeprefix(_PRIVATE_PREFIX))
+        name, key_id, material = split_key(text.removeprefix(_PRIVATE_PREFIX))
         key = cls(name=name, private_key=Ed25519PrivateKey.from_private_bytes(material))
         if key.verifier.key_id.hex() != key_id:
             raise NoteError("The signing key's id does not fit its name and bytes: it was damaged. Restore it.")
@@ -105,17 +105,28 @@ class OpenedNote:
 
 
 @dataclass(frozen=True, slots=True)
-class _SignatureLine:
+class SignatureLine:
+    """One line below a note's text: who is said to have signed, and the bytes to check. True of nothing by itself."""
+
     name: str
     key_id: bytes
     signature: bytes
+
+    def format(self) -> str:
+        """The line as it stands in a note, with its newline."""
+        return f"{_SIGNATURE_PREFIX}{self.name} {to_base64(self.key_id + self.signature)}\n"
 
 
 def sign_note(text: str, key: SigningKey) -> str:
     """Put a signature under a text, which must end in a newline and hold no other control characters."""
     _require_note_text(text)
-    signature = key.verifier.key_id + key.private_key.sign(text.encode())
-    return f"{text}\n{_SIGNATURE_PREFIX}{key.name} {_to_base64(signature)}\n"
+    return f"{text}\n{signature_line(text, key)}"
+
+
+def signature_line(text: str, key: SigningKey) -> str:
+    """The line that a key puts under a text, for notes that more than one key signs."""
+    _require_note_text(text)
+    return SignatureLine(key.name, key.verifier.key_id, key.private_key.sign(text.encode())).format()
 
 
 def open_note(note: str, verifier_keys: Sequence[VerifierKey]) -> str:
@@ -129,7 +140,7 @@ def open_signed(note: str, verifier_keys: Sequence[VerifierKey]) -> OpenedNote:
     As the specification asks: signatures by unknown keys are ignored, one wrong signature by a known key condemns the
     note, and a note that no known key signed is refused.
     """
-    text, lines = _split_note(note)
+    text, lines = split_note(note)
     signers: list[VerifierKey] = []
     unknown = 0
     for line in lines:
@@ -154,12 +165,12 @@ def from_base64(text: str) -> bytes:
         raw = base64.b64decode(text.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise NoteError("A line that should be base64 is not. The text was damaged.") from None
-    if _to_base64(raw) != text:
+    if to_base64(raw) != text:
         raise NoteError("A base64 line is not written the one way it can be. The text was altered.")
     return raw
 
 
-def _find_key(line: _SignatureLine, verifier_keys: Sequence[VerifierKey]) -> VerifierKey | None:
+def _find_key(line: SignatureLine, verifier_keys: Sequence[VerifierKey]) -> VerifierKey | None:
     matching = [key for key in verifier_keys if key.name == line.name and key.key_id == line.key_id]
     if len(set(matching)) > 1:
         raise NoteError("Two different trusted keys share one name and id. Remove the one you did not mean to trust.")
@@ -177,7 +188,8 @@ def _require_signature(key: VerifierKey, signature: bytes, text: str) -> None:
         ) from None
 
 
-def _split_note(note: str) -> tuple[str, list[_SignatureLine]]:
+def split_note(note: str) -> tuple[str, list[SignatureLine]]:
+    """Give the text of a note and its signature lines, checked for their form only."""
     _require_plain(note)
     body, blank, tail = note.rpartition("\n\n")
     if not blank or not body or not tail.endswith("\n"):
@@ -187,33 +199,39 @@ def _split_note(note: str) -> tuple[str, list[_SignatureLine]]:
     lines = tail.removesuffix("\n").split("\n")
     if len(lines) > _MAX_SIGNATURES:
         raise NoteError(f"The note has more than {_MAX_SIGNATURES} signatures. No log of ours writes that: reject it.")
-    return body + "\n", [_parse_signature_line(line) for line in lines]
+    return body + "\n", [parse_signature_line(line) for line in lines]
 
 
-def _parse_signature_line(line: str) -> _SignatureLine:
+def parse_signature_line(line: str) -> SignatureLine:
+    """Read one signature line, without its newline."""
     if not line.startswith(_SIGNATURE_PREFIX):
         raise NoteError("A line below the note's text is not a signature line. The note was damaged.")
     name, _, encoded = line.removeprefix(_SIGNATURE_PREFIX).partition(" ")
-    _require_key_name(name)
+    require_key_name(name)
     raw = from_base64(encoded)
     if len(raw) <= _KEY_ID_BYTES:
         raise NoteError("A signature line is too short to hold a signature. The note was damaged.")
-    return _SignatureLine(name=name, key_id=raw[:_KEY_ID_BYTES], signature=raw[_KEY_ID_BYTES:])
+    return SignatureLine(name=name, key_id=raw[:_KEY_ID_BYTES], signature=raw[_KEY_ID_BYTES:])
 
 
-def _split_key(text: str) -> tuple[str, str, bytes]:
+def split_key(text: str, *, kind: bytes = _ED25519) -> tuple[str, str, bytes]:
+    """Give name, id (hex) and the 32 bytes of a key in one line; `kind` is its type byte."""
     # The material is base64, which may itself hold a plus, so only the first two separate.
     name, _, rest = text.partition("+")
     key_id, separator, encoded = rest.partition("+")
     if not separator:
         raise NoteError("This is not a key: name, id and bytes joined by plus signs. Copy the whole line.")
     material = from_base64(encoded)
-    if material[:1] != _ED25519 or len(material) != 1 + _KEY_BYTES:
-        raise NoteError("This is not an Ed25519 note key, the only kind used here. Ask the log for its Ed25519 key.")
+    if material[:1] != kind or len(material) != 1 + _KEY_BYTES:
+        raise NoteError(
+            "This is not an Ed25519 key of the kind that is needed here: a log's begins with A after the second plus "
+            "sign, a witness's with B. Ask its owner for that one."
+        )
     return name, key_id, material[1:]
 
 
-def _require_key_name(name: str) -> None:
+def require_key_name(name: str) -> None:
+    """Raise NoteError unless this can be the name of a key."""
     if not name or "+" in name or any(character.isspace() or character < " " for character in name):
         raise NoteError("A key's name must be non-empty, without spaces, plus signs or control characters.")
 
@@ -235,5 +253,6 @@ def _require_plain(text: str) -> None:
         raise NoteError("The note is not valid UTF-8. It was damaged.") from None
 
 
-def _to_base64(raw: bytes) -> str:
+def to_base64(raw: bytes) -> str:
+    """Standard base64 (RFC 4648 section 4), with padding."""
     return base64.b64encode(raw).decode("ascii")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from linkage_ledger.checkpoints import Checkpoint, parse_decimal, verify_checkpoint
+from linkage_ledger.checkpoints import Checkpoint, LogKey, parse_decimal, verify_checkpoint
 from linkage_ledger.errors import NoteError, ReceiptError
 from linkage_ledger.merkle import HASH_BYTES, leaf_hash, verify_inclusion
-from linkage_ledger.notes import VerifierKey, from_base64
+from linkage_ledger.notes import from_base64
 
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 _EXTRA = "extra "
@@ -57,7 +57,7 @@ class Receipt:
         return cls(index=index, proof=proof, checkpoint=checkpoint, extra=extra)
 
 
-def verify_receipt(receipt: Receipt, header: bytes, *, verifier_keys: Sequence[VerifierKey]) -> Checkpoint:
+def verify_receipt(receipt: Receipt, header: bytes, *, verifier_keys: Sequence[LogKey]) -> Checkpoint:
     """Give the checkpoint under which exactly these header bytes are in the log.
 
     Raises:

@@ -5,17 +5,21 @@ table and a capped list of findings. Whatever is stored twice is compared, whate
 computed again, and whatever was signed is checked against the keys that the officer brought.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeGuard, TypeVar
 
 from linkage_ledger import events
-from linkage_ledger.checkpoints import Checkpoint, checkpoint_of, verify_checkpoint
-from linkage_ledger.errors import EventError, NoteError
+from linkage_ledger.checkpoints import Checkpoint, LogKey, open_checkpoint, verify_checkpoint
+from linkage_ledger.errors import EventError, HandoverError, NoteError
+from linkage_ledger.handover import Handover, open_chain, resolve_keys
 from linkage_ledger.merkle import HASH_BYTES, Frontier, leaf_hash, node_hash
-from linkage_ledger.notes import VerifierKey, open_signed
+from linkage_ledger.scanning import scan
 
-Where = Literal["events", "hash tree", "head", "checkpoints", "bodies", "kept checkpoint"]
+Where = Literal[
+    "events", "hash tree", "head", "checkpoints", "bodies", "kept checkpoint", "key hand-overs", "cosignatures"
+]
 
 # An officer acts on the first findings; a thousandth says nothing new and a log can have millions.
 MAX_FINDINGS = 100
@@ -24,7 +28,8 @@ _MAX_CORRECTIONS = 10_000
 _PROGRESS_EVERY = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+# Rows of which there are millions are not frozen: that takes three times as long to make.
+@dataclass(slots=True)
 class EventRow:
     """One stored event; ``seq`` is its leaf index, so the first is 0. ``copies`` is what events.indexed gives."""
 
@@ -34,7 +39,7 @@ class EventRow:
     copies: Mapping[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NodeRow:
     """One stored hash of a complete subtree."""
 
@@ -60,7 +65,7 @@ class CheckpointRow:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodyRow:
     """One stored body. At the end of its retention the row stays, marked, and salt and body become None."""
 
@@ -122,8 +127,9 @@ class Report:
 
 def verify_log(
     source: LogSource,
-    verifier_keys: Sequence[VerifierKey],
+    verifier_keys: Sequence[LogKey],
     *,
+    handovers: Sequence[str] = (),
     expected_checkpoint: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     max_findings: int = MAX_FINDINGS,
@@ -132,7 +138,9 @@ def verify_log(
 
     Args:
         source: the stored log.
-        verifier_keys: the log's public keys, old ones included, from somewhere other than the log's operator.
+        verifier_keys: the log's public keys, from somewhere other than the log's operator.
+        handovers: the notes of all hand-overs of the log's key, oldest first. With them one key of the chain is
+            enough, and each counts only for the sizes that it spoke for.
         expected_checkpoint: the signed note that the officer kept earlier. Without it, a log that was cut short, or
             rewritten and signed again by whoever holds the signing key, looks whole.
         progress: called with (events checked, events expected).
@@ -141,6 +149,7 @@ def verify_log(
     return _Verification(
         source=source,
         verifier_keys=verifier_keys,
+        handovers=handovers,
         expected_checkpoint=expected_checkpoint,
         progress=progress,
         findings=_Findings(max_findings),
@@ -197,9 +206,12 @@ class _Cursor(Generic[_Row]):
         self._advance()
 
     def _advance(self) -> None:
+        # Written out: a long log steps over five rows for each of its events.
+        reached = self.place
         for row in self._rows:
-            first, second = self._place_of(row)
-            if _is_count(first) and _is_count(second) and (first, second) > self.place:
+            place = self._place_of(row)
+            first, second = place
+            if type(first) is int and type(second) is int and first >= 0 <= second and reached < place < _AFTER_ALL:
                 self._row, self.place = row, (first, second)
                 return
             self._misplaced()
@@ -221,16 +233,20 @@ class _Verification:
         self,
         *,
         source: LogSource,
-        verifier_keys: Sequence[VerifierKey],
+        verifier_keys: Sequence[LogKey],
+        handovers: Sequence[str],
         expected_checkpoint: str | None,
         progress: Callable[[int, int], None] | None,
         findings: _Findings,
     ) -> None:
         self._source = source
-        self._keys = tuple(verifier_keys)
         self._progress = progress
         self._findings = findings
+        self._handovers: dict[int, Handover] = {}
+        self._keys = self._follow(verifier_keys, handovers)
         self._frontier = Frontier()
+        # A running digest of the inner nodes of each level, from level 1 upwards, as the leaves make them.
+        self._inner: list[hashlib._Hash] = []
         self._tree_is_whole = True
         self._signed_size = 0
         self._corrections: dict[_Place, bytes] = {}
@@ -311,7 +327,10 @@ class _Verification:
         if leaf is None:
             self._tree_is_whole = False
         elif self._tree_is_whole:
-            self._frontier.add(leaf)
+            for level, node_above in enumerate(self._frontier.add(leaf)):
+                if level == len(self._inner):
+                    self._inner.append(hashlib.sha256())
+                self._inner[level].update(node_above)
 
     def _judge_leaf(self, event: EventRow, node: bytes | None, position: int) -> tuple[bytes | None, bool]:
         """Decide which leaf was recorded, and whether the header still is that leaf.
@@ -336,15 +355,17 @@ class _Verification:
         if event is None:
             return
         try:
-            header = events.parse(event.header)
+            leaf = scan(event.header)
         except EventError:
             self._findings.add("events", "The event's header is not one that this product writes.", seq=position)
             return
-        self._check_copies(header, event.copies, position)
-        self._check_body(header.body_hash, body, position)
+        if event.copies != leaf.copies:
+            self._report_copies(leaf.copies, event.copies, position)
+        self._check_body(leaf.body_hash, body, position)
 
-    def _check_copies(self, header: events.Header, copies: Mapping[str, str | None], position: int) -> None:
-        expected = events.indexed(header)
+    def _report_copies(
+        self, expected: Mapping[str, str | None], copies: Mapping[str, str | None], position: int
+    ) -> None:
         for name, value in expected.items():
             if name not in copies:
                 self._findings.add("events", f"The searchable copy of '{name}' is missing.", seq=position)
@@ -370,9 +391,14 @@ class _Verification:
         head = self._head if self._head is not None and self._head.size == size else None
         kept = self._kept if self._kept is not None and self._kept.size == size else None
         signed = self._checkpoints.place == (size, 0)
-        if not self._tree_is_whole or not (head or kept or signed):
+        handed = self._handovers.pop(size, None)
+        if not self._tree_is_whole or not (head or kept or signed or handed):
             return
         root = self._frontier.root()
+        if handed and handed.root != root:
+            self._findings.add(
+                "key hand-overs", f"The first {size} events are not those under which the log's key was handed over."
+            )
         if head and head.root != root:
             self._findings.add("head", "The stored head's root is not the root of the events.")
         if kept and kept.root != root:
@@ -398,8 +424,7 @@ class _Verification:
 
     def _open_checkpoint(self, row: CheckpointRow) -> Checkpoint | None:
         try:
-            opened = open_signed(_text(row.note), self._keys)
-            checkpoint = checkpoint_of(opened)
+            checkpoint, opened = open_checkpoint(_text(row.note), self._keys)
         except NoteError:
             self._findings.add(
                 "checkpoints", f"The checkpoint at {row.size} events is not genuine by any of the keys you gave."
@@ -416,6 +441,15 @@ class _Verification:
             )
             return None
         return checkpoint
+
+    def _follow(self, trusted: Sequence[LogKey], handovers: Sequence[str]) -> tuple[LogKey, ...]:
+        try:
+            keys = resolve_keys(trusted, handovers)
+            self._handovers = {handover.size: handover for handover in open_chain(handovers)}
+        except HandoverError as error:
+            self._findings.add("key hand-overs", str(error))
+            return tuple(trusted)
+        return keys
 
     def _open_kept(self, note: str | None) -> Checkpoint | None:
         if note is None:
@@ -437,6 +471,11 @@ class _Verification:
     def _check_ends(self, size: int) -> None:
         if self._tree_is_whole:
             self._check_length(size)
+            for handed in self._handovers:
+                self._findings.add(
+                    "key hand-overs",
+                    f"The key was handed over at {handed} events, but {size} are there: the log was cut.",
+                )
         while self._checkpoints.place != _AFTER_ALL:
             signed = self._checkpoints.place[0]
             if self._tree_is_whole:
@@ -460,12 +499,32 @@ class _Verification:
                 f"Your checkpoint vouches for {self._kept.size} events, but {size} are there: the log was cut.",
             )
 
-    # The upper tree: each level follows from the one below, which a second reader gives.
+    # The upper tree. It follows from the leaves, so one digest a level says whether all of it is as it should be.
 
     def _check_inner_nodes(self, size: int) -> None:
-        below = _Cursor(
-            self._source.nodes(), place=lambda row: (row.level, row.index), misplaced=lambda: None
-        )  # the first reader has reported what is misplaced
+        if not self._inner_nodes_are_as_computed(size):
+            self._find_wrong_inner_nodes(size)
+
+    def _inner_nodes_are_as_computed(self, size: int) -> bool:
+        as_computed = True
+        for level, computed in enumerate(self._inner, start=1):
+            stored = hashlib.sha256()
+            for index in range(size >> level):
+                row = self._nodes.take((level, index))
+                if row is None:
+                    break
+                stored.update(row.hash if _is_hash(row.hash) else b"")
+            as_computed = as_computed and stored.digest() == computed.digest()
+        while self._nodes.place != _AFTER_ALL:
+            as_computed = False
+            self._nodes.skip()
+        return as_computed
+
+    def _find_wrong_inner_nodes(self, size: int) -> None:
+        """Read the tree twice more, side by side, because each level follows from the one below."""
+        self._nodes, below = self._nodes_again(), self._nodes_again()
+        while self._nodes.place < (0, size):
+            self._nodes.skip()
         for level in range(1, size.bit_length()):
             for index in range(size >> level):
                 left = self._read_below(below, (level - 1, 2 * index))
@@ -477,6 +536,10 @@ class _Verification:
                 node = row.hash if row is not None and _is_hash(row.hash) else None
                 self._check_node(node, node_hash(left, right), (level, index))
         self._skip_extra_nodes(_AFTER_ALL)
+
+    def _nodes_again(self) -> _Cursor[NodeRow]:
+        """The tree from its beginning. What is misplaced was reported at the first reading."""
+        return _Cursor(self._source.nodes(), place=lambda row: (row.level, row.index), misplaced=lambda: None)
 
     def _read_below(self, below: _Cursor[NodeRow], place: _Place) -> bytes | None:
         while below.place < place:

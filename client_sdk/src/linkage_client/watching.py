@@ -1,0 +1,477 @@
+"""Every client is a witness: it remembers the last signed state of a service's ledger, and holds the service to it.
+
+Once a session, before anything else is asked, the client fetches the ledger's checkpoint and goes on only if
+
+- the log is the one that this address had before, signed by the key it knows, or by one handed over to properly;
+- it continues the log that was last seen: no fork, and never shorter;
+- it holds what was acknowledged: each answer to a change names its event and the event's leaf hash, and the next
+  checkpoint has to cover and prove it. The log-in is such a change, so a checkpoint that lags behind is noticed too.
+
+What was seen is one private file of the user's on this machine:
+
+    {"version": 1, "services": {URL: ORIGIN}, "logs": {ORIGIN: {"key": …, "handovers": [], "checkpoint": …, …}}}
+
+The first time, what is shown is believed, unless the key is pinned. Where the address is this machine's own, it names
+no service: any program may listen there tomorrow. Then only the log's own name counts.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn, TypeAlias
+
+from linkage_client._protocol import Answer, path_of
+from linkage_client.errors import ConfigurationError, LedgerAlarmError, NotFoundError, UnexpectedAnswerError
+from linkage_client.files import write_whole
+from linkage_ledger.checkpoints import Checkpoint, LogKey, verify_checkpoint
+from linkage_ledger.errors import LedgerError, NoteError, ProofError
+from linkage_ledger.handover import continues, current_key, open_chain, resolve_keys
+from linkage_ledger.merkle import verify_consistency, verify_inclusion
+from linkage_ledger.notes import VerifierKey, from_base64, split_note
+
+VERSION: Final = 1
+STATE_FILE: Final = "state.json"
+EVENT_HEADER: Final = "linkage-event"
+LEAF_HEADER: Final = "linkage-event-leaf"
+# Of many acknowledged changes the latest say the most; each costs a request in the next session.
+_PROMISES_KEPT: Final = 4
+# How often to look again when another process of this user noted something newer meanwhile.
+_ATTEMPTS: Final = 20
+_FOLDER_MODE: Final = 0o700
+_LEAF_HEX: Final = 64
+
+Ask: TypeAlias = Callable[[str, Mapping[str, Any]], Answer]
+"""GET a path of the service with these parameters, logged in."""
+AlarmKind = Literal["other_log", "key_changed", "rolled_back", "forked", "stale", "broken_promise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An acknowledged change: this leaf hash (hex) has to be in the log at this number."""
+
+    seq: int
+    leaf: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLog:
+    """What is remembered of one log."""
+
+    key: str
+    """The verifier key that was trusted first."""
+    handovers: tuple[str, ...]
+    checkpoint: str
+    seen_at: float
+    """Seconds since 1970, by this machine's clock."""
+    promises: tuple[Promise, ...] = ()
+
+    @property
+    def state(self) -> Checkpoint:
+        """The checkpoint that was seen."""
+        return Checkpoint.parse(split_note(self.checkpoint)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is remembered: logs by their origin, and which service has which log."""
+
+    logs: Mapping[str, SeenLog] = field(default_factory=dict)
+    services: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a service shows: its log's name, key, hand-overs and checkpoint."""
+
+    origin: str
+    key: str
+    handovers: tuple[str, ...]
+    note: str
+
+
+def default_folder() -> Path:
+    """Where what was seen is kept: a folder of the user's on this machine."""
+    import platformdirs  # noqa: PLC0415 - keeps `--help` quick
+
+    return platformdirs.user_state_path("linkage", appauthor=False) / "ledgers"
+
+
+class Watch:
+    """The watch over one service's ledger in one session; safe to use from several threads."""
+
+    def __init__(
+        self, folder: Path, *, service_url: str, is_here: bool, log_key: str | None, now: Callable[[], float]
+    ) -> None:
+        """Begin a session.
+
+        Args:
+            folder: of what was seen.
+            service_url: the service.
+            is_here: whether that is an address of this machine.
+            log_key: the verifier key that the log must have or have had, None to believe what is shown first.
+            now: the clock, seconds since 1970.
+
+        Raises:
+            ConfigurationError: the pinned key is none.
+        """
+        self._folder = folder
+        self._service_url = service_url.rstrip("/")
+        self._is_here = is_here
+        self._pinned = None if log_key is None else _pinned(log_key)
+        self._now = now
+        self._turn = threading.Lock()
+        self._origin: str | None = None
+        self._waiting: list[Promise] = []
+
+    @property
+    def origin(self) -> str | None:
+        """Name of the log that was looked at; None before `check`."""
+        return self._origin
+
+    def note(self, headers: Mapping[str, str]) -> None:
+        """Remember what an answer acknowledges."""
+        number, leaf = headers.get(EVENT_HEADER, ""), headers.get(LEAF_HEADER, "")
+        if not (number.isascii() and number.isdigit() and len(leaf) == _LEAF_HEX):
+            return
+        with self._turn:
+            self._waiting.append(Promise(int(number), leaf))
+            if self._origin is not None:
+                self._write_promises(self._origin)
+
+    def check(self, ask: Ask) -> None:
+        """Look at the ledger, once a session before anything else.
+
+        Raises:
+            LedgerAlarmError: it is not the log that it was.
+            ConfigurationError: what was seen cannot be read or written.
+        """
+        for _ in range(_ATTEMPTS):
+            before = read_memory(self._folder)
+            shown = _shown(ask)
+            with self._turn:
+                # The log-in was acknowledged before the state was asked for, so that has to hold it.
+                waiting = tuple(self._waiting)
+            seen = self._judge(before, shown, waiting, ask)
+            if self._keep(before, shown.origin, seen):
+                with self._turn:
+                    self._origin = shown.origin
+                    self._waiting = [promise for promise in self._waiting if promise not in waiting]
+                    if self._waiting:
+                        self._write_promises(shown.origin)
+                return
+        raise ConfigurationError(
+            "Other processes of this account keep noting newer states of the ledger. Run this command again."
+        )
+
+    def _judge(self, memory: Memory, shown: _Shown, waiting: tuple[Promise, ...], ask: Ask) -> SeenLog:
+        expected = None if self._is_here else memory.services.get(self._service_url)
+        if expected is not None and expected != shown.origin:
+            self._alarm(
+                "other_log",
+                f"This address had the ledger {expected}, and now shows another, {shown.origin}.",
+                memory.logs.get(expected),
+                shown,
+            )
+        known = memory.logs.get(shown.origin)
+        keys = self._keys(known, shown)
+        try:
+            checkpoint = verify_checkpoint(shown.note, keys)
+        except NoteError:
+            self._alarm(
+                "key_changed", "The ledger's state is not signed with the key that speaks for it.", known, shown
+            )
+        if checkpoint.origin != shown.origin:
+            self._alarm("other_log", "The ledger's state is that of another log than the service names.", known, shown)
+        if known is not None:
+            self._check_growth(known, checkpoint, shown, ask)
+        promises = (*(known.promises if known else ()), *waiting)
+        for promise in promises:
+            self._check_promise(promise, checkpoint, known, shown, ask)
+        trusted = known.key if known else (self._pinned or VerifierKey.parse(shown.key)).format()
+        return SeenLog(key=trusted, handovers=shown.handovers, checkpoint=shown.note, seen_at=self._now())
+
+    def _keys(self, known: SeenLog | None, shown: _Shown) -> tuple[LogKey, ...]:
+        """The keys that may have signed, each for its sizes."""
+        try:
+            trusted = self._pinned or VerifierKey.parse(known.key if known else shown.key)
+            if known is not None and not continues(known.handovers, shown.handovers):
+                raise NoteError("Hand-overs that were known are not shown any more.")
+            keys = resolve_keys([trusted], shown.handovers)
+            current = current_key(shown.handovers) or trusted
+            if current != VerifierKey.parse(shown.key) or current.name != shown.origin:
+                raise NoteError("The key that is shown is not the one that was handed over to.")
+        except LedgerError:
+            self._alarm(
+                "key_changed",
+                "The ledger's key is another than before, and the old one did not hand over to it.",
+                known,
+                shown,
+            )
+        return keys
+
+    def _check_growth(self, known: SeenLog, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:
+        before = known.state
+        if checkpoint.size < before.size:
+            self._alarm(
+                "rolled_back",
+                f"You have seen {before.size} events, and now it shows {checkpoint.size}: events are gone.",
+                known,
+                shown,
+            )
+        earlier = [(before.size, before.root)]
+        earlier += [(new.size, new.root) for new in open_chain(shown.handovers)[len(known.handovers) :]]
+        for size, root in earlier:
+            try:
+                verify_consistency(
+                    old_size=size,
+                    old_root=root,
+                    new_size=checkpoint.size,
+                    new_root=checkpoint.root,
+                    proof=_proof(ask, "consistency", {"first": size, "second": checkpoint.size}),
+                )
+            except (ProofError, NotFoundError):
+                self._alarm(
+                    "forked",
+                    f"It does not continue the {size} events that it had before: there are two histories.",
+                    known,
+                    shown,
+                )
+
+    def _check_promise(
+        self, promise: Promise, checkpoint: Checkpoint, known: SeenLog | None, shown: _Shown, ask: Ask
+    ) -> None:
+        if checkpoint.size <= promise.seq:
+            self._alarm(
+                "stale",
+                f"It acknowledged event {promise.seq} to you, and its newest state has {checkpoint.size} events, "
+                "without it: you are shown an old state, or the event is gone.",
+                known,
+                shown,
+            )
+        try:
+            verify_inclusion(
+                bytes.fromhex(promise.leaf),
+                index=promise.seq,
+                size=checkpoint.size,
+                proof=_proof(ask, "inclusion", {"seq": promise.seq, "size": checkpoint.size}),
+                root=checkpoint.root,
+            )
+        except (ProofError, NotFoundError, ValueError):
+            self._alarm(
+                "broken_promise",
+                f"It acknowledged event {promise.seq} to you, and now has something else in its place.",
+                known,
+                shown,
+            )
+
+    def _alarm(self, kind: AlarmKind, what: str, known: SeenLog | None, shown: _Shown) -> NoReturn:
+        folder = _save_evidence(self._folder, kind, what, known, shown, service_url=self._service_url)
+        raise LedgerAlarmError(
+            f"ALARM: the ledger of {self._service_url} is not what it was. {what} Nothing was asked of the service. "
+            f"What you knew and what it shows now are in {folder}. Give that folder to your information governance "
+            "officer, and use the service again only when they say so: docs/officer.md says what it can mean. If they "
+            "found an innocent cause, such as a restored backup, `linkage audit witness --forget` begins anew.",
+            code=f"ledger_{kind}",
+            folder=folder,
+        )
+
+    def _keep(self, before: Memory, origin: str, seen: SeenLog) -> bool:
+        """Note what was seen, unless another process noted something meanwhile."""
+        with changing(self._folder) as (memory, write):
+            if memory.logs.get(origin) != before.logs.get(origin):
+                return False
+            services = memory.services if self._is_here else {**memory.services, self._service_url: origin}
+            write(Memory(logs={**memory.logs, origin: seen}, services=services))
+        return True
+
+    def _write_promises(self, origin: str) -> None:
+        with changing(self._folder) as (memory, write):
+            known = memory.logs.get(origin)
+            if known is not None:
+                promises = sorted({*known.promises, *self._waiting}, key=lambda promise: promise.seq)
+                write(replace_log(memory, origin, replace(known, promises=tuple(promises[-_PROMISES_KEPT:]))))
+        self._waiting = []
+
+
+def replace_log(memory: Memory, origin: str, seen: SeenLog) -> Memory:
+    """The memory with another entry for one log."""
+    return Memory(logs={**memory.logs, origin: seen}, services=memory.services)
+
+
+def forget(folder: Path, origin: str) -> bool:
+    """Begin anew with a log; whether there was anything to forget."""
+    with changing(folder) as (memory, write):
+        if origin not in memory.logs:
+            return False
+        write(
+            Memory(
+                logs={name: seen for name, seen in memory.logs.items() if name != origin},
+                services={url: name for url, name in memory.services.items() if name != origin},
+            )
+        )
+    return True
+
+
+def _pinned(text: str) -> VerifierKey:
+    try:
+        return VerifierKey.parse(text)
+    except NoteError as error:
+        raise ConfigurationError(f"The key of the ledger that you named is none. {error}") from None
+
+
+def _shown(ask: Ask) -> _Shown:
+    told = ask(path_of("audit", "verifier-key"), {})
+    document = told.json()
+    note = ask(path_of("audit", "checkpoint"), {})
+    try:
+        origin, key, handovers = document["origin"], document["key"], tuple(document["handovers"])
+        shown = _Shown(origin=origin, key=key, handovers=handovers, note=note.body.decode())
+    except (KeyError, TypeError, ValueError):
+        raise _unexpected(told) from None
+    if not all(isinstance(text, str) for text in (origin, key, *handovers)):
+        raise _unexpected(told)
+    return shown
+
+
+def _proof(ask: Ask, kind: str, params: Mapping[str, int]) -> list[bytes]:
+    answer = ask(path_of("audit", kind), params)
+    try:
+        return [from_base64(node) for node in answer.json()["proof"]]
+    except NoteError:
+        raise ProofError("The proof is not in base64.") from None
+    except (KeyError, TypeError, AttributeError):
+        raise _unexpected(answer) from None
+
+
+def _unexpected(answer: Answer) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(
+        "The service's answer about its ledger does not have the shape that this version of the client knows. Check "
+        "the service's address and whether client and service are of matching versions.",
+        status=answer.status,
+        request_id=answer.request_id,
+    )
+
+
+def _save_evidence(
+    folder: Path, kind: str, what: str, known: SeenLog | None, shown: _Shown, *, service_url: str
+) -> Path:
+    """Both notes as files, once for each pair."""
+    content = json.dumps([kind, asdict(known) if known else None, asdict(shown)], sort_keys=True)
+    place = folder / "alarms" / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    keys = {
+        "service_url": service_url,
+        "known": {"key": known.key, "handovers": known.handovers, "seen_at": known.seen_at} if known else None,
+        "shown": {"origin": shown.origin, "key": shown.key, "handovers": shown.handovers},
+    }
+    try:
+        place.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        write_whole(place / "what.txt", f"{what}\n")
+        write_whole(place / "keys.json", json.dumps(keys, indent=1) + "\n")
+        write_whole(place / "shown-checkpoint.txt", shown.note)
+        if known is not None:
+            write_whole(place / "known-checkpoint.txt", known.checkpoint)
+    except OSError:
+        # The alarm matters more than its files.
+        return folder
+    return place
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def read_memory(folder: Path) -> Memory:
+    """What was seen; nothing where there is no file.
+
+    Raises:
+        ConfigurationError: the file is damaged or cannot be read.
+    """
+    try:
+        return _memory(json.loads((folder / STATE_FILE).read_text("utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return Memory()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # Beginning anew would believe whatever is shown next.
+        raise ConfigurationError(
+            f"What this client remembers of ledgers, {folder / STATE_FILE}, is damaged or cannot be read. Restore it "
+            "from a backup. If there is none, move it away after asking your information governance officer: the "
+            "client then believes what it is shown first."
+        ) from None
+
+
+def _memory(document: Any) -> Memory:
+    """The content of the file.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    if document["version"] != VERSION:
+        raise ValueError
+    memory = Memory(
+        logs={origin: _seen(kept) for origin, kept in document["logs"].items()},
+        services={str(url): str(origin) for url, origin in document["services"].items()},
+    )
+    if any(seen.state.origin != origin for origin, seen in memory.logs.items()):
+        raise ValueError
+    return memory
+
+
+def _seen(kept: Mapping[str, Any]) -> SeenLog:
+    return SeenLog(
+        key=VerifierKey.parse(kept["key"]).format(),
+        handovers=tuple(map(str, kept["handovers"])),
+        checkpoint=str(kept["checkpoint"]),
+        seen_at=float(kept["seen_at"]),
+        promises=tuple(Promise(int(one["seq"]), str(one["leaf"])) for one in kept["promises"]),
+    )
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[tuple[Memory, Callable[[Memory], None]]]:
+    """What was seen, and how to write it anew, while no other process does.
+
+    Raises:
+        ConfigurationError: the file cannot be read or written.
+    """
+
+    def write(memory: Memory) -> None:
+        document = {
+            "version": VERSION,
+            "services": dict(memory.services),
+            "logs": {origin: asdict(seen) for origin, seen in memory.logs.items()},
+        }
+        write_whole(folder / STATE_FILE, json.dumps(document, indent=1) + "\n")
+
+    try:
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(descriptor)
+            yield read_memory(folder), write
+        finally:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+    except OSError as error:
+        raise ConfigurationError(
+            f"What this client remembers of ledgers cannot be written to {folder} ({error.strerror}), so it cannot "
+            "notice that a ledger was changed. Make the folder writable, or set XDG_STATE_HOME to one that lasts."
+        ) from None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,0 +1,300 @@
+"""Watches the log and the calendar for what an officer should look at, and raises alarms.
+
+The worker does this once a minute. One transaction reads what the log holds since the last time, raises alarms, and
+notes how far it came: whatever it is killed at, each occasion has one alarm. Figures are of the events' own times, so
+a worker that was away finds what it would have found in time.
+"""
+
+import json
+import secrets
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlmodel import Session, col, select
+
+from linkage_ledger import events
+from linkage_service.agreements import service as agreements
+from linkage_service.agreements import tables as agreement_tables
+from linkage_service.agreements.document import Hours
+from linkage_service.audit import alarm_tables, tables
+from linkage_service.audit.alarms import Notice, raise_alarms
+from linkage_service.audit.catalogue import EventType
+from linkage_service.audit.log import Log
+from linkage_service.audit.tables import AuditEvent
+from linkage_service.clock import Clock
+from linkage_service.database import Database
+from linkage_service.ids import new_id
+from linkage_service.projects.service import governed
+from linkage_service.retention import service as retention
+from linkage_service.retention import tables as claims
+from linkage_service.settings import WorkingHours
+
+_log = structlog.get_logger(__name__)
+WATCH = "alarms"
+_LEASE = timedelta(minutes=5)
+# At most so many events in one transaction, which others wait for.
+_AT_ONCE = 5_000
+# A spike: so many refusals within an hour, and so many times the average hour of the week before it.
+SPIKE_LEAST = 10
+SPIKE_TIMES = 5
+SPIKE_WINDOW = timedelta(hours=1)
+SPIKE_PAST = timedelta(days=7)
+# The sweep deletes within minutes of a date. What is there an hour later is held, or the sweep is not working.
+RETENTION_GRACE = timedelta(hours=1)
+Further = Callable[[Session, datetime], Sequence[Notice]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An event as the watch reads it."""
+
+    seq: int
+    at: datetime
+    header: dict[str, Any]
+
+    @property
+    def organisation(self) -> str | None:
+        found: str | None = self.header["actor"].get("org")
+        return found
+
+    @property
+    def actor(self) -> str | None:
+        found: str | None = self.header["actor"].get("id")
+        return found
+
+
+class Watch:
+    """Watches, one worker of a service at a time."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        log: Log,
+        clock: Clock,
+        every_s: float,
+        office_hours: WorkingHours,
+        further: Sequence[Further] = (),
+    ) -> None:
+        """Watch a service.
+
+        Args:
+            database: its database.
+            log: its log.
+            clock: gives the time.
+            every_s: how long after a round the next is due, seconds.
+            office_hours: when exports are expected, for organisations and agreements that say nothing else.
+            further: other things to look at; each gives what it found.
+        """
+        self._database = database
+        self._ledger = log
+        self._clock = clock
+        self._every = timedelta(seconds=every_s)
+        self._office_hours = office_hours
+        self._further = further
+        self._holder = secrets.token_hex(8)
+
+    def watch_if_due(self) -> int | None:
+        """Looks if nobody did for a while; gives how many alarms were raised, None if it was not due."""
+        now = self._clock()
+        with self._database.reading() as session:
+            claim = claims.housekeeping(session, WATCH)
+        if claim is None or (claim.done_at is not None and claim.done_at > now - self._every):
+            return None
+        with self._database.writing() as session:
+            if not claims.take(session, WATCH, holder=self._holder, now=now, lease=_LEASE, not_since=now - self._every):
+                return None
+        try:
+            return self.watch()
+        finally:
+            with self._database.writing() as session:
+                claims.let_go(session, WATCH, holder=self._holder, now=self._clock(), thorough=False)
+
+    def watch(self) -> int:
+        """Looks now: at the calendar, then at the log to its end. Gives how many alarms were raised."""
+        now = self._clock()
+        with self._database.reading() as session:
+            found = [item for item in self._calendar(session, now) if not _is_raised(session, item)]
+        raised = self._raise(lambda _: found) if found else 0
+        while True:
+            with self._database.reading() as session:
+                waiting = tables.size_of(session) > alarm_tables.watched(session)
+            if not waiting:
+                break
+            raised += self._raise(self._go_on)
+        if raised:
+            _log.warning("alarms_raised", count=raised)
+        return raised
+
+    def _raise(self, look: Callable[[Session], Sequence[Notice]]) -> int:
+        now = self._clock()
+        with self._database.writing() as session:
+            entries = raise_alarms(session, look(session), now=now, request_id=new_id("wch", now))
+            session.flush()
+            if entries:
+                self._ledger.append(session, entries)
+        return len(entries)
+
+    # The calendar.
+
+    def _calendar(self, session: Session, now: datetime) -> list[Notice]:
+        found = [*_reviews(session, now), *_overdue(session, now)]
+        for look in self._further:
+            found += look(session, now)
+        return found
+
+    # The log.
+
+    def _go_on(self, session: Session) -> list[Notice]:
+        before = alarm_tables.watched(session)
+        query = select(AuditEvent).where(AuditEvent.seq >= before).order_by(col(AuditEvent.seq)).limit(_AT_ONCE)
+        seen = [_seen(row) for row in session.exec(query)]
+        if not seen or not alarm_tables.move_watch(session, before=before, size=seen[-1].seq + 1):
+            return []
+        return [*_first_uses(session, seen), *self._exports(session, seen), *_spikes(session, seen)]
+
+    def _exports(self, session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
+        for item in seen:
+            if item.header["type"] != EventType.AUDIT_EXPORTED or item.organisation is None:
+                continue
+            hours: Sequence[Hours | WorkingHours] = _agreed_hours(session, item) or [self._office_hours]
+            if all(agreed.include(item.at) for agreed in hours):
+                continue
+            yield Notice(
+                kind="export_out_of_hours",
+                occasion=str(item.seq),
+                organisation=item.organisation,
+                actor=item.actor,
+                subject=str(item.seq),
+                detail={"time": events.format_time(item.at)},
+            )
+
+
+def _is_raised(session: Session, notice: Notice) -> bool:
+    return alarm_tables.is_raised(session, notice.kind, notice.occasion)
+
+
+def _seen(row: AuditEvent) -> _Seen:
+    return _Seen(row.seq, datetime.fromisoformat(row.time), json.loads(row.header))
+
+
+def _first_uses(session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
+    used: dict[str, _Seen] = {}
+    for item in seen:
+        thumbprint = item.header.get("authn", {}).get("key_thumbprint")
+        if thumbprint is not None:
+            used.setdefault(thumbprint, item)
+    known = alarm_tables.known_keys(session, list(used))
+    for thumbprint, item in used.items():
+        if thumbprint in known:
+            continue
+        session.add(alarm_tables.AuditKnownKey(thumbprint=thumbprint))
+        yield Notice(
+            kind="first_key_use",
+            occasion=thumbprint,
+            organisation=item.organisation,
+            actor=item.actor,
+            subject=str(item.seq),
+            detail={"key_thumbprint": thumbprint, "type": item.header["type"]},
+        )
+
+
+def _spikes(session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
+    """At least `SPIKE_LEAST` refusals within an hour, and `SPIKE_TIMES` those of the average hour of the week before.
+
+    An organisation and each of its clients and people count for themselves. There is one alarm for each a day.
+    """
+    fresh = {item.seq for item in seen if item.header["outcome"]["status"] == "refused"}
+    if not fresh:
+        return
+    began = min(item.at for item in seen if item.seq in fresh) - SPIKE_PAST - SPIKE_WINDOW
+    query = select(AuditEvent.seq, AuditEvent.time, AuditEvent.actor_org, AuditEvent.actor_id).where(
+        AuditEvent.outcome == "refused",
+        AuditEvent.time >= events.format_time(began),
+        AuditEvent.seq <= seen[-1].seq,
+    )
+    recent: dict[tuple[str, str], deque[datetime]] = defaultdict(deque)
+    for seq, time, organisation, actor in session.exec(query.order_by(col(AuditEvent.time), col(AuditEvent.seq))):
+        at = datetime.fromisoformat(time)
+        for whose, subject in (("organisation", organisation), ("actor", actor)):
+            if subject is None:
+                continue
+            times = recent[whose, subject]
+            times.append(at)
+            while times[0] < at - SPIKE_WINDOW - SPIKE_PAST:
+                times.popleft()
+            if seq not in fresh:
+                continue
+            now = sum(1 for one in times if one > at - SPIKE_WINDOW)
+            if now < SPIKE_LEAST or now * (SPIKE_PAST // SPIKE_WINDOW) <= SPIKE_TIMES * (len(times) - now):
+                continue
+            yield Notice(
+                kind="denial_spike",
+                occasion=f"{subject}/{at.date().isoformat()}",
+                organisation=organisation,
+                actor=actor if whose == "actor" else None,
+                subject=subject,
+                detail={
+                    "refusals": now,
+                    "refusals_of_the_week_before": len(times) - now,
+                    "until": events.format_time(at),
+                },
+            )
+
+
+def _agreed_hours(session: Session, item: _Seen) -> list[Hours]:
+    """The hours that agreements in force set for the organisation of an event: for the one it names, else for all."""
+    named = item.header.get("agreement", {}).get("ref")
+    references = [named] if named else agreement_tables.references_of_party(session, item.organisation or "")
+    found = []
+    for reference in references:
+        row = agreement_tables.agreement_with_reference(session, reference)
+        if row is None or row.state != "active":
+            continue
+        document = agreements.in_force(session, row.id).document
+        hours = document.circumstances(item.organisation or "").hours
+        if hours is not None:
+            found.append(hours)
+    return found
+
+
+def _reviews(session: Session, now: datetime) -> Iterator[Notice]:
+    for row, version in claims.agreement_versions(session):
+        if version.version != row.version or row.state != "active":
+            continue
+        agreement = agreements.at_version(session, row, version)
+        if agreement.review_by <= now < agreement.ends:
+            yield Notice(
+                kind="review_overdue",
+                occasion=f"{row.id}/{events.format_time(agreement.review_by)}",
+                agreement=_named(agreement),
+                subject=row.id,
+                detail={"review_by": events.format_time(agreement.review_by)},
+            )
+
+
+def _overdue(session: Session, now: datetime) -> Iterator[Notice]:
+    for item in retention.due(session, now=now):
+        if item.due_at > now - RETENTION_GRACE:
+            continue
+        yield Notice(
+            kind="retention_overdue",
+            occasion=f"{item.id}/{events.format_time(item.due_at)}",
+            agreement=_named(governed(session, item.project).agreement),
+            project=item.project,
+            subject=item.id,
+            detail={
+                "kind_of_thing": item.kind,
+                "due": events.format_time(item.due_at),
+                "held": item.held or "no",
+            },
+        )
+
+
+def _named(agreement: agreements.InForce) -> events.AgreementRef:
+    named = agreement.reference
+    return events.AgreementRef(named.reference, named.version, named.digest)

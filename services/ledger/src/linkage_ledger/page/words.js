@@ -1,0 +1,129 @@
+// The plain words for a report: those of `linkage-ledger verify`.
+
+const MONTHS = [
+  "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+];
+
+function spoken(number) {
+  return String(number).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+}
+
+function spokenTime(text) {
+  const fields = /^(\d{4})-(0[1-9]|1[0-2])-(\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z$/.exec(text);
+  if (!fields) return text;
+  const [, year, month, day, clock] = fields;
+  return `${Number(day)} ${MONTHS[Number(month) - 1]} ${year}, ${clock} UTC`;
+}
+
+function statusOf(report) {
+  if (report.findings.length) return "broken";
+  return report.own_key_only || (report.against && report.against.continued === null) ? "unclear" : "whole";
+}
+
+function headlineOf(report) {
+  const status = statusOf(report);
+  if (status === "broken") {
+    return "Does not hold: this bundle is not what the log's checkpoint vouches for, or was damaged.";
+  }
+  if (status === "whole") return "Whole: everything in this bundle is as it was recorded.";
+  if (report.own_key_only) {
+    return "Whole by its own word only: nothing is wrong in it, but no key of yours was used.";
+  }
+  return "Unclear: nothing is wrong in it, but it cannot be compared with the checkpoint that you kept.";
+}
+
+function linesOf(report) {
+  return [
+    headlineOf(report),
+    ...findingLines(report),
+    ...advice(report),
+    ...whatHolds(report),
+    ...whatIsThere(report),
+    ...remarks(report),
+  ];
+}
+
+function* findingLines(report) {
+  for (const { where, seq, what } of report.findings) {
+    yield `${seq === null ? capitalised(where) : `Event ${spoken(seq)}`}: ${what}`;
+  }
+  if (report.findings_left_out) yield `And ${spoken(report.findings_left_out)} findings more.`;
+}
+
+function* advice(report) {
+  if (report.findings.length) {
+    yield "Keep this bundle and your checkpoints as they are, get it again, and raise it if that fails too.";
+  }
+}
+
+function capitalised(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+function* whatHolds(report) {
+  const count = report.last - report.first + 1;
+  const events = count === 1 ? "1 event" : `${spoken(count)} events`;
+  yield report.findings.length
+    ? `It should show ${events}, from ${spoken(report.first)} to ${spoken(report.last)}.`
+    : `${events}; none missing between ${spoken(report.first)} and ${spoken(report.last)}.`;
+  if (report.against && !(report.findings.length && report.against.continued)) yield againstLine(report.against);
+  for (const key of report.signed_by) {
+    yield `Signed by ${key}` +
+      (report.own_key_only
+        ? ", a key that came with the bundle. Whoever made the bundle could have made this key: get the log's key some " +
+          "other way, and check again with it."
+        : ", a key that you gave.");
+  }
+  for (const { name, at } of report.cosigned_by) {
+    yield at === null
+      ? `Also signed by ${name}, not checked: give its key to check it.`
+      : `Cosigned by the witness ${name} on ${spokenTime(at)}.`;
+  }
+}
+
+function againstLine(kept) {
+  const ofWhen = kept.last_event_at === null ? "" : ` (its last event is of ${spokenTime(kept.last_event_at)})`;
+  const which = `the checkpoint you kept, of ${spoken(kept.size)} events${ofWhen}`;
+  if (kept.continued === null) {
+    return (
+      `It could not be compared with ${which}. Ask for a bundle that was made against this checkpoint (the export takes ` +
+      `it), or that begins at or before event ${spoken(kept.size)}.`
+    );
+  }
+  return kept.continued ? `Nothing changed since ${which}.` : `It does not continue ${which}.`;
+}
+
+function* whatIsThere(report) {
+  if (report.hidden) {
+    yield `${spoken(report.hidden)} of them belong to others and are shown as hashes only: they are there, unread.`;
+  }
+  if (report.bodies) yield `${spoken(report.bodies)} have their details with them.`;
+  if (report.disposed) {
+    yield `${spoken(report.disposed)} had details that were disposed of. That is the operator's word: compare it with the ` +
+      "events of disposal.";
+  }
+  if (report.withheld) {
+    yield `${spoken(report.withheld)} have details that are not for the reader of this bundle.`;
+  }
+  if (report.handovers) {
+    yield `The log's key was handed over ${spoken(report.handovers)} times, each time signed by both keys.`;
+  }
+  if (report.kept && !report.against && report.kept.continued) {
+    yield `It continues the older checkpoint that it carries, of ${spoken(report.kept.size)} events. Only one that you kept ` +
+      "yourself proves anything: check against that.";
+  }
+  if (report.documents) {
+    yield `${spoken(report.documents)} documents (agreements, policy texts) are with it, each as its digest says.`;
+  }
+  yield `What was asked for: ${report.question}. Made on ${spokenTime(report.made_at)}. Nobody signed these words.`;
+}
+
+function* remarks(report) {
+  for (const document of report.missing_documents) yield `Not in the bundle: ${document}. Ask for it.`;
+  if (report.backwards) {
+    const { count, first_seq, most_seconds } = report.backwards;
+    const [whole, fraction] = most_seconds.toFixed(3).split(".");
+    yield `Times run backwards at ${spoken(count)} events, first at ${spoken(first_seq)}, by ${spoken(whole)}.${fraction} ` +
+      "seconds at most. A second or so is requests that overlapped; more is a clock that was set back.";
+  }
+}
