@@ -80,7 +80,6 @@ def test_environment_is_read_by_settings_only() -> None:
     ("package", "below", "module"),
     [
         ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
-        ("httpx", (SERVICE,), "linkage_service/people/oidc.py"),
         ("argon2", SOURCES, "linkage_service/people/passwords.py"),
         ("obstore", SOURCES, "services/matching/src/linkage_matching/blobs.py"),
         ("cedarpy", SOURCES, "linkage_service/access/decide.py"),
@@ -88,6 +87,11 @@ def test_environment_is_read_by_settings_only() -> None:
 )
 def test_package_is_imported_by_its_module_only(package: str, below: tuple[Path, ...], module: str) -> None:
     assert _modules_importing(package, below=below) == {module}
+
+
+def test_httpx_is_imported_by_the_two_modules_of_the_service_that_ask_others_only() -> None:
+    found = _modules_importing("httpx", below=(SERVICE,))
+    assert found == {"linkage_service/people/oidc.py", "linkage_service/audit/collecting.py"}
 
 
 def test_anonlink_is_the_oracle_of_the_tests_and_imported_by_no_module() -> None:
