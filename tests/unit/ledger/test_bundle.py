@@ -68,7 +68,7 @@ def test_whole_bundle_says_so_in_plain_words() -> None:
         "3 of them belong to others and are shown as hashes only: they are there, unread.",
         "4 have their details with them.",
         "2 documents (agreements, policy texts) are with it, each as its digest says.",
-        f"What was asked for: {QUESTION}. Made on 3 March 2026, 09:00:00 UTC. Nobody signed these words.",
+        f'What was asked for: "{QUESTION}". Made on 3 March 2026, 09:00:00 UTC. Nobody signed these words.',
     )
 
 
@@ -202,7 +202,7 @@ def test_without_a_key_the_answer_is_that_nobody_vouches() -> None:
 def test_words_that_nobody_signed_are_said_to_be_so() -> None:
     report = check(with_manifest(GOOD, question="everything there is"))
     assert report.status == "whole"
-    assert report.lines[-1].startswith("What was asked for: everything there is.")
+    assert report.lines[-1].startswith('What was asked for: "everything there is".')
     assert report.lines[-1].endswith("Nobody signed these words.")
 
 
@@ -406,6 +406,7 @@ def test_leaf_that_no_log_holds_is_not_written(leaf: BundleLeaf) -> None:
         {"checkpoint": "nothing"},
         {"question": "two\nlines"},
         {"question": "\ud800"},
+        {"made_at": "yesterday"},
         {"documents": {"../name": b""}},
         {"documents": {"0" * 64: b"x" * (2**24 + 1)}},
         {"left": [b"\x00" * 32] * 107},

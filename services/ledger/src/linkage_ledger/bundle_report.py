@@ -183,7 +183,7 @@ class BundleReport:
             )
         if self.documents:
             yield f"{self.documents:,} documents (agreements, policy texts) are with it, each as its digest says."
-        yield f"What was asked for: {self.question}. Made on {spoken_time(self.made_at)}. Nobody signed these words."
+        yield f'What was asked for: "{self.question}". Made on {spoken_time(self.made_at)}. Nobody signed these words.'
 
     def _remarks(self) -> Iterator[str]:
         for document in self.missing_documents:

@@ -115,7 +115,7 @@ function* whatIsThere(report) {
   if (report.documents) {
     yield `${spoken(report.documents)} documents (agreements, policy texts) are with it, each as its digest says.`;
   }
-  yield `What was asked for: ${report.question}. Made on ${spokenTime(report.made_at)}. Nobody signed these words.`;
+  yield `What was asked for: "${report.question}". Made on ${spokenTime(report.made_at)}. Nobody signed these words.`;
 }
 
 function* remarks(report) {
