@@ -16,7 +16,8 @@ from linkage_ledger import events
 # 256 policies or counts are allowed; who has more than these is left to the slow way, which counts them.
 _FEW = 100
 
-_TEXT = r'[^"\\\x00-\x1f\x7f]{1,1024}'
+# Backslashes and control characters are ruled out before: a class that excludes one character is matched faster.
+_TEXT = r'[^"]{1,1024}'
 _NAME = r"[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63}){0,7}"
 _NUMBER = r"(?:0|[1-9][0-9]{0,14})"
 _HASH = r"[0-9a-f]{64}"
@@ -45,7 +46,8 @@ _LEAF = re.compile(
     rf'"type":"(?P<type>{_NAME})",'
     r'"v":1}'
 )
-_NOT_COPIED = ("agreement_digest", "body_hash", "counts", "policies", "policy_digest")
+# Control characters, and the backslash of an escape. UTF-8 has these bytes for nothing else.
+_NOT_PLAIN = bytes([*range(0x20), 0x7F, ord("\\")])
 
 
 class Scanned(NamedTuple):
@@ -74,7 +76,7 @@ def scan(encoded: bytes) -> Scanned:
 
 def _scan_plain(encoded: bytes) -> Scanned | None:
     """Read a leaf that is spelled plainly; None for any other, which need not be wrong."""
-    if len(encoded) > events.MAX_HEADER_BYTES:
+    if len(encoded) > events.MAX_HEADER_BYTES or len(encoded.translate(None, _NOT_PLAIN)) != len(encoded):
         return None
     try:
         fields = _LEAF.fullmatch(encoded.decode("utf-8"))
@@ -82,17 +84,35 @@ def _scan_plain(encoded: bytes) -> Scanned | None:
         return None
     if fields is None:
         return None
-    members = fields.groupdict()
-    agreement_digest, body_hash, counts, policies, policy_digest = [members.pop(name) for name in _NOT_COPIED]
-    if not _is_day(members["time"]) or (counts and not _are_in_order(counts)):
+    # In the order of the groups, and spelled out: a dictionary of known names is made in a fraction of the time.
+    (
+        action, actor_id, actor_kind, actor_org, agreement_digest, agreement, agreement_version, body_hash, counts,
+        effect, policies, policy_digest, id_, outcome, project, purpose, request_id, resource_id, resource_type,
+        time, type_,
+    ) = fields.groups()  # fmt: skip
+    if not _is_day(time) or (counts and not _are_in_order(counts)) or (policies and policies.count('","') >= _FEW):
         return None
-    if policies is None or members["effect"] == "allow":
-        members["elements"] = None
-    else:
-        members["elements"] = events.refusing_elements(policies[1:-1].split('","') if policies else [])
-    if policies and policies.count('","') >= _FEW:
-        return None
-    return Scanned(members, body_hash, agreement_digest, policy_digest)
+    refused = policies is not None and effect == "deny"
+    copies = {
+        "id": id_,
+        "time": time,
+        "type": type_,
+        "actor_kind": actor_kind,
+        "actor_id": actor_id,
+        "actor_org": actor_org,
+        "agreement": agreement,
+        "agreement_version": agreement_version,
+        "project": project,
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+        "action": action,
+        "purpose": purpose,
+        "effect": effect,
+        "elements": events.refusing_elements(policies[1:-1].split('","') if policies else []) if refused else None,
+        "outcome": outcome,
+        "request_id": request_id,
+    }
+    return Scanned(copies, body_hash, agreement_digest, policy_digest)
 
 
 def _is_day(time: str) -> bool:
