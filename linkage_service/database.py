@@ -1,13 +1,14 @@
 """One engine, two kinds of transaction, and times that are always UTC."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event
 from sqlalchemy.engine import Connection, Dialect, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
@@ -15,7 +16,11 @@ from sqlmodel import Session, SQLModel
 # Sizes and counts pass 2^31; SQLite's INTEGER holds them, PostgreSQL's does not.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
 _READ_ONLY = "linkage_read_only"
-_LOCK_WAIT_MS, _BUSY_REWRITING_MS = 30_000, 250
+_SQLITE_READING: Mapping[str, Any] = {_READ_ONLY: True}
+# A server's usual transaction sees what others commit between its statements. A writing one must, since it waits for
+# its turn first; a reading one would see the head of one log and the leaves of a longer one.
+_SERVER_READING: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_LOCK_WAIT_MS, _BUSY_REWRITING_MS, _IDLE_WRITER_MS = 30_000, 250, 300_000
 # The number of the advisory lock: the ASCII of "linkage", which nothing else in the database should use.
 _WRITERS = 0x6C696E6B616765
 
@@ -73,7 +78,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self._sqlite else _server_engine(url)
-        self._reader = self.engine.execution_options(**{_READ_ONLY: True})
+        self._reader = self.engine.execution_options(**(_SQLITE_READING if self._sqlite else _SERVER_READING))
         self._noter = _sqlite_engine(url, synchronous="NORMAL") if self._sqlite else self.engine
 
     @contextmanager
@@ -135,14 +140,22 @@ def _wait_for_turn(session: Session) -> None:
 
     Each of them appends to the one ledger at its end, and so waited for the others there anyway.
     """
-    connection = session.connection()
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_LOCK_WAIT_MS}")
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+    session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 def _server_engine(url: str) -> Engine:
     # A failing statement must not carry its parameters into a log.
-    return create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"SET lock_timeout = {_LOCK_WAIT_MS}")
+            # A process that hangs, or that the network lost, must not keep the writers' turn for good.
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_WRITER_MS}")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:

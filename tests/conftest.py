@@ -1,10 +1,14 @@
-"""Settings for the whole suite."""
+"""Settings and databases for the whole suite."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from support.databases import Kind, migrated_database, migrated_file, postgresql_or_skip
+from support.postgresql import Server
 
 # A test is right or wrong; how long one example took says how busy the machine was.
 settings.register_profile("suite", deadline=None)
@@ -20,3 +24,35 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ["XDG_STATE_HOME"]
     if before is not None:
         os.environ["XDG_STATE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server; the test is skipped where none can run, and fails in CI."""
+    yield from postgresql_or_skip()
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> Kind:
+    """Which database a test runs on: SQLite, unless the test is marked `on_each_database`."""
+    kind: Kind = getattr(request, "param", "sqlite")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the migrated SQLite file lies that databases of tests are copies of."""
+    return tmp_path_factory.mktemp("template") / "linkage.db"
+
+
+@pytest.fixture
+def database_url(
+    request: pytest.FixtureRequest, database_kind: Kind, tmp_path: Path, sqlite_template: Path
+) -> Iterator[str]:
+    """A database of the test's own with every table."""
+    if database_kind == "sqlite":
+        yield migrated_file(sqlite_template, tmp_path / "linkage.db")
+        return
+    # Asked for here, so that tests on SQLite start no server.
+    with migrated_database(request.getfixturevalue("postgresql")) as url:
+        yield url

@@ -117,7 +117,7 @@ def plan(session: Session, wish: Wish, scope: Scope, *, checkpoint: str) -> Plan
         Invalid: the kept checkpoint is none of this log, or speaks of more events than there are.
     """
     bundle = wish.format == "bundle"
-    size = Checkpoint.parse(split_note(checkpoint)[0]).size if bundle else tables.head(session).size
+    size = Checkpoint.parse(split_note(checkpoint)[0]).size if bundle else tables.size_of(session)
     end = size if wish.last is None else min(size, wish.last + 1)
     question = Question(filters=wish.filters, first=wish.first or 0, end=end)
     found = search.extent(session, question, scope)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, update
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from linkage_ledger import events, merkle
 from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint, verify_checkpoint
@@ -16,7 +15,7 @@ from linkage_ledger.errors import NoteError
 from linkage_ledger.handover import current_key
 from linkage_ledger.notes import SigningKey, VerifierKey, sign_note
 from linkage_ledger.receipts import Receipt
-from linkage_service.audit import tables, trust_tables
+from linkage_service.audit import appending, tables, trust_tables
 from linkage_service.database import Database
 from linkage_service.errors import Conflict, NotFound, Unavailable
 
@@ -127,10 +126,11 @@ class Log:
         return self._append(session, [*entries, *further])[: len(entries)]
 
     def _append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
-        head = tables.locked_head(session)
-        nodes = tables.SessionNodes(session)
-        size = head.size
-        leaves, subtrees, bodies, sequence = [], [], [], []
+        head = appending.locked_head(session)
+        nodes, size = head.peaks, head.size
+        leaves: list[appending.Row] = []
+        subtrees: list[appending.Row] = []
+        bodies: list[appending.Row] = []
         for entry in entries:
             header = events.encode(entry.header)
             leaf = merkle.leaf_hash(header)
@@ -140,19 +140,10 @@ class Log:
             leaves.append({"seq": size, "header": header, "leaf_hash": leaf, **events.indexed(entry.header)})
             if entry.body is not None and entry.salt is not None:
                 bodies.append({"seq": size, "salt": entry.salt, "body": entry.body, "disposed": False})
-            sequence.append(size)
             size += 1
-        session.execute(insert(tables.AuditEvent), leaves)
-        session.execute(insert(tables.AuditNode), subtrees)
-        if bodies:
-            session.execute(insert(tables.AuditBody), bodies)
-        session.execute(
-            update(tables.AuditHead)
-            .where(col(tables.AuditHead.id) == 1)
-            .values(size=size, root=merkle.root(nodes, size))
-            .execution_options(synchronize_session=False)
-        )
-        return sequence
+        root = merkle.root(nodes, size)
+        appending.write(session, events=leaves, nodes=subtrees, bodies=bodies, size=size, root=root)
+        return list(range(head.size, size))
 
     def sign(self, session: Session) -> tables.AuditCheckpoint:
         """The signed checkpoint of the log as it is now; signs one if the log has grown since the last.
@@ -160,7 +151,7 @@ class Log:
         Raises:
             KeyRetired: the key that speaks for the log is not on this machine.
         """
-        head = tables.locked_head(session)
+        head = appending.locked_head(session)
         latest = tables.latest_checkpoint(session)
         if latest is not None and latest.size == head.size:
             return latest
@@ -174,7 +165,7 @@ class Log:
         """The note of `sign`, writing only when there is something to sign."""
         with database.reading() as session:
             latest = tables.latest_checkpoint(session)
-            if latest is not None and latest.size == tables.head(session).size:
+            if latest is not None and latest.size == tables.size_of(session):
                 return latest.note
         with database.writing() as session:
             return self.sign(session).note
@@ -187,11 +178,12 @@ class Log:
             Conflict: the event is younger than the latest checkpoint.
         """
         latest = tables.latest_checkpoint(session)
-        if seq < 0 or seq >= tables.head(session).size:
+        if seq < 0 or seq >= tables.size_of(session):
             raise NotFound("There is no event with this sequence number.")
         if latest is None or latest.size <= seq:
             raise Conflict("This event is not under a signed checkpoint yet. Ask for /v1/audit/checkpoint, then again.")
-        proof = merkle.inclusion_proof(tables.SessionNodes(session), seq, latest.size)
+        size = latest.size
+        proof = tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, size))
         return Receipt(index=seq, proof=tuple(proof), checkpoint=latest.note).text()
 
     def inclusion(self, session: Session, *, seq: int, size: int) -> list[bytes]:
@@ -200,7 +192,7 @@ class Log:
         Raises:
             NotFound: the log was never that long, or has no such event below that size.
         """
-        if not 0 <= seq < size <= tables.head(session).size:
+        if not 0 <= seq < size <= tables.size_of(session):
             raise NotFound(
                 "The log has no such event at that size: seq must be below size, and size no greater than it."
             )
@@ -212,11 +204,11 @@ class Log:
         Raises:
             NotFound: the log was never that long.
         """
-        if not 0 <= first <= second <= tables.head(session).size:
+        if not 0 <= first <= second <= tables.size_of(session):
             raise NotFound(
                 "The log has no such pair of sizes: first must not be above second, nor second above the log's size."
             )
-        return merkle.consistency_proof(tables.SessionNodes(session), first, second)
+        return tables.SessionNodes(session).at_once(lambda nodes: merkle.consistency_proof(nodes, first, second))
 
 
 def _signed(note: str, key: VerifierKey) -> bool:

@@ -43,7 +43,7 @@ def list_events(gate: LedgerGate, asked: Annotated[EventQuery, Query()]) -> Resp
     def use_case(operation: Operation) -> schemas.EventPage:
         operation.require(LEDGER)
         session, filters = operation.session, asked.filters()
-        end = tables.head(session).size if asked.before is None else asked.before
+        end = tables.size_of(session) if asked.before is None else asked.before
         newest_first = asked.order == "newest"
         rows = search.page(
             session,

@@ -1,16 +1,19 @@
 """The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 
-from sqlalchemy import Column, Index, LargeBinary, text
+from sqlalchemy import Column, Index, LargeBinary, Table, text, tuple_
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_ledger.errors import MissingNodeError
+from linkage_ledger.merkle import HASH_BYTES, NodeReader
 from linkage_service.database import BigInt
 
-_PAGE = 2_000
+Answer = TypeVar("Answer")
+_PAGE = 5_000
 
 # What is searched by, each with the sequence number, so that a page is read from an index in order.
 SEARCHED = (
@@ -101,6 +104,18 @@ class AuditBody(SQLModel, table=True):
     disposed: bool = False
 
 
+def _table(model: type[SQLModel]) -> Table:
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    return table
+
+
+_EVENT, _NODE, _HEAD = _table(AuditEvent), _table(AuditNode), _table(AuditHead)
+_CHECKPOINT, _BODY = _table(AuditCheckpoint), _table(AuditBody)
+_LEAF_COLUMNS = ("seq", "header", "leaf_hash")
+COPIES = tuple(column.name for column in _EVENT.columns if column.name not in _LEAF_COLUMNS)
+"""The columns of an event that are copies of members of its header."""
+
+
 class SessionNodes:
     """The node table as `linkage_ledger` reads it, remembering what this transaction already read."""
 
@@ -111,28 +126,55 @@ class SessionNodes:
     def get(self, level: int, index: int, /) -> bytes:
         """The hash of a complete subtree."""
         if (level, index) not in self._known:
-            table = AuditNode.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
-            found = self._session.execute(
-                sa_select(table.c.hash).where(table.c.level == level, table.c.index == index)
-            ).scalar()
-            if found is None:
-                raise MissingNodeError(f"The subtree at level {level}, index {index} is not in the log's tables.")
-            self._known[level, index] = found
-        return self._known[level, index]
+            self._fetch([(level, index)])
+        found = self._known.get((level, index))
+        if found is None:
+            raise MissingNodeError(f"The subtree at level {level}, index {index} is not in the log's tables.")
+        return found
 
-    def put(self, level: int, index: int, node: bytes, /) -> None:
-        """Remembers a node that this transaction writes."""
-        self._known[level, index] = node
+    def at_once(self, work: Callable[[NodeReader], Answer]) -> Answer:
+        """What `work` makes of nodes, with one query for all of them instead of one for each.
+
+        Args:
+            work: asks for the same nodes whatever their hashes are, as roots and proofs do.
+        """
+        asked = _Asked()
+        work(asked)
+        self._fetch(asked.places)
+        return work(self)
+
+    def _fetch(self, places: Sequence[tuple[int, int]]) -> None:
+        """Reads nodes; one that is missing is missed when it is asked for."""
+        wanted = [place for place in places if place not in self._known]
+        if not wanted:
+            return
+        # SQLite answers a list of pairs after IN by reading the whole table, a join from index to index.
+        pairs = ", ".join(f"({int(level)}, {int(index)})" for level, index in wanted)
+        query = (
+            f"WITH wanted (level, place) AS (VALUES {pairs}) "  # noqa: S608 - whole numbers
+            'SELECT node.level, node."index", node.hash FROM wanted CROSS JOIN audit_node AS node '
+            'WHERE node.level = wanted.level AND node."index" = wanted.place'
+        )
+        for level, index, node in self._session.connection().exec_driver_sql(query):
+            self._known[level, index] = node
 
 
-def locked_head(session: Session) -> AuditHead:
-    """The head, locked until the transaction ends."""
-    return session.exec(select(AuditHead).where(AuditHead.id == 1).with_for_update()).one()
+class _Asked:
+    """Notes which nodes are asked for."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int]] = []
+
+    def get(self, level: int, index: int, /) -> bytes:
+        """A hash of nothing."""
+        self.places.append((level, index))
+        return bytes(HASH_BYTES)
 
 
-def head(session: Session) -> AuditHead:
-    """The head as this transaction sees it."""
-    return session.exec(select(AuditHead).where(AuditHead.id == 1)).one()
+def size_of(session: Session) -> int:
+    """The size of the log as this transaction sees it."""
+    size: int = session.connection().exec_driver_sql("SELECT size FROM audit_head WHERE id = 1").scalar_one()
+    return size
 
 
 def latest_checkpoint(session: Session) -> AuditCheckpoint | None:
@@ -167,16 +209,15 @@ def event_about(session: Session, event_type: str, resource: str) -> AuditEvent 
     return session.exec(query.order_by(col(AuditEvent.seq).desc()).limit(1)).first()
 
 
-def all_events(session: Session) -> Iterator[AuditEvent]:
-    """Every event in order, a page at a time."""
-    yield from session.exec(select(AuditEvent).order_by(col(AuditEvent.seq)).execution_options(yield_per=_PAGE))
+def all_events(session: Session) -> Iterator[Sequence[Any]]:
+    """Every event in order: seq, header, leaf_hash, and then `COPIES`."""
+    columns = [_EVENT.c[name] for name in (*_LEAF_COLUMNS, *COPIES)]
+    yield from _pages(session, columns, [_EVENT.c.seq])
 
 
-def all_nodes(session: Session) -> Iterator[AuditNode]:
-    """Every node by level, then index."""
-    yield from session.exec(
-        select(AuditNode).order_by(col(AuditNode.level), col(AuditNode.index)).execution_options(yield_per=_PAGE)
-    )
+def all_nodes(session: Session) -> Iterator[Sequence[Any]]:
+    """Every node by level, then index: level, index, hash."""
+    yield from _pages(session, list(_NODE.c), [_NODE.c.level, _NODE.c.index])
 
 
 def all_heads(session: Session) -> Sequence[AuditHead]:
@@ -184,13 +225,32 @@ def all_heads(session: Session) -> Sequence[AuditHead]:
     return session.exec(select(AuditHead)).all()
 
 
-def all_checkpoints(session: Session) -> Iterator[AuditCheckpoint]:
-    """Every checkpoint by size."""
-    yield from session.exec(
-        select(AuditCheckpoint).order_by(col(AuditCheckpoint.size)).execution_options(yield_per=_PAGE)
-    )
+def all_checkpoints(session: Session) -> Iterator[Sequence[Any]]:
+    """Every checkpoint by size: size, root, note."""
+    yield from _pages(session, [_CHECKPOINT.c.size, _CHECKPOINT.c.root, _CHECKPOINT.c.note], [_CHECKPOINT.c.size])
 
 
-def all_bodies(session: Session) -> Iterator[AuditBody]:
-    """Every body that is still held, in order."""
-    yield from session.exec(select(AuditBody).order_by(col(AuditBody.seq)).execution_options(yield_per=_PAGE))
+def all_bodies(session: Session) -> Iterator[Sequence[Any]]:
+    """Every body in order, whether it is still held or only its mark: seq, salt, body, disposed."""
+    yield from _pages(session, [_BODY.c.seq, _BODY.c.salt, _BODY.c.body, _BODY.c.disposed], [_BODY.c.seq])
+
+
+def _pages(session: Session, columns: list[Column[Any]], key: list[Column[Any]]) -> Iterator[Sequence[Any]]:
+    """Rows in the order of their primary key, a page at a time.
+
+    Several tables are read side by side, and not always to their end: a cursor of the database would stay open.
+
+    Args:
+        session: a transaction that sees one snapshot.
+        columns: what to read; the key's columns come first.
+        key: the primary key.
+    """
+    connection = session.connection()
+    first = sa_select(*columns).order_by(*key).limit(_PAGE)
+    query = first
+    while True:
+        rows = connection.execute(query).all()
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        query = first.where(tuple_(*key) > tuple_(*rows[-1][: len(key)]))

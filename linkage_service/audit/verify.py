@@ -13,11 +13,6 @@ from linkage_ledger.verify import BodyRow, CheckpointRow, EventRow, Finding, Hea
 from linkage_service.audit import tables, trust_tables
 from linkage_service.database import Database
 
-_COPIES = (
-    "id", "time", "type", "actor_kind", "actor_id", "actor_org", "agreement", "agreement_version", "project",
-    "resource_type", "resource_id", "action", "purpose", "effect", "elements", "outcome", "request_id",
-)  # fmt: skip
-
 
 def verify(
     database: Database,
@@ -81,18 +76,15 @@ class _Tables:
 
     def events(self) -> Iterable[EventRow]:
         """Events by sequence number."""
-        for row in tables.all_events(self._session):
+        for seq, header, leaf_hash, *copies in tables.all_events(self._session):
             yield EventRow(
-                seq=row.seq,
-                header=row.header,
-                leaf_hash=row.leaf_hash,
-                copies={name: getattr(row, name) for name in _COPIES},
+                seq=seq, header=header, leaf_hash=leaf_hash, copies=dict(zip(tables.COPIES, copies, strict=True))
             )
 
     def nodes(self) -> Iterable[NodeRow]:
         """Tree hashes by level, then index."""
-        for row in tables.all_nodes(self._session):
-            yield NodeRow(level=row.level, index=row.index, hash=row.hash)
+        for level, index, node in tables.all_nodes(self._session):
+            yield NodeRow(level=level, index=index, hash=node)
 
     def head(self) -> HeadRow | None:
         """The head; none, or more than one, is damage that reads as none."""
@@ -101,10 +93,10 @@ class _Tables:
 
     def checkpoints(self) -> Iterable[CheckpointRow]:
         """Checkpoints by size."""
-        for row in tables.all_checkpoints(self._session):
-            yield CheckpointRow(size=row.size, root=row.root, note=row.note)
+        for size, root, note in tables.all_checkpoints(self._session):
+            yield CheckpointRow(size=size, root=root, note=note)
 
     def bodies(self) -> Iterable[BodyRow]:
         """Bodies by sequence number."""
-        for row in tables.all_bodies(self._session):
-            yield BodyRow(seq=row.seq, salt=row.salt, body=row.body, disposed=row.disposed)
+        for seq, salt, body, disposed in tables.all_bodies(self._session):
+            yield BodyRow(seq=seq, salt=salt, body=body, disposed=disposed)

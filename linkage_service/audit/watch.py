@@ -122,7 +122,7 @@ class Watch:
         raised = self._raise(lambda _: found) if found else 0
         while True:
             with self._database.reading() as session:
-                waiting = tables.head(session).size > alarm_tables.watched(session)
+                waiting = tables.size_of(session) > alarm_tables.watched(session)
             if not waiting:
                 break
             raised += self._raise(self._go_on)

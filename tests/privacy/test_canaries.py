@@ -183,17 +183,51 @@ def test_stored_encodings_cannot_be_read_from_the_data_directory(linked: Linked)
     assert not [row for row in rows if row in stored]
 
 
-def test_ledger_holds_no_link_id(linked: Linked) -> None:
-    link_ids = set()
+def _of_data_subjects(linked: Linked) -> dict[str, bytes]:
+    """The marks, and what stands for a person without naming one: link ids and encodings."""
+    found = dict(linked.canaries)
     for path in linked.of_providers:
         if path.name == flow.LINKS_FILE:
             with path.open(encoding="utf-8") as file:
-                link_ids |= {row["link_id"] for row in csv.DictReader(file)}
-    with closing(sqlite3.connect(linked.service.data_dir / "linkage.db")) as database:
-        headers = b"".join(row[0] for row in database.execute("SELECT header FROM audit_event"))
+                found |= {f"link id {row['link_id'][:4]}": row["link_id"].encode() for row in csv.DictReader(file)}
+        elif path.name == "encodings.bin":
+            content = path.read_bytes()
+            # A few bytes of a filter are as telling as all of it; the middle is least likely to be all zeros.
+            found |= {f"encoding {start}": content[start + 56 : start + 72] for start in range(0, len(content), 128)}
+    return found
 
-    assert len(link_ids) >= ROWS
-    assert not [link_id for link_id in link_ids if link_id.encode() in headers]
+
+def _ledger_files(linked: Linked, folder: Path) -> list[Path]:
+    """Every header and every body of the ledger as a file of lines, and how they are exported."""
+    with closing(sqlite3.connect(linked.service.data_dir / "linkage.db")) as database:
+        headers = [row[0] for row in database.execute("SELECT header FROM audit_event")]
+        bodies = [row[0] for row in database.execute("SELECT body FROM audit_body WHERE body IS NOT NULL")]
+    assert len(headers) > 30
+    assert len(bodies) > 10
+    files = {"headers": b"\n".join(headers), "bodies": b"\n".join(bodies)}
+    files |= {"checkpoints and the rest": (linked.service.data_dir / "linkage.db").read_bytes()}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
+
+
+def test_ledger_holds_nothing_about_a_data_subject(linked: Linked, tmp_path: Path) -> None:
+    assert search(_ledger_files(linked, tmp_path), _of_data_subjects(linked)) == []
+
+
+def test_search_of_the_ledger_finds_what_is_planted(linked: Linked, tmp_path: Path) -> None:
+    """The control: one mark of each kind, spelled in its own way, in a header like the others."""
+    wanted = _of_data_subjects(linked)
+    names = ["surname of person 0", "record_id of person 5", "the linkage secret", "encoding 128"]
+    names.append(next(name for name in wanted if name.startswith("link id")))
+    spelled = [wanted[names[0]], wanted[names[1]].hex().encode(), base64.b64encode(wanted[names[2]]),
+               base64.b64encode(b"x" + wanted[names[3]]), wanted[names[4]]]  # fmt: skip
+    headers = _ledger_files(linked, tmp_path)[0]
+    headers.write_bytes(headers.read_bytes() + b"".join(b'{"type":"x","id":"' + text + b'"}' for text in spelled))
+
+    hits = search([headers], wanted)
+
+    assert {f"{name} in headers" for name in names} <= set(hits)
 
 
 @pytest.mark.parametrize("before", [b"", b"x", b"xy"])

@@ -33,7 +33,7 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.meanings import MEANINGS
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
-from linkage_service.migrate import upgrade
+from linkage_service.migrate import is_current, upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
 from linkage_service.retention.sweep import Swept
@@ -307,14 +307,15 @@ class ServiceApp:
         self.clock = HandClock()
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
-        upgrade(self.runtime.database.engine)
+        if not is_current(self.runtime.database.engine):
+            upgrade(self.runtime.database.engine)
         self.runtime.remember_policy()
         keys = {"administrator": Key(), "officer": Key()}
         clients = [(role, public_key(dict(key.jwk), pointer=""), role) for role, key in keys.items()]
         with unit_of_work(database=self.runtime.database, log=self.runtime.log, now=self.clock()) as unit:
             row, made = found_unit(unit, name="Linkage Unit", clients=clients)
         self.app: FastAPI = create_app(self.runtime)
-        self.http = TestClient(self.app, base_url=ISSUER)
+        self.http = client_of(self.app)
         self.administrator, self.officer = (
             Caller(self, client=client.id, organisation=row.id, key=keys[client.name]) for client in made
         )
@@ -511,6 +512,11 @@ def undocumented(service: ServiceApp) -> list[str]:
         ):
             found |= {f"{header['type']}: {where} {name}" for name in names if name not in known and "*" not in known}
     return sorted(found)
+
+
+def client_of(app: FastAPI) -> TestClient:
+    """A client of the application in this process."""
+    return TestClient(app, base_url=ISSUER)
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from linkage_service.audit import log
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.organisations import tables
+from support.databases import on_each_database
 from support.service_app import ServiceApp, data_sets, in_threads, ok, problem
+
+pytestmark = on_each_database
 
 
 def _names(service: ServiceApp) -> list[str]:

@@ -84,6 +84,16 @@ def append(nodes: NodeReader, size: int, leaf: bytes) -> list[tuple[int, int, by
     return finished
 
 
+def peaks(size: int) -> list[tuple[int, int]]:
+    """Level and index of the largest complete subtrees of a log of ``size`` leaves, from the left.
+
+    With these alone the next leaves can be appended, and the root be told.
+    """
+    _require_size(size)
+    levels = range(size.bit_length() - 1, -1, -1)
+    return [(level, (size >> level) - 1) for level in levels if size >> level & 1]
+
+
 def root(nodes: NodeReader, size: int) -> bytes:
     """Root of the first ``size`` leaves."""
     _require_size(size)

@@ -1,0 +1,79 @@
+"""Databases for tests: SQLite or PostgreSQL, each fresh and with every table, made by copying one that was migrated."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from linkage_service.database import Database
+from linkage_service.migrate import upgrade
+from support.postgresql import NoPostgresql, Server, shared_server
+
+Kind = Literal["sqlite", "postgresql"]
+KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
+_TEMPLATE = "linkage_template"
+
+on_each_database = pytest.mark.parametrize("database_kind", KINDS, indirect=True)
+"""Marks a test, or with `pytestmark` a module, whose outcome may depend on the database; others run on SQLite."""
+
+
+def postgresql_or_skip() -> Iterator[Server]:
+    """The server of this run of the tests; where none can run the test is skipped, and in CI it fails."""
+    try:
+        yield from shared_server()
+    except NoPostgresql as reason:
+        message = f"PostgreSQL cannot run here: {reason}."
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@contextmanager
+def empty_database(server: Server, *, template: str = "template0") -> Iterator[str]:
+    """A database that is dropped at the end, by its address."""
+    name = f"test_{secrets.token_hex(8)}"
+    with server.connect() as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    try:
+        yield server.url(name)
+    finally:
+        with server.connect() as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@contextmanager
+def migrated_database(server: Server) -> Iterator[str]:
+    """The like with every table of this release, in some 60 ms."""
+    with server.starting():
+        with server.connect() as connection:
+            made = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone()
+            if made is None:
+                connection.execute(f"CREATE DATABASE {_TEMPLATE}_being_made".encode())
+        if made is None:
+            _migrate(server.url(f"{_TEMPLATE}_being_made"))
+            with server.connect() as connection:
+                connection.execute(f"ALTER DATABASE {_TEMPLATE}_being_made RENAME TO {_TEMPLATE}".encode())
+    with empty_database(server, template=_TEMPLATE) as url:
+        yield url
+
+
+def migrated_file(template: Path, file: Path) -> str:
+    """A copy of the SQLite file `template`, which is made if it is not there yet; gives the copy's address."""
+    if not template.exists():
+        _migrate(f"sqlite:///{template}.new")
+        Path(f"{template}.new").rename(template)
+    shutil.copyfile(template, file)
+    return f"sqlite:///{file}"
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        upgrade(database.engine)
+    finally:
+        database.close()
