@@ -196,7 +196,7 @@ class Log:
             raise NotFound(
                 "The log has no such event at that size: seq must be below size, and size no greater than it."
             )
-        return merkle.inclusion_proof(tables.SessionNodes(session), seq, size)
+        return tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, size))
 
     def consistency(self, session: Session, *, first: int, second: int) -> list[bytes]:
         """The proof that the log of `first` leaves is the beginning of the log of `second`.

@@ -487,6 +487,11 @@ class ServiceApp:
         self.runtime.close()
 
 
+def client_of(app: FastAPI) -> TestClient:
+    """A client of the application in this process."""
+    return TestClient(app, base_url=ISSUER)
+
+
 def undocumented(service: ServiceApp) -> list[str]:
     """What events of a service hold that the catalogue does not name."""
     try:
@@ -512,11 +517,6 @@ def undocumented(service: ServiceApp) -> list[str]:
         ):
             found |= {f"{header['type']}: {where} {name}" for name in names if name not in known and "*" not in known}
     return sorted(found)
-
-
-def client_of(app: FastAPI) -> TestClient:
-    """A client of the application in this process."""
-    return TestClient(app, base_url=ISSUER)
 
 
 @contextmanager

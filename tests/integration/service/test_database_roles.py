@@ -1,16 +1,15 @@
-"""The roles that the operator's guide makes on PostgreSQL: who runs the service cannot take its ledger's guards away."""
+"""Roles on PostgreSQL as the operator's guide makes them: who runs the service cannot take the ledger's guards away."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from support.databases import empty_database
+from support.databases import migrated_database
 from support.postgresql import Server
-from support.service_app import ServiceApp, service_app
+from support.service_app import ServiceApp, data_sets, service_app
 
 _GUIDE = Path(__file__).parents[3] / "docs" / "operator.md"
 
@@ -31,17 +30,20 @@ def service(postgresql: Server, tmp_path: Path) -> Iterator[ServiceApp]:
             # Roles are the whole server's, which other tests may share.
             if role and not superuser.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role[1],)).fetchone():
                 superuser.execute(statement.encode())
-    with empty_database(postgresql) as url:
+    with migrated_database(postgresql) as url:
         name = make_url(url).database or ""
-        with postgresql.connect() as superuser:
-            superuser.execute(f"ALTER DATABASE {name} OWNER TO linkage_owner".encode())
-        owned = tmp_path / "owner"
-        with service_app(owned, database_url=postgresql.url(name, user="linkage_owner")):
-            pass
-        with psycopg.connect(host=str(postgresql.folder), dbname=name, user="linkage_owner") as owner:
+        with postgresql.connect(name) as owner:
             owner.execute(grants.encode())
-        with service_app(owned, database_url=postgresql.url(name, user="linkage_service"), founded=True) as made:
+        with service_app(tmp_path, database_url=postgresql.url(name, user="linkage_service")) as made:
             yield made
+
+
+def test_role_that_runs_the_service_can_do_its_work(service: ServiceApp) -> None:
+    linked = service.uploaded(*data_sets(12, 12, shared=6))
+    service.release(linked, service.run(linked))
+    service.clock.move(days=200)
+    service.sweep()
+    assert service.verified()
 
 
 @pytest.mark.parametrize(

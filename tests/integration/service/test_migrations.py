@@ -95,7 +95,7 @@ def test_copies_of_events_of_before_are_filled_from_their_headers(engine: Engine
             row = {"seq": seq, "header": encoded, "leaf_hash": merkle.leaf_hash(encoded), **events.indexed(written)}
             row = {name: value for name, value in row.items() if name not in added}
             names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
-            connection.execute(text(f"INSERT INTO audit_event ({names}) VALUES ({values})"), row)  # noqa: S608 - our columns
+            connection.execute(text(f"INSERT INTO audit_event ({names}) VALUES ({values})"), row)  # noqa: S608 - names of ours
     upgrade(engine)
     with engine.begin() as connection:
         found = connection.exec_driver_sql("SELECT agreement_version, elements FROM audit_event ORDER BY seq").all()
