@@ -25,17 +25,21 @@ class Checkpointer:
         self._every_s = every_s
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins."""
+        """Begins; after `stop`, once more."""
+        self._stopping.clear()
+        self._wake.clear()
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends with a last checkpoint, and asks the witnesses once more."""
         self._stopping.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self._sign()
         self._collect(until=time.monotonic() + _LAST_WORDS_S)
 

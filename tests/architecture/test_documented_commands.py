@@ -1,5 +1,6 @@
 """Commands, options and settings that the documents name exist, and every setting is documented."""
 
+import argparse
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,14 +10,16 @@ import click
 import pytest
 
 from linkage_client.cli import cli as client_command
+from linkage_ledger.cli import parser as ledger_parser
 from linkage_service.cli import main as service_command
 from linkage_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "services" / "ledger" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS: dict[str, click.Command] = {"linkage": client_command, "linkage-service": service_command}
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"`((?:uv run )?linkage(?:-service)? [a-z][^`]*)`")
+_LEDGER = "linkage-ledger"
+_INLINE = re.compile(r"`((?:uv run )?linkage(?:-service|-ledger)? [a-z][^`]*)`")
 # Read by the command `linkage`, not by the service.
 _CLIENT_VARIABLES = {"LINKAGE_CONFIG", "LINKAGE_DEBUG", "LINKAGE_PROFILE"}
 
@@ -30,13 +33,15 @@ def _command_lines() -> Iterator[tuple[str, str]]:
         fenced = re.sub(r"^docker run .* (?=linkage-service)", "", fenced, flags=re.MULTILINE)
         for line in [*fenced.splitlines(), *_INLINE.findall(_FENCED.sub("", text))]:
             bare = line.strip().removeprefix("uv run ")
-            if bare.split(" ")[0] in PROGRAMS and " " in bare:
+            if bare.split(" ")[0] in {*PROGRAMS, _LEDGER} and " " in bare:
                 yield document.relative_to(ROOT).as_posix(), bare
 
 
 def _problem(line: str) -> str | None:
     """What is wrong with a command line, if anything: arguments are not checked, commands and options are."""
     program, *words = shlex.split(re.split(r"[>|]", line)[0], comments=True)
+    if program == _LEDGER:
+        return _ledger_problem(words)
     command = PROGRAMS[program]
     context = click.Context(command, info_name=program, **command.context_settings)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
@@ -51,6 +56,19 @@ def _problem(line: str) -> str | None:
     options = {
         name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)
     }
+    unknown = [word for word in words if word.startswith("--") and word.split("=")[0] not in options]
+    return f"no option {unknown[0]}" if unknown else None
+
+
+def _ledger_problem(words: list[str]) -> str | None:
+    """The same for the command that is not made with click."""
+    command = ledger_parser()
+    while words and (groups := [one for one in command._actions if isinstance(one, argparse._SubParsersAction)]):
+        found = groups[0].choices.get(words[0])
+        if found is None:
+            return f"no command {words[0]}"
+        command, words = found, words[1:]
+    options = {name for action in command._actions for name in action.option_strings}
     unknown = [word for word in words if word.startswith("--") and word.split("=")[0] not in options]
     return f"no option {unknown[0]}" if unknown else None
 

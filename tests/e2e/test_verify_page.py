@@ -8,7 +8,7 @@ import io
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from linkage_ledger.handover import sign_handover
 from linkage_ledger.memory import MemoryLog
 from linkage_ledger.notes import SigningKey, split_note
 from support.bundles import (
+    FIRST,
+    LAST,
     SIZE,
     STRANGER,
     a_log,
@@ -31,6 +33,7 @@ from support.bundles import (
     fine_headers,
     forged_history,
     forgeries,
+    leaves_of,
     make_bundle,
     members_of,
     odd_headers,
@@ -189,6 +192,9 @@ def test_everything_that_holds_is_said_in_the_words_of_the_command(page: Page) -
     elsewhere = sign_handover(size=10, root=b"\x01" * 32, old=KEY, new=new)
     disposed = a_log()
     disposed.dispose_of_body(6)
+    withheld = [
+        replace(leaf, salt=None, body=None, withheld=leaf.body is not None) for leaf in leaves_of(LOG, FIRST, LAST)
+    ]
     late = a_log()
     late.append(make_header(0))
     compare(
@@ -220,6 +226,7 @@ def test_everything_that_holds_is_said_in_the_words_of_the_command(page: Page) -
             "handed over, damaged": case(make_bundle(LOG, checkpoint=by_new, handovers=[handed[:-9] + handed[-8:]])),
             "no documents": case(make_bundle(LOG, documents={})),
             "disposed": case(make_bundle(disposed)),
+            "withheld": case(make_bundle(LOG, leaves=withheld)),
             "backwards": case(make_bundle(late, 5, SIZE)),
         },
     )

@@ -94,6 +94,7 @@ def test_commands_come_with_their_own_wheel(wheels: Mapping[str, Wheel]) -> None
     commands = {name: _entries(wheel, "console_scripts") for name, wheel in wheels.items()}
     assert commands["linkage_service"] == ["linkage-service"]
     assert commands["linkage_client"] == ["linkage"]
+    assert commands["linkage_ledger"] == ["linkage-ledger"]
 
 
 def test_client_brings_its_fixtures_to_pytest(wheels: Mapping[str, Wheel]) -> None:

@@ -211,6 +211,7 @@ def forgeries(log: MemoryLog) -> Mapping[str, bytes]:
             ],
         ),
         "disposal invented": with_lines(good, lambda lines: [lines[0], b"5 disposed\n", *lines[1:]]),
+        "withholding invented": with_lines(good, lambda lines: [lines[0], b"5 withheld\n", *lines[1:]]),
         "disposal of another": with_lines(good, lambda lines: [lines[0], b"6 disposed\n", *lines[1:]]),
         "disposal of a hidden event": with_lines(
             good,
@@ -244,6 +245,7 @@ def forgeries(log: MemoryLog) -> Mapping[str, bytes]:
             good, bundle__json=members_of(good)["bundle.json"].replace(b'"first":5', b'"first":5.0')
         ),
         "question on two lines": with_manifest(good, question="one\ntwo"),
+        "date in words": with_manifest(good, made_at="yesterday"),
         "hand-over that is missing": with_manifest(good, handovers=1),
         "document that is missing": with_manifest(good, documents=[*sorted(DOCUMENTS), "f" * 64]),
         "document changed": zipped([(name, content.replace(b"permit", b"forbid")) for name, content in members]),

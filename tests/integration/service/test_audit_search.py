@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from linkage_ledger.events import deciding_elements, parse
+from support.databases import on_each_database
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem, service_app
 
 EVENTS = "/v1/audit/events"
@@ -175,3 +177,28 @@ def test_body_that_was_disposed_of_is_said_to_be(tmp_path: Path) -> None:
         seq = next(seq for seq, header in enumerate(service.events()) if "body_hash" in header)
         answer = ok(service.officer.get(f"{EVENTS}/{seq}"), 200)
         assert (answer["body_state"], answer["body"]) == ("disposed", None)
+
+
+@on_each_database
+def test_filters_alarms_and_exports_are_the_same_on_each_database(tmp_path: Path, database_url: str) -> None:
+    with service_app(tmp_path, database_url=database_url) as service:
+        mine, other = service.join(), service.join()
+        officer = mine.add_client("officer")
+        for caller in (mine, other):
+            problem(caller.post("/v1/organisations", {"name": "Another"}), 403)
+        alarms = service.alarms()
+        headers = service.events()
+        refused = [seq for seq, header in enumerate(headers) if header["outcome"]["status"] == "refused"]
+        assert _found(service, outcome="refused", element=2) == refused
+        assert _found(service, outcome="refused", order="newest") == refused[::-1]
+        assert _found(service, outcome="refused", organisation=mine.organisation) == refused[:1]
+        assert _found(service, outcome="refused", to=headers[refused[1]]["time"]) == refused[:1]
+        assert _found(service, officer, outcome="refused") == refused[:1]
+        exported = service.officer.post("/v1/audit/exports", {"format": "csv", "outcome": "refused"})
+        assert exported.text.count("\r\n") == len(refused) + 1
+        path = f"/v1/audit/alarms/{alarms[0]['id']}:acknowledge"
+        ok(service.officer.post(path, {"reason": "Expected."}), 200)
+        for statement in ("UPDATE audit_alarm SET acknowledged_by = NULL", "DELETE FROM audit_alarm"):
+            with service.runtime.database.writing() as session, pytest.raises(DatabaseError, match="acknowledged"):
+                session.connection().exec_driver_sql(statement)
+        assert service.verified()

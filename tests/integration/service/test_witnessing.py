@@ -273,7 +273,10 @@ def test_dead_and_silent_witnesses_hold_up_neither_others_nor_requests(service: 
 
 
 def test_running_service_collects_by_itself_on_demand_and_at_the_end(service: ServiceApp) -> None:
-    with type(service.http)(create_app(service.runtime), base_url=ISSUER):
+    app = create_app(service.runtime)
+    with type(service.http)(app, base_url=ISSUER):
+        pass
+    with type(service.http)(app, base_url=ISSUER):
         service.officer.get("/v1/audit/events")
         note = service.officer.get("/v1/audit/checkpoint").text
         size = int(split_note(note)[0].split("\n")[1])

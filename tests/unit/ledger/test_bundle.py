@@ -65,10 +65,10 @@ def test_whole_bundle_says_so_in_plain_words() -> None:
         "14 events; none missing between 5 and 18.",
         "Nothing changed since the checkpoint you kept, of 9 events.",
         f"Signed by {KEY.verifier.format()}, a key that you gave.",
-        "3 of them belong to others and are shown as hashes only: they are there, unread.",
-        "4 have their details with them.",
-        "2 documents (agreements, policy texts) are with it, each as its digest says.",
-        f"What was asked for: {QUESTION}. Made on 3 March 2026, 09:00:00 UTC. Nobody signed these words.",
+        "Events of others, shown as hashes only: 3. They are there, unread.",
+        "Events with their details: 4.",
+        "Documents with it (agreements, policy texts), each as its digest says: 2.",
+        f'What was asked for: "{QUESTION}". Made on 3 March 2026, 09:00:00 UTC. Nobody signed these words.',
     )
 
 
@@ -202,7 +202,7 @@ def test_without_a_key_the_answer_is_that_nobody_vouches() -> None:
 def test_words_that_nobody_signed_are_said_to_be_so() -> None:
     report = check(with_manifest(GOOD, question="everything there is"))
     assert report.status == "whole"
-    assert report.lines[-1].startswith("What was asked for: everything there is.")
+    assert report.lines[-1].startswith('What was asked for: "everything there is".')
     assert report.lines[-1].endswith("Nobody signed these words.")
 
 
@@ -291,7 +291,7 @@ def test_key_that_was_handed_over_is_followed() -> None:
     for trusted in (KEY, new):
         report = check(bundle, keys=(trusted,), against=kept(9))
         assert report.status == "whole"
-        assert "The log's key was handed over 1 times, each time signed by both keys." in report.lines
+        assert "Hand-overs of the log's key, each signed by both keys: 1." in report.lines
     assert check(bundle, keys=(STRANGER,)).status == "broken"
     by_the_old_key = make_bundle(LOG, handovers=[handover])
     assert check(by_the_old_key).status == "broken"
@@ -320,7 +320,7 @@ def test_times_that_run_backwards_are_reported() -> None:
     log.append(make_header(0))
     report = check(make_bundle(log, 0, 3, documents={}))
     assert report.status == "whole"
-    assert any("Times run backwards at 1 events, first at 3, by 2.000 seconds" in line for line in report.lines)
+    assert any("Times run backwards at 1 event, first at 3, by 2.000 seconds" in line for line in report.lines)
 
 
 def test_disposed_bodies_are_the_operators_word() -> None:
@@ -406,6 +406,7 @@ def test_leaf_that_no_log_holds_is_not_written(leaf: BundleLeaf) -> None:
         {"checkpoint": "nothing"},
         {"question": "two\nlines"},
         {"question": "\ud800"},
+        {"made_at": "yesterday"},
         {"documents": {"../name": b""}},
         {"documents": {"0" * 64: b"x" * (2**24 + 1)}},
         {"left": [b"\x00" * 32] * 107},

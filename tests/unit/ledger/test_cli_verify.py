@@ -70,6 +70,13 @@ def test_verify_of_a_forged_bundle_ends_with_1(folder: Path, capsys: pytest.Capt
     assert second == "Event 7: The event was changed after it was recorded: the log has another hash."
 
 
+def test_characters_that_a_terminal_obeys_are_not_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bundle.zip").write_bytes(make_bundle(LOG, question="all \x9b31m \u202e"))
+    run(folder, "verify", "bundle.zip")
+    run(folder, "verify", "bundle.zip", "--json")
+    assert not {"\x9b", "\u202e"} & set(capsys.readouterr().out)
+
+
 def test_verify_as_json_holds_status_and_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "verify", "forged.zip", "--key", "key.txt", "--json") == 1
     answer = json.loads(capsys.readouterr().out)

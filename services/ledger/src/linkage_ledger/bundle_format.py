@@ -51,6 +51,7 @@ MAX_SMALL_BYTES = 2**20
 MAX_DOCUMENT_BYTES = 16 * 2**20
 MAX_DOCUMENTS = 10_000
 MAX_HANDOVERS = 1_000
+MAX_HANDOVER_BYTES = 2**16
 MAX_TEXT = 1_000
 # Two for each bit of the largest number that JSON holds exactly.
 _MAX_HASHES = 106
@@ -61,6 +62,7 @@ _LINE = re.compile(
     rb"(?:event ([0-9a-f]{64}) (.+)|other ([0-9a-f]{64})|body ([0-9a-f]{64}) (.+)|(disposed|withheld))"
 )
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,12 @@ class Manifest:
     """Digests, in order."""
 
     def __post_init__(self) -> None:
-        for name in ("question", "made_at"):
-            text = getattr(self, name)
-            if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT or any(c < " " or c == "\x7f" for c in text):
-                raise BundleError(f"A bundle's {name} is one line of at most {MAX_TEXT} characters.")
+        text: object = self.question  # what was parsed need not be what its annotation says
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT or any(c < " " or c == "\x7f" for c in text):
+            raise BundleError(f"A bundle's question is one line of at most {MAX_TEXT} characters.")
+        made_at: object = self.made_at
+        if not isinstance(made_at, str) or not _TIME.fullmatch(made_at):
+            raise BundleError("A bundle's date is not spelled as events.format_time spells it.")
         for number in (self.first, self.last, self.size, self.handovers):
             if type(number) is not int or not 0 <= number <= _MAX_INTEGER:
                 raise BundleError("A number of the manifest is not a whole number from 0 to 2^53 - 1.")

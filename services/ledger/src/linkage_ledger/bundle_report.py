@@ -130,8 +130,7 @@ class BundleReport:
             yield "Keep this bundle and your checkpoints as they are, get it again, and raise it if that fails too."
 
     def _what_holds(self) -> Iterator[str]:
-        count = self.last - self.first + 1
-        events = "1 event" if count == 1 else f"{count:,} events"
+        events = _events(self.last - self.first + 1)
         if self.findings:
             yield f"It should show {events}, from {self.first:,} to {self.last:,}."
         else:
@@ -154,7 +153,7 @@ class BundleReport:
 
     def _against_line(self, kept: Kept) -> str:
         of_when = "" if kept.last_event_at is None else f" (its last event is of {spoken_time(kept.last_event_at)})"
-        which = f"the checkpoint you kept, of {kept.size:,} events{of_when}"
+        which = f"the checkpoint you kept, of {_events(kept.size)}{of_when}"
         if kept.continued is None:
             return (
                 f"It could not be compared with {which}. Ask for a bundle that was made against this checkpoint (the "
@@ -164,38 +163,42 @@ class BundleReport:
 
     def _what_is_there(self) -> Iterator[str]:
         if self.hidden:
-            yield f"{self.hidden:,} of them belong to others and are shown as hashes only: they are there, unread."
+            yield f"Events of others, shown as hashes only: {self.hidden:,}. They are there, unread."
         if self.bodies:
-            yield f"{self.bodies:,} have their details with them."
+            yield f"Events with their details: {self.bodies:,}."
         if self.disposed:
             yield (
-                f"{self.disposed:,} had details that were disposed of. That is the operator's word: compare it with "
-                "the events of disposal."
+                f"Events whose details were disposed of: {self.disposed:,}. That is the operator's word: compare it "
+                "with the events of disposal."
             )
         if self.withheld:
-            yield f"{self.withheld:,} have details that are not for the reader of this bundle."
+            yield f"Events whose details are not for the reader of this bundle: {self.withheld:,}."
         if self.handovers:
-            yield f"The log's key was handed over {self.handovers:,} times, each time signed by both keys."
+            yield f"Hand-overs of the log's key, each signed by both keys: {self.handovers:,}."
         if self.kept is not None and self.against is None and self.kept.continued:
             yield (
-                f"It continues the older checkpoint that it carries, of {self.kept.size:,} events. Only one that you "
+                f"It continues the older checkpoint that it carries, of {_events(self.kept.size)}. Only one that you "
                 "kept yourself proves anything: check against that."
             )
         if self.documents:
-            yield f"{self.documents:,} documents (agreements, policy texts) are with it, each as its digest says."
-        yield f"What was asked for: {self.question}. Made on {spoken_time(self.made_at)}. Nobody signed these words."
+            yield f"Documents with it (agreements, policy texts), each as its digest says: {self.documents:,}."
+        yield f'What was asked for: "{self.question}". Made on {spoken_time(self.made_at)}. Nobody signed these words.'
 
     def _remarks(self) -> Iterator[str]:
         for document in self.missing_documents:
             yield f"Not in the bundle: {document}. Ask for it."
         if self.backwards is not None:
             yield (
-                f"Times run backwards at {self.backwards.count:,} events, first at {self.backwards.first_seq:,}, by "
+                f"Times run backwards at {_events(self.backwards.count)}, first at {self.backwards.first_seq:,}, by "
                 f"{self.backwards.most_seconds:,.3f} seconds at most. A second or so is requests that overlapped; more "
                 "is a clock that was set back."
             )
         if self.other_page:
             yield "The verify.html in it is not the one of this release. Use your own: linkage-ledger verify-page."
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"
 
 
 def spoken_time(text: str) -> str:

@@ -103,7 +103,10 @@ class _Check:
         self._note = _text(self._archive.take(form.CHECKPOINT))
         own_keys = _parse_keys(_text(self._archive.take(form.KEYS)))
         self._kept_note = _text(self._archive.take(form.KEPT)) if self._manifest.kept_proof is not None else None
-        notes = [_text(self._archive.take(form.handover_name(n + 1))) for n in range(self._manifest.handovers)]
+        notes = [
+            _text(self._archive.take(form.handover_name(n + 1), at_most=form.MAX_HANDOVER_BYTES))
+            for n in range(self._manifest.handovers)
+        ]
         self._own_key_only = not keys
         self._keys, self._handovers = self._follow(keys or own_keys, notes)
         self._stated = _stated(self._note)

@@ -122,7 +122,7 @@ def _verify_page(_: argparse.Namespace) -> int:
 
 def _as_json(report: BundleReport) -> str:
     answer = {"status": report.status, "lines": report.lines, **asdict(report)}
-    return json.dumps(answer, indent=2, ensure_ascii=False)
+    return json.dumps(answer, indent=2)
 
 
 def _lines(key: str) -> list[str]:
@@ -152,4 +152,5 @@ def _read_text(path: Path) -> str:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201  # a command speaks
+    # Whoever made a bundle chose some of these words, and could choose characters that a terminal obeys.
+    print("".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text))  # noqa: T201

@@ -131,9 +131,9 @@ class Archive {
     return content;
   }
 
-  async takeText(name) {
+  async takeText(name, atMost = SMALL) {
     try {
-      return decodeText(await this.take(name));
+      return decodeText(await this.take(name, atMost));
     } catch (error) {
       if (error instanceof Unreadable) throw error;
       throw new Unreadable("A text of the bundle is not UTF-8. It was damaged.");
@@ -161,7 +161,7 @@ const isManifest = shape(
   {
     format: (value) => value === FORMAT,
     question: isLine,
-    made_at: isLine,
+    made_at: LIKE(TIME),
     first: WHOLE,
     last: WHOLE,
     size: WHOLE,

@@ -86,7 +86,7 @@ class Check {
     this.keptNote = this.manifest.kept_proof ? await this.archive.takeText("kept-checkpoint.txt") : null;
     const notes = [];
     for (let number = 1; number <= this.manifest.handovers; number += 1) {
-      notes.push(await this.archive.takeText(`handovers/${String(number).padStart(4, "0")}.txt`));
+      notes.push(await this.archive.takeText(`handovers/${String(number).padStart(4, "0")}.txt`, 2 ** 16));
     }
     this.ownKeyOnly = !this.trusted.length;
     await this.follow(this.ownKeyOnly ? ownKeys : this.trusted, notes);

@@ -8,6 +8,10 @@ function spoken(number) {
   return String(number).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 }
 
+function eventsOf(count) {
+  return count === 1 ? "1 event" : `${spoken(count)} events`;
+}
+
 function spokenTime(text) {
   const fields = /^(\d{4})-(0[1-9]|1[0-2])-(\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z$/.exec(text);
   if (!fields) return text;
@@ -61,8 +65,7 @@ function capitalised(text) {
 }
 
 function* whatHolds(report) {
-  const count = report.last - report.first + 1;
-  const events = count === 1 ? "1 event" : `${spoken(count)} events`;
+  const events = eventsOf(report.last - report.first + 1);
   yield report.findings.length
     ? `It should show ${events}, from ${spoken(report.first)} to ${spoken(report.last)}.`
     : `${events}; none missing between ${spoken(report.first)} and ${spoken(report.last)}.`;
@@ -83,7 +86,7 @@ function* whatHolds(report) {
 
 function againstLine(kept) {
   const ofWhen = kept.last_event_at === null ? "" : ` (its last event is of ${spokenTime(kept.last_event_at)})`;
-  const which = `the checkpoint you kept, of ${spoken(kept.size)} events${ofWhen}`;
+  const which = `the checkpoint you kept, of ${eventsOf(kept.size)}${ofWhen}`;
   if (kept.continued === null) {
     return (
       `It could not be compared with ${which}. Ask for a bundle that was made against this checkpoint (the export takes ` +
@@ -95,27 +98,27 @@ function againstLine(kept) {
 
 function* whatIsThere(report) {
   if (report.hidden) {
-    yield `${spoken(report.hidden)} of them belong to others and are shown as hashes only: they are there, unread.`;
+    yield `Events of others, shown as hashes only: ${spoken(report.hidden)}. They are there, unread.`;
   }
-  if (report.bodies) yield `${spoken(report.bodies)} have their details with them.`;
+  if (report.bodies) yield `Events with their details: ${spoken(report.bodies)}.`;
   if (report.disposed) {
-    yield `${spoken(report.disposed)} had details that were disposed of. That is the operator's word: compare it with the ` +
-      "events of disposal.";
+    yield `Events whose details were disposed of: ${spoken(report.disposed)}. That is the operator's word: compare it with ` +
+      "the events of disposal.";
   }
   if (report.withheld) {
-    yield `${spoken(report.withheld)} have details that are not for the reader of this bundle.`;
+    yield `Events whose details are not for the reader of this bundle: ${spoken(report.withheld)}.`;
   }
   if (report.handovers) {
-    yield `The log's key was handed over ${spoken(report.handovers)} times, each time signed by both keys.`;
+    yield `Hand-overs of the log's key, each signed by both keys: ${spoken(report.handovers)}.`;
   }
   if (report.kept && !report.against && report.kept.continued) {
-    yield `It continues the older checkpoint that it carries, of ${spoken(report.kept.size)} events. Only one that you kept ` +
+    yield `It continues the older checkpoint that it carries, of ${eventsOf(report.kept.size)}. Only one that you kept ` +
       "yourself proves anything: check against that.";
   }
   if (report.documents) {
-    yield `${spoken(report.documents)} documents (agreements, policy texts) are with it, each as its digest says.`;
+    yield `Documents with it (agreements, policy texts), each as its digest says: ${spoken(report.documents)}.`;
   }
-  yield `What was asked for: ${report.question}. Made on ${spokenTime(report.made_at)}. Nobody signed these words.`;
+  yield `What was asked for: "${report.question}". Made on ${spokenTime(report.made_at)}. Nobody signed these words.`;
 }
 
 function* remarks(report) {
@@ -123,7 +126,7 @@ function* remarks(report) {
   if (report.backwards) {
     const { count, first_seq, most_seconds } = report.backwards;
     const [whole, fraction] = most_seconds.toFixed(3).split(".");
-    yield `Times run backwards at ${spoken(count)} events, first at ${spoken(first_seq)}, by ${spoken(whole)}.${fraction} ` +
+    yield `Times run backwards at ${eventsOf(count)}, first at ${spoken(first_seq)}, by ${spoken(whole)}.${fraction} ` +
       "seconds at most. A second or so is requests that overlapped; more is a clock that was set back.";
   }
 }
