@@ -5,12 +5,15 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from linkage_ledger.bundle import verify_bundle
+from linkage_service.cli import main
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem, service_app
 
 EXPORTS = "/v1/audit/exports"
@@ -253,3 +256,27 @@ def test_export_of_what_makes_no_sense_is_refused(flow: tuple[ServiceApp, Linked
     ):  # fmt: skip
         problem(service.officer.post(EXPORTS, wanted), 422)
     problem(service.officer.post(EXPORTS, {"format": "csv", "first": 10**6}), 404, "not_found")
+
+
+def test_operator_exports_a_bundle_from_the_database_and_that_is_an_event(
+    flow: tuple[ServiceApp, Linked], tmp_path: Path
+) -> None:
+    service, linked = flow
+    kept, out = tmp_path / "kept.txt", tmp_path / "log.zip"
+    kept.write_bytes(service.kept.encode())  # type: ignore[attr-defined]  # see the fixture
+    words = ["audit", "export", "--data-dir", str(service.settings.data_dir), "--out", str(out), "--json"]
+    asked = ["--agreement", linked.agreement["reference"], "--against", str(kept)]
+    with service.expecting_event("audit.exported") as recorded:
+        outcome = CliRunner().invoke(main, [*words, *asked])
+    assert outcome.exit_code == 0, outcome.output
+    assert recorded[0]["actor"] == {"kind": "system", "id": "linkage-service"}
+    assert recorded[0]["counts"]["events"] == json.loads(outcome.output)["events"]
+    assert out.stat().st_mode & 0o077 == 0
+    with out.open("rb") as file:
+        report = verify_bundle(file, verifier_keys=[service.runtime.log.verifier], against=kept.read_text("utf-8"))
+    assert (report.status, report.withheld) == ("whole", 0)
+    before = service.size()
+    assert CliRunner().invoke(main, [*words, *asked]).exit_code == 1
+    assert CliRunner().invoke(main, [*words[:-2], str(tmp_path / "b"), "--from", "yesterday"]).exit_code == 2
+    assert service.size() == before
+    assert list(tmp_path.glob(".*")) == []
