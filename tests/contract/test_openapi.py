@@ -107,6 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "run_id": run["id"],
             "release_id": release["id"],
             "certificate_id": certificate,
+            "alarm_id": service.alarms()[0]["id"],
             "seq": "1",
             "person_id": service.invite_person(linked.providers[0], "analyst")["person"]["id"],
             "session_id": "0" * 64,

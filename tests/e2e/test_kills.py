@@ -16,7 +16,7 @@ from linkage_service.database import Database
 from support.databases import Kind, empty_database, on_each_database
 
 # A longer loop is asked for by the environment; the suite has one kill in the middle of things for each database.
-KILLS = int(os.environ.get("LINKAGE_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("TEST_KILLS", "2"))
 CLIENTS = 3
 
 
