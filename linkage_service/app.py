@@ -91,7 +91,9 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(room.router)
     app.include_router(health)
 
-    app.add_api_route("/openapi.json", _openapi_document, include_in_schema=False, dependencies=[PUBLIC])
+    app.add_api_route(
+        "/openapi.json", _openapi_document, name="openapi_document", include_in_schema=False, dependencies=[PUBLIC]
+    )
     # The limit is inside: what it raises while a body is read must reach the problem handlers as it is.
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_bytes_max)
     app.add_middleware(_Context)

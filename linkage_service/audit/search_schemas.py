@@ -9,7 +9,7 @@ from linkage_service.access.actions import Action
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.search import Filters
 from linkage_service.ids import id_pattern
-from linkage_service.wire import Code, OrganisationId, ProjectId, Timestamp
+from linkage_service.wire import Code, Input, OrganisationId, ProjectId, Timestamp
 
 # Ids and terms only: what is looked for goes into the log, and must not carry a name into it.
 _ID = id_pattern("[a-z]{3}").strip("^$")
@@ -80,13 +80,17 @@ class EventQuery(_Filters):
     limit: Annotated[int, Field(ge=1, le=1000, description="At most so many.")] = 100
 
 
-class ExportDraft(_Filters):
+class ExportDraft(_Filters, Input):
     """What to export, and how.
 
     A bundle is the log without a gap from `first` to `last`; the filters say which of its events are shown in full.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"format": "csv", "agreement": "ISP-2026-001"}]})
+    model_config = ConfigDict(
+        # A note is signed with the line break that it ends with.
+        str_strip_whitespace=False,
+        json_schema_extra={"examples": [{"format": "csv", "agreement": "ISP-2026-001"}]},
+    )
 
     format: Annotated[
         ExportFormat,

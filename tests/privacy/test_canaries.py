@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from click.testing import CliRunner
 
 from linkage_client.demo import flow
 from linkage_client.demo.inputs import Inputs, read_directory
 from linkage_client.testing.rounds import registered
 from linkage_client.testing.service import RunningService
+from linkage_service.audit.exporting import FormatName
+from linkage_service.cli import main
 from support.canaries import contents, files_below, search, spellings
 from support.recording_proxy import RecordingProxy
 
@@ -208,7 +212,19 @@ def _ledger_files(linked: Linked, folder: Path) -> list[Path]:
     files |= {"checkpoints and the rest": (linked.service.data_dir / "linkage.db").read_bytes()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    return [folder / name for name in files]
+    return [*(folder / name for name in files), *_exports(linked, folder)]
+
+
+def _exports(linked: Linked, folder: Path) -> list[Path]:
+    """The whole log in every format that it leaves the service in; the members of a bundle are stored as they are."""
+    files = [folder / f"export.{name}" for name in get_args(FormatName)]
+    for file in files:
+        wanted = ["--format", file.suffix.removeprefix("."), "--out", str(file)]
+        asked = ["audit", "export", "--data-dir", str(linked.service.data_dir), *wanted]
+        outcome = CliRunner().invoke(main, asked)
+        assert outcome.exit_code == 0, outcome.output
+        assert file.stat().st_size > 10_000
+    return files
 
 
 def test_ledger_holds_nothing_about_a_data_subject(linked: Linked, tmp_path: Path) -> None:
