@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete
+from sqlalchemy import delete, or_
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
@@ -165,11 +165,17 @@ def agreements_page(session: Session, *, organisation: str | None, after: str, l
 def references_of_party(session: Session, organisation: str) -> Sequence[str]:
     """References of the agreements that name an organisation in a version that is or was the present one.
 
-    Whoever is named only in an amendment that is not signed yet learns nothing of what happens under the agreement.
+    Whoever is named only in an amendment that was not signed by all learns nothing of what happens under the agreement,
+    also where a later one was.
     """
     query = select(Agreement.reference).where(
         AgreementParty.agreement == Agreement.id,
         AgreementParty.organisation == organisation,
-        AgreementParty.version <= Agreement.version,
+        AgreementVersion.agreement == Agreement.id,
+        AgreementVersion.version == AgreementParty.version,
+        or_(
+            col(AgreementVersion.version) == Agreement.version,
+            col(AgreementVersion.state).in_(("active", "superseded")),
+        ),
     )
     return session.exec(query.distinct()).all()

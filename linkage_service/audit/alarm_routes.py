@@ -19,9 +19,15 @@ from linkage_service.problems import responses
 router = APIRouter(prefix="/v1/audit", tags=["ledger"])
 
 
-@router.get("/alarms", operation_id="list_alarms", summary="Alarms", responses=responses(401, 403, 422))
-def list_alarms(asked: Annotated[AlarmQuery, Query()], gate: Annotated[Gate, guard(Action.READ_ALARMS)]) -> AlarmPage:
-    """Alarms, newest first: for the linkage unit's officers all, for others their own and their agreements'."""
+@router.get(
+    "/alarms", operation_id="list_alarms", summary="Alarms", response_model=AlarmPage,
+    responses=responses(401, 403, 422),
+)  # fmt: skip
+def list_alarms(asked: Annotated[AlarmQuery, Query()], gate: Annotated[Gate, guard(Action.READ_ALARMS)]) -> Response:
+    """Alarms, newest first: for the linkage unit's officers all, for others their own and their agreements'.
+
+    Reading them is itself an event.
+    """
 
     def query(operation: Operation) -> AlarmPage:
         operation.require(LEDGER)
@@ -41,7 +47,11 @@ def list_alarms(asked: Annotated[AlarmQuery, Query()], gate: Annotated[Gate, gua
             next_cursor=shown[-1].id if len(rows) > asked.limit else None,
         )
 
-    return gate.read(query)
+    def record(operation: Operation) -> None:
+        operation.require(LEDGER)
+        operation.record(EventType.AUDIT_VIEWED, resource=events.Resource("alarm"))
+
+    return gate.note(query, record)
 
 
 @router.post(

@@ -53,14 +53,13 @@ def export_events(draft: ExportDraft, gate: Annotated[Gate, guard(Action.EXPORT_
 
     def prepare(operation: Operation) -> exporting.Plan:
         operation.require(LEDGER)
-        return exporting.plan(
-            operation.session, wish, scope_of(operation.session, operation.caller), checkpoint=checkpoint
-        )
+        session = operation.session
+        planned = exporting.plan(session, wish, scope_of(session, operation.caller), checkpoint=checkpoint)
+        if draft.against is not None:
+            exporting.check_kept(session, log, draft.against, size=planned.size)
+        return planned
 
     made = gate.read(prepare)
-    if draft.against is not None:
-        with gate.door.database.reading() as session:
-            exporting.check_kept(session, log, draft.against, size=made.size)
 
     def use_case(operation: Operation) -> None:
         operation.require(LEDGER)

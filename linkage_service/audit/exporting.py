@@ -129,10 +129,10 @@ def plan(session: Session, wish: Wish, scope: Scope, *, checkpoint: str) -> Plan
         raise NotFound("No event that you may see fits. Ask for a wider range or fewer conditions.")
     return Plan(
         wish=wish,
-        question=question,
+        question=replace(question, located=True),
         scope=scope,
         count=search.count(session, question, scope),
-        stated=search.stated(session, wish.filters),
+        stated=search.stated(session, wish.filters, scope),
         size=size,
         checkpoint=checkpoint if bundle else "",
     )
@@ -346,7 +346,11 @@ def _documents(session: Session, made: Plan) -> dict[str, bytes]:
     for reference, number in search.versions(session, made.question, made.scope):
         row = agreement_tables.agreement_with_reference(session, reference)
         version = agreement_tables.version(session, row.id, number) if row else None
-        if version is not None:
+        if row is None or version is None:
+            continue
+        party = made.scope.organisation
+        # A version is for its own parties, here as everywhere: not for those of the one before or after it.
+        if party is None or number in agreement_tables.versions_naming(session, row.id, party):
             found[version.digest] = version.document.encode()
     for known in session.exec(select(KnownPolicy)):
         found[known.digest] = known.policies.encode() + b"\0" + known.schema_text.encode()

@@ -201,7 +201,8 @@ MEANINGS: Mapping[E, Meaning] = {
     E.REPORT_RETRIEVED: Meaning("Somebody read a run's report.", ("run",)),
     E.REPORT_REFUSED: Meaning("A report was refused.", ("run", "report")),
     E.AUDIT_VIEWED: Meaning(
-        "Somebody read the log, one event, or its receipt.", ("audit",), {}, {"filter": "what was looked for"}
+        "Somebody read the log, one event, its receipt, or the alarms.", ("audit", "alarm"), {},
+        {"filter": "what was looked for"},
     ),
     E.AUDIT_KEY_ROTATED: Meaning(
         "The log was handed over from its key to another.", ("audit",), {},

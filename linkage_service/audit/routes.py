@@ -39,23 +39,21 @@ def _render(row: tables.AuditEvent) -> schemas.Event:
 )
 def list_events(gate: LedgerGate, asked: Annotated[EventQuery, Query()]) -> Response:
     """Events that fit every filter, in order, as far as the caller may see them. Reading the log is itself an event."""
+    filters = asked.filters()
+    said: dict[str, object] = {}
 
-    def use_case(operation: Operation) -> schemas.EventPage:
+    def query(operation: Operation) -> schemas.EventPage:
         operation.require(LEDGER)
-        session, filters = operation.session, asked.filters()
+        session, scope = operation.session, scope_of(operation.session, operation.caller)
+        said.update(search.stated(session, filters, scope))
         end = tables.size_of(session) if asked.before is None else asked.before
         newest_first = asked.order == "newest"
         rows = search.page(
             session,
             search.Question(filters=filters, first=asked.after + 1, end=end),
-            scope_of(session, operation.caller),
+            scope,
             limit=asked.limit + 1,
             newest_first=newest_first,
-        )
-        operation.record(
-            EventType.AUDIT_VIEWED,
-            resource=events.Resource("audit", asked.project),
-            detail={"filter": search.stated(session, filters)},
         )
         shown = rows[: asked.limit]
         following = shown[-1].seq if len(rows) > asked.limit else None
@@ -65,7 +63,13 @@ def list_events(gate: LedgerGate, asked: Annotated[EventQuery, Query()]) -> Resp
             next_before=following if newest_first else None,
         )
 
-    return gate.change(use_case)
+    def record(operation: Operation) -> None:
+        operation.require(LEDGER)
+        operation.record(
+            EventType.AUDIT_VIEWED, resource=events.Resource("audit", asked.project), detail={"filter": said}
+        )
+
+    return gate.note(query, record)
 
 
 @router.get(

@@ -17,7 +17,7 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from linkage_ledger import events
-from linkage_service.audit.tables import AuditEvent
+from linkage_service.audit.tables import AuditEvent, size_of
 
 # Which of several conditions the index is read by: the rarest, as far as this many entries tell.
 _COUNTED = 100_000
@@ -95,11 +95,19 @@ _COLUMN_OF = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Filters, and between which sequence numbers: from `first` on, below `end`."""
+    """Filters, and between which sequence numbers.
+
+    Attributes:
+        filters: what is looked for.
+        first: the first number.
+        end: the number after the last.
+        located: whether it was looked up already between which numbers the filters' times lie.
+    """
 
     filters: Filters = field(default_factory=Filters)
     first: int = 0
     end: int
+    located: bool = False
 
 
 def page(session: Session, question: Question, scope: Scope, *, limit: int, newest_first: bool) -> Sequence[AuditEvent]:
@@ -139,18 +147,18 @@ def after(session: Session, question: Question, scope: Scope, *, limit: int = _P
     return page(session, question, scope, limit=limit, newest_first=False)
 
 
-def stated(session: Session, filters: Filters) -> dict[str, object]:
+def stated(session: Session, filters: Filters, scope: Scope) -> dict[str, object]:
     """What was asked for, for the body of the event that says so.
 
-    References and purposes are words that parties made up; one that the log does not know is noted as unknown, so that
-    nobody writes into the log what they look for.
+    References and purposes are words that parties made up; one that no event has which the asker may see is noted as
+    unknown, so that nobody writes into the log what they look for, or reads in it what others have.
     """
     given = {item.name: getattr(filters, item.name) for item in fields(filters)}
-    for name in ("agreement", "purpose"):
-        column: Any = getattr(AuditEvent, name)
-        known = select(AuditEvent.seq).where(column == given[name]).limit(1)
-        if given[name] is not None and session.exec(known).first() is None:
-            given[name] = "unknown"
+    for only in (Filters(agreement=filters.agreement), Filters(purpose=filters.purpose)):
+        if only != Filters() and not page(
+            session, Question(filters=only, end=size_of(session)), scope, limit=1, newest_first=True
+        ):
+            given["purpose" if only.agreement is None else "agreement"] = "unknown"
     return {
         name: events.format_time(value) if isinstance(value, datetime) else value
         for name, value in given.items()
@@ -208,7 +216,7 @@ class _Search:
         )
         self._times = _times(asked)
         self._first, self._end = question.first, question.end
-        if self._times:
+        if self._times and not question.located:
             # The clock may have been set back, so numbers do not follow from times: the index says where they lie.
             number = col(AuditEvent.seq)
             low, high = session.execute(sa_select(func.min(number), func.max(number)).where(*self._times)).one()

@@ -91,7 +91,7 @@ def _classed(category: int, number: int, activity: int, action: str) -> dict[str
 def _signing_in(header: dict[str, Any]) -> dict[str, Any]:
     method = header.get("authn", {}).get("method")
     protocol = {} if method is None else {"auth_protocol_id": 99, "auth_protocol": method}
-    return {"user": _user(header), **protocol}
+    return {"user": _user(header), "service": {"name": "linkage-service"}, **protocol}
 
 
 def _activity(kind: str) -> int:

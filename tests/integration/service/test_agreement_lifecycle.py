@@ -115,6 +115,18 @@ def test_withdrawn_proposal_stays_and_cannot_be_signed(signed: Signed) -> None:
     assert ok(signed.amend(title="Third"), 201)["version"] == 3
 
 
+def test_party_of_a_withdrawn_amendment_alone_finds_no_event_of_the_agreement(signed: Signed) -> None:
+    newcomer, document = signed.service.join(), signed.document()
+    named = {**document["recipients"]["parties"][0], "organisation": newcomer.organisation, "roles": ["recipient"]}
+    ok(signed.amend(title="With another", recipients={"parties": [*document["recipients"]["parties"], named]}), 201)
+    ok(signed.provider.change(f"{signed.path}/versions/2:propose"), 200)
+    ok(signed.provider.change(f"{signed.path}/versions/2", method="DELETE"), 204)
+    assert signed.amended(title="Without it")["state"] == "active"
+    asked = {"agreement": document["reference"], "limit": 1000}
+    assert ok(signed.provider.get("/v1/audit/events", params=asked), 200)["items"]
+    assert ok(newcomer.get("/v1/audit/events", params=asked), 200)["items"] == []
+
+
 def test_version_in_force_cannot_be_withdrawn(signed: Signed) -> None:
     problem(signed.provider.change(f"{signed.path}/versions/1", method="DELETE"), 409, "conflict")
 

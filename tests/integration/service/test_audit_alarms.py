@@ -180,3 +180,10 @@ def test_alarms_name_no_words_of_anybody(tmp_path: Path) -> None:
 def test_hours_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"hours|first"):
         hours_of(text)
+
+
+def test_reading_alarms_is_itself_an_event(service: ServiceApp) -> None:
+    service.alarms()
+    with service.expecting_event("audit.viewed") as found:
+        ok(service.officer.get("/v1/audit/alarms"), 200)
+    assert found[0]["resource"] == {"type": "alarm"}

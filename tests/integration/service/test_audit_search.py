@@ -127,6 +127,16 @@ def test_viewing_records_what_was_looked_for_and_no_word_that_the_log_does_not_k
     }  # fmt: skip
 
 
+def test_viewing_tells_nobody_which_words_others_have(flow: tuple[ServiceApp, Linked]) -> None:
+    service, linked = flow
+    outsider = service.join()
+    assert outsider.token
+    with service.expecting_event("audit.viewed"):
+        assert _found(service, outsider, agreement=linked.agreement["reference"], purpose="planning") == []
+    detail = ok(service.officer.get(f"{EVENTS}/{service.size() - 1}"), 200)["body"]["detail"]
+    assert detail == {"filter": {"agreement": "unknown", "purpose": "unknown"}}
+
+
 def test_partner_finds_its_own_and_its_agreements_events_only(flow: tuple[ServiceApp, Linked]) -> None:
     service, linked = flow
     other = service.project()
