@@ -78,6 +78,9 @@ def service(bodies: list[_Body], tmp_path_factory: pytest.TempPathFactory) -> It
             port = body.stop()
             add_log(body.folder, found.runtime.log.verifier)
             body.start(port)
+        # Something to cosign, whichever test comes first.
+        ok(found.officer.get("/v1/audit/events"), 200)
+        assert found.officer.get("/v1/audit/checkpoint").status_code == 200
         yield found
 
 
