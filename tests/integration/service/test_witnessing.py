@@ -117,6 +117,18 @@ def test_checkpoint_is_cosigned_and_the_quorum_is_said(service: ServiceApp) -> N
     assert verify(service.runtime.database, [service.runtime.log.verifier]).verified
 
 
+def test_witness_whose_answer_was_lost_cosigns_again(service: ServiceApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect(service)
+    service.officer.get("/v1/audit/events")
+    service.officer.get("/v1/audit/checkpoint")
+    with monkeypatch.context() as patch:
+        patch.setattr(Collector, "_keep", lambda *_: None)
+        collect(service)
+    assert answer(service)["satisfied"] is False
+    collect(service)
+    assert [item["size"] for item in answer(service)["witnesses"]] == [service.size()] * 3
+
+
 def test_two_of_three_are_enough_and_one_is_a_lack_with_its_beginning(service: ServiceApp) -> None:
     asked = [Asked(item.verifier, f"{item.url}/") for item in service.settings.witnesses]
     service.officer.get("/v1/audit/events")
