@@ -324,3 +324,16 @@ def test_settings_that_are_no_policy_are_refused(
     monkeypatch.setenv("LINKAGE_WITNESSES", json.dumps([GOOD]))
     monkeypatch.setenv("LINKAGE_WITNESS_QUORUM", "1")
     assert Settings().witness_policy.quorum == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "said", "quorum"), [(1, None, 1), (2, None, 2), (3, None, 2), (3, "0", 0), (0, None, 0)]
+)
+def test_quorum_that_is_not_said_is_more_than_half(
+    count: int, said: str | None, quorum: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [CosigningKey.generate(f"witness.test/{number}").verifier.format() for number in range(count)]
+    monkeypatch.setenv("LINKAGE_WITNESSES", json.dumps([{**GOOD, "key": key} for key in named]))
+    if said is not None:
+        monkeypatch.setenv("LINKAGE_WITNESS_QUORUM", said)
+    assert Settings().witness_policy.quorum == quorum
