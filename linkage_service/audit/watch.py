@@ -1,13 +1,14 @@
 """Watches the log and the calendar for what an officer should look at, and raises alarms.
 
-The worker does this once a minute. One transaction reads what the log holds since the last time, raises alarms, and
-notes how far it came: whatever it is killed at, each occasion has one alarm. Figures are of the events' own times, so
-a worker that was away finds what it would have found in time.
+The worker does this once a minute. A reading transaction finds what the log holds since the last time. A short writing
+one raises alarms and notes how far the watch came, unless somebody else went on meanwhile: whatever it is killed at,
+each occasion has one alarm. Figures are of the events' own times, so a worker that was away finds what it would have
+found in time.
 """
 
 import json
 import secrets
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,8 +37,8 @@ from linkage_service.settings import WorkingHours
 _log = structlog.get_logger(__name__)
 WATCH = "alarms"
 _LEASE = timedelta(minutes=5)
-# At most so many events in one transaction, which others wait for.
-_AT_ONCE = 5_000
+# At most so many events, and so alarms, in one writing transaction. Fewer would read the week's refusals more often.
+_AT_ONCE = 2_000
 # A spike: so many refusals within an hour, and so many times the average hour of the week before it.
 SPIKE_LEAST = 10
 SPIKE_TIMES = 5
@@ -65,6 +66,34 @@ class _Seen:
     def actor(self) -> str | None:
         found: str | None = self.header["actor"].get("id")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the watch finds between two places of the log."""
+
+    before: int
+    after: int
+    notices: Sequence[Notice]
+
+
+class Refusals:
+    """The refusals of one subject within an hour, and within the week before it, as time goes on."""
+
+    def __init__(self) -> None:
+        self._times: list[datetime] = []
+        self._hour = self._week = 0
+
+    def add(self, at: datetime) -> tuple[int, int]:
+        """Counts a refusal that is no earlier than those before; gives those of its hour, and of the week before."""
+        self._times.append(at)
+        hour_began = at - SPIKE_WINDOW
+        week_began = hour_began - SPIKE_PAST
+        while self._times[self._hour] <= hour_began:
+            self._hour += 1
+        while self._times[self._week] < week_began:
+            self._week += 1
+        return len(self._times) - self._hour, self._hour - self._week
 
 
 class Watch:
@@ -119,21 +148,23 @@ class Watch:
         now = self._clock()
         with self._database.reading() as session:
             found = [item for item in self._calendar(session, now) if not _is_raised(session, item)]
-        raised = self._raise(lambda _: found) if found else 0
-        while True:
-            with self._database.reading() as session:
-                waiting = tables.size_of(session) > alarm_tables.watched(session)
-            if not waiting:
-                break
-            raised += self._raise(self._go_on)
+        raised = self._raise(found) if found else 0
+        while (step := self._next_step()) is not None:
+            raised += self._raise(step.notices, step)
         if raised:
             _log.warning("alarms_raised", count=raised)
         return raised
 
-    def _raise(self, look: Callable[[Session], Sequence[Notice]]) -> int:
+    def _raise(self, notices: Sequence[Notice], step: _Step | None = None) -> int:
         now = self._clock()
         with self._database.writing() as session:
-            entries = raise_alarms(session, look(session), now=now, request_id=new_id("wch", now))
+            if step is not None:
+                if not alarm_tables.move_watch(session, before=step.before, size=step.after):
+                    return 0  # somebody else raised them
+                # Only whoever moves the watch adds keys, so these are not there yet.
+                fresh = [notice.occasion for notice in notices if notice.kind == "first_key_use"]
+                session.add_all(alarm_tables.AuditKnownKey(thumbprint=thumbprint) for thumbprint in fresh)
+            entries = raise_alarms(session, notices, now=now, request_id=new_id("wch", now))
             session.flush()
             if entries:
                 self._ledger.append(session, entries)
@@ -149,13 +180,15 @@ class Watch:
 
     # The log.
 
-    def _go_on(self, session: Session) -> list[Notice]:
-        before = alarm_tables.watched(session)
-        query = select(AuditEvent).where(AuditEvent.seq >= before).order_by(col(AuditEvent.seq)).limit(_AT_ONCE)
-        seen = [_seen(row) for row in session.exec(query)]
-        if not seen or not alarm_tables.move_watch(session, before=before, size=seen[-1].seq + 1):
-            return []
-        return [*_first_uses(session, seen), *self._exports(session, seen), *_spikes(session, seen)]
+    def _next_step(self) -> _Step | None:
+        with self._database.reading() as session:
+            before = alarm_tables.watched(session)
+            if tables.size_of(session) <= before:
+                return None
+            query = select(AuditEvent).where(AuditEvent.seq >= before).order_by(col(AuditEvent.seq)).limit(_AT_ONCE)
+            seen = [_seen(row) for row in session.exec(query)]
+            found = [*_first_uses(session, seen), *self._exports(session, seen), *_spikes(session, seen)]
+            return _Step(before, seen[-1].seq + 1, found)
 
     def _exports(self, session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
         for item in seen:
@@ -192,7 +225,6 @@ def _first_uses(session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
     for thumbprint, item in used.items():
         if thumbprint in known:
             continue
-        session.add(alarm_tables.AuditKnownKey(thumbprint=thumbprint))
         yield Notice(
             kind="first_key_use",
             occasion=thumbprint,
@@ -217,30 +249,29 @@ def _spikes(session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
         AuditEvent.time >= events.format_time(began),
         AuditEvent.seq <= seen[-1].seq,
     )
-    recent: dict[tuple[str, str], deque[datetime]] = defaultdict(deque)
+    subjects: dict[tuple[str, str], Refusals] = defaultdict(Refusals)
+    told: set[str] = set()
     for seq, time, organisation, actor in session.exec(query.order_by(col(AuditEvent.time), col(AuditEvent.seq))):
         at = datetime.fromisoformat(time)
         for whose, subject in (("organisation", organisation), ("actor", actor)):
             if subject is None:
                 continue
-            times = recent[whose, subject]
-            times.append(at)
-            while times[0] < at - SPIKE_WINDOW - SPIKE_PAST:
-                times.popleft()
-            if seq not in fresh:
+            now, past = subjects[whose, subject].add(at)
+            if seq not in fresh or now < SPIKE_LEAST or now * (SPIKE_PAST // SPIKE_WINDOW) <= SPIKE_TIMES * past:
                 continue
-            now = sum(1 for one in times if one > at - SPIKE_WINDOW)
-            if now < SPIKE_LEAST or now * (SPIKE_PAST // SPIKE_WINDOW) <= SPIKE_TIMES * (len(times) - now):
+            occasion = f"{subject}/{at.date().isoformat()}"
+            if occasion in told:
                 continue
+            told.add(occasion)
             yield Notice(
                 kind="denial_spike",
-                occasion=f"{subject}/{at.date().isoformat()}",
+                occasion=occasion,
                 organisation=organisation,
                 actor=actor if whose == "actor" else None,
                 subject=subject,
                 detail={
                     "refusals": now,
-                    "refusals_of_the_week_before": len(times) - now,
+                    "refusals_of_the_week_before": past,
                     "until": events.format_time(at),
                 },
             )

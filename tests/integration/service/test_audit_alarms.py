@@ -2,15 +2,21 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import DatabaseError
+from sqlmodel import Session
 
 from linkage_service.access.decide import EVALUATION
+from linkage_service.audit import watch
+from linkage_service.audit.alarms import Notice, raise_alarms
 from linkage_service.audit.watch import SPIKE_LEAST
+from linkage_service.database import Database
 from linkage_service.settings import hours_of
 from support.service_app import START, Json, ServiceApp, data_sets, in_threads, ok, problem, service_app
 
@@ -63,6 +69,41 @@ def test_spike_of_refusals_is_seen_against_the_own_past(service: ServiceApp) -> 
     assert found[0]["detail"]["refusals_of_the_week_before"] == SPIKE_LEAST - 1
     refused(mine, SPIKE_LEAST)
     assert service.watch() == 0
+
+
+def test_spike_is_noticed_once_a_day_and_nothing_is_looked_for_under_the_writers_lock(
+    service: ServiceApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = service.join()
+    assert mine.token
+    service.watch()
+    for _ in range(SPIKE_LEAST + 5):
+        problem(mine.post("/v1/organisations", {"name": "Another"}), 403)
+    noticed: list[str] = []
+    within: list[str] = []
+    genuine_writing, genuine_spikes = Database.writing, watch._spikes
+
+    @contextmanager
+    def writing(database: Database) -> Iterator[Session]:
+        with genuine_writing(database) as session:
+            within.append("writing")
+            yield session
+            within.pop()
+
+    def spikes(*arguments: Any) -> list[Notice]:
+        assert not within
+        return list(genuine_spikes(*arguments))
+
+    def raising(session: Session, notices: Sequence[Notice], **options: Any) -> Any:
+        noticed.extend(notice.occasion for notice in notices if notice.kind == "denial_spike")
+        return raise_alarms(session, notices, **options)
+
+    monkeypatch.setattr(Database, "writing", writing)
+    monkeypatch.setattr(watch, "_spikes", spikes)
+    monkeypatch.setattr(watch, "raise_alarms", raising)
+    assert service.watch() == 2
+    day = service.clock().date().isoformat()
+    assert sorted(noticed) == sorted([f"{mine.organisation}/{day}", f"{mine.client}/{day}"])
 
 
 def test_export_outside_the_hours_raises_an_alarm(service: ServiceApp) -> None:
