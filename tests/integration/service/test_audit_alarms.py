@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session
+from structlog.testing import capture_logs
 
 from linkage_service.access.decide import EVALUATION
 from linkage_service.audit import watch
+from linkage_service.audit.alarm_tables import watched
 from linkage_service.audit.alarms import Notice, raise_alarms
+from linkage_service.audit.tables import size_of
 from linkage_service.audit.watch import SPIKE_LEAST
 from linkage_service.database import Database
 from linkage_service.settings import hours_of
+from linkage_service.worker import watch_of
 from support.service_app import START, Json, ServiceApp, data_sets, in_threads, ok, problem, service_app
 
 ALARMS = "/v1/audit/alarms"
@@ -131,6 +135,43 @@ def test_review_and_retention_that_are_overdue_raise_alarms(service: ServiceApp)
     assert [alarm["agreement"] for alarm in reviews] == [linked.agreement["reference"]]
     assert [(alarm["subject"], alarm["detail"]["held"]) for alarm in retention] == [(run["id"], "legal_claims")]
     assert service.watch() == 0
+
+
+def test_odd_row_holds_up_neither_the_log_nor_other_sources(service: ServiceApp) -> None:
+    assert service.join().token
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("DROP TRIGGER audit_event_no_update")
+        session.connection().exec_driver_sql(
+            "UPDATE audit_event SET header = ? WHERE seq = (SELECT size FROM audit_watch)", (b"Jane Doe",)
+        )
+
+    def odd(*_: Any) -> list[Notice]:
+        raise ValueError("Jane Doe")
+
+    def well(*_: Any) -> list[Notice]:
+        return [Notice(kind="cosignature_missing", occasion="1")]
+
+    watching = watch_of(service.runtime)
+    watching._further = [odd, well]
+    with capture_logs() as logged:
+        assert watching.watch() > 1
+    failed = [entry["error_type"] for entry in logged if entry["event"] == "watch_failed"]
+    assert failed == ["EventError", "ValueError"]
+    assert "Jane Doe" not in str(logged)
+    assert watching.watch() == 0
+    with service.runtime.database.reading() as session:
+        kinds = set(session.connection().exec_driver_sql("SELECT kind FROM audit_alarm").scalars())
+        assert watched(session) == size_of(session)
+    assert {"first_key_use", "cosignature_missing"} <= kinds
+
+
+def test_watch_ends_where_the_end_of_the_log_is_gone(service: ServiceApp) -> None:
+    service.watch()
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE audit_head SET size = size + 5")
+    with capture_logs() as logged:
+        assert service.watch() == 0
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("log_shorter_than_head", "error")]
 
 
 def test_policy_that_cannot_be_evaluated_raises_an_alarm_in_the_same_transaction(
