@@ -203,10 +203,10 @@ class Watch:
 
     def _export(self, session: Session, item: _Seen) -> Notice | None:
         actor = item.header.actor
-        if actor.org is None:
-            return None
-        hours: Sequence[Hours | WorkingHours] = _agreed_hours(session, item.header, actor.org) or [self._office_hours]
-        if all(agreed.include(item.at) for agreed in hours):
+        # The operator, on the command line, is of no organisation: nobody agreed on hours for it.
+        agreed = _agreed_hours(session, item.header, actor.org) if actor.org else []
+        hours: Sequence[Hours | WorkingHours] = agreed or [self._office_hours]
+        if all(one.include(item.at) for one in hours):
             return None
         return Notice(
             kind="export_out_of_hours",

@@ -17,6 +17,8 @@ from linkage_service.access.decide import EVALUATION
 from linkage_service.audit import watch
 from linkage_service.audit.alarm_tables import watched
 from linkage_service.audit.alarms import Notice, raise_alarms
+from linkage_service.audit.exporting import Wish, write
+from linkage_service.audit.search import Filters
 from linkage_service.audit.tables import size_of
 from linkage_service.audit.watch import SPIKE_LEAST
 from linkage_service.database import Database
@@ -254,6 +256,17 @@ def test_alarms_name_no_words_of_anybody(tmp_path: Path) -> None:
         kinds = Counter(alarm["kind"] for alarm in service.alarms())
         assert kinds["export_out_of_hours"] == 1
         assert "Council" not in json.dumps(service.alarms())
+
+
+def test_export_by_the_operator_out_of_hours_is_shown_to_officers_of_the_linkage_unit_only(tmp_path: Path) -> None:
+    with service_app(tmp_path / "service", audit_export_hours="mon-mon 00:00-00:01 UTC") as service:
+        partner = service.join().add_client("officer")
+        runtime = service.runtime
+        wish = Wish(format="csv", filters=Filters())
+        _, seq = write(runtime.database, runtime.log, wish, tmp_path / "log.csv", now=service.clock())
+        (alarm,) = _of(service, "export_out_of_hours")
+        assert (alarm["organisation"], alarm["subject"]) == (None, str(seq))
+        assert ok(partner.get(ALARMS, params={"kind": "export_out_of_hours"}), 200)["items"] == []
 
 
 @pytest.mark.parametrize(
