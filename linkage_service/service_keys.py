@@ -78,7 +78,8 @@ def load(folder: Path) -> ServiceKeys:
 
 def log_keys(folder: Path) -> list[SigningKey]:
     """The log's key, and a new one for which a rotation is under way or was interrupted: whichever can be read."""
-    return [key for name in (_LOG, _NEXT_LOG) if (key := _log_key(folder / name)) is not None]
+    # The next one first: renamed after that it is known already, and renamed before it is found as the log's key.
+    return [key for name in (_NEXT_LOG, _LOG) if (key := _log_key(folder / name)) is not None]
 
 
 def next_log_key(folder: Path) -> SigningKey | None:

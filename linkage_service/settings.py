@@ -186,7 +186,11 @@ class Settings(BaseSettings):
         default=(),
         description='Witnesses that are asked to cosign checkpoints (C2SP tlog-witness); JSON: [{"key", "url"}].',
     )
-    witness_quorum: int = Field(default=0, ge=0, description="So many of them have to cosign a checkpoint.")
+    witness_quorum: int | None = Field(
+        default=None,
+        ge=0,
+        description="So many of them have to cosign a checkpoint; default: more than half. 0 asks for none.",
+    )
     witness_answer_s: float = Field(
         default=10, gt=0, le=60, description="A witness that has not answered after so long is left out, seconds."
     )
@@ -256,7 +260,9 @@ class Settings(BaseSettings):
     @property
     def witness_policy(self) -> WitnessPolicy:
         """How many of which witnesses have to cosign."""
-        return WitnessPolicy(tuple(witness.verifier for witness in self.witnesses), self.witness_quorum)
+        majority = len(self.witnesses) // 2 + 1 if self.witnesses else 0
+        quorum = majority if self.witness_quorum is None else self.witness_quorum
+        return WitnessPolicy(tuple(witness.verifier for witness in self.witnesses), quorum)
 
     @property
     def resolved_database_url(self) -> str:

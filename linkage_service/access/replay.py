@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session
 
 from linkage_ledger import events
-from linkage_service.access.decide import Policy, Verdict, canonical_text
+from linkage_service.access.decide import EVALUATION, Policy, Verdict, canonical_text
 from linkage_service.access.policy_texts import recall
 from linkage_service.audit import tables
 from linkage_service.errors import Conflict, NotFound
@@ -34,9 +35,16 @@ class Replayed:
 
     @property
     def agrees(self) -> bool:
-        """Whether the answer is the same, by the same policies."""
-        recorded = self.recorded
-        return (recorded.effect == "allow", recorded.policies) == (self.verdict.allowed, self.verdict.policies)
+        """Whether the answer is the same, by the same policies.
+
+        Older events do not say that something could not be evaluated: that is no policy, and is not compared.
+        """
+        recorded, verdict = self.recorded, self.verdict
+        return (recorded.effect == "allow", _fired(recorded.policies)) == (verdict.allowed, _fired(verdict.policies))
+
+
+def _fired(policies: Sequence[str]) -> list[str]:
+    return [policy for policy in policies if policy != EVALUATION]
 
 
 def replay(session: Session, *, seq: int, current: Policy) -> Replayed:

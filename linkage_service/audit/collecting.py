@@ -89,17 +89,18 @@ class Collector:
             asked = self._request(witness, old_size)
             if asked is None:
                 return
-            size, note, request = asked
+            sent, size, note, request = asked
             answer = self._post(witness, "add-checkpoint", request)
             if answer.status == HTTPStatus.OK:
                 self._keep(witness, size, note, answer.text)
                 return
             if answer.status == HTTPStatus.CONFLICT and answer.content_type == _SIZE_TYPE:
                 known = parse_decimal(answer.text.removesuffix("\n"))
-                if known in {old_size, size}:
-                    # The very size that we spoke of, so it is the root that differs.
+                if known == sent == size:
+                    # It knows that size, and we said so: it is the root that differs.
                     _log.error("witness_saw_another_history", host=_host(witness), size=known)
                     return
+                # Also where it is our size: its answer was lost, and it cosigns again without a proof.
                 old_size = known
                 continue
             if answer.status == HTTPStatus.FORBIDDEN and not shown_handovers:
@@ -112,8 +113,8 @@ class Collector:
             _log.warning("witness_did_not_cosign", host=_host(witness), status=answer.status)
             return
 
-    def _request(self, witness: Witness, old_size: int | None) -> tuple[int, str, bytes] | None:
-        """What to send about the latest checkpoint; None where the witness needs none, or is ahead of us."""
+    def _request(self, witness: Witness, old_size: int | None) -> tuple[int, int, str, bytes] | None:
+        """Old size, size, note and what to send of the latest checkpoint; None if none is needed or it is ahead."""
         with self._database.reading() as session:
             latest = tables.latest_checkpoint(session)
             if latest is None or trust_tables.has_cosignature(session, size=latest.size, key=witness.key):
@@ -127,7 +128,7 @@ class Collector:
                 return None
             proof = merkle.consistency_proof(tables.SessionNodes(session), old_size, latest.size)
         lines = [f"old {old_size}", *map(to_base64, proof), "", latest.note]
-        return latest.size, latest.note, "\n".join(lines).encode()
+        return old_size, latest.size, latest.note, "\n".join(lines).encode()
 
     def _keep(self, witness: Witness, size: int, note: str, answer: str) -> None:
         found = answered_cosignatures(note, answer, [witness.key])

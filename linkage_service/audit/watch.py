@@ -1,19 +1,22 @@
 """Watches the log and the calendar for what an officer should look at, and raises alarms.
 
-The worker does this once a minute. One transaction reads what the log holds since the last time, raises alarms, and
-notes how far it came: whatever it is killed at, each occasion has one alarm. Figures are of the events' own times, so
-a worker that was away finds what it would have found in time.
+The worker does this once a minute. A reading transaction finds what the log holds since the last time. A short writing
+one raises alarms and notes how far the watch came, unless somebody else went on meanwhile: whatever it is killed at,
+each occasion has one alarm. Figures are of the events' own times, so a worker that was away finds what it would have
+found in time.
 """
 
-import json
 import secrets
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
 from linkage_ledger import events
@@ -33,11 +36,12 @@ from linkage_service.retention import service as retention
 from linkage_service.retention import tables as claims
 from linkage_service.settings import WorkingHours
 
+Answer = TypeVar("Answer")
 _log = structlog.get_logger(__name__)
 WATCH = "alarms"
 _LEASE = timedelta(minutes=5)
-# At most so many events in one transaction, which others wait for.
-_AT_ONCE = 5_000
+# At most so many events, and so alarms, in one writing transaction. Fewer would read the week's refusals more often.
+_AT_ONCE = 2_000
 # A spike: so many refusals within an hour, and so many times the average hour of the week before it.
 SPIKE_LEAST = 10
 SPIKE_TIMES = 5
@@ -45,7 +49,7 @@ SPIKE_WINDOW = timedelta(hours=1)
 SPIKE_PAST = timedelta(days=7)
 # The sweep deletes within minutes of a date. What is there an hour later is held, or the sweep is not working.
 RETENTION_GRACE = timedelta(hours=1)
-Further = Callable[[Session, datetime], Sequence[Notice]]
+Further = Callable[[Session, datetime], Iterable[Notice]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +58,35 @@ class _Seen:
 
     seq: int
     at: datetime
-    header: dict[str, Any]
+    header: events.Header
 
-    @property
-    def organisation(self) -> str | None:
-        found: str | None = self.header["actor"].get("org")
-        return found
 
-    @property
-    def actor(self) -> str | None:
-        found: str | None = self.header["actor"].get("id")
-        return found
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the watch finds between two places of the log."""
+
+    before: int
+    after: int
+    notices: Sequence[Notice]
+
+
+class Refusals:
+    """The refusals of one subject within an hour, and within the week before it, as time goes on."""
+
+    def __init__(self) -> None:
+        self._times: list[datetime] = []
+        self._hour = self._week = 0
+
+    def add(self, at: datetime) -> tuple[int, int]:
+        """Counts a refusal that is no earlier than those before; gives those of its hour, and of the week before."""
+        self._times.append(at)
+        hour_began = at - SPIKE_WINDOW
+        week_began = hour_began - SPIKE_PAST
+        while self._times[self._hour] <= hour_began:
+            self._hour += 1
+        while self._times[self._week] < week_began:
+            self._week += 1
+        return len(self._times) - self._hour, self._hour - self._week
 
 
 class Watch:
@@ -115,63 +137,104 @@ class Watch:
                 claims.let_go(session, WATCH, holder=self._holder, now=self._clock(), thorough=False)
 
     def watch(self) -> int:
-        """Looks now: at the calendar, then at the log to its end. Gives how many alarms were raised."""
-        now = self._clock()
-        with self._database.reading() as session:
-            found = [item for item in self._calendar(session, now) if not _is_raised(session, item)]
-        raised = self._raise(lambda _: found) if found else 0
-        while True:
-            with self._database.reading() as session:
-                waiting = tables.size_of(session) > alarm_tables.watched(session)
-            if not waiting:
-                break
-            raised += self._raise(self._go_on)
+        """Looks now: at the log to its end, then at the calendar. Gives how many alarms were raised.
+
+        Something odd in one source holds up no other; it is an error in the service's own log.
+        """
+        raised = 0
+        sources: list[Callable[[], int]] = [self._watch_log]
+        sources += [partial(self._watch_calendar, look) for look in (_reviews, _overdue, *self._further)]
+        for source in sources:
+            try:
+                raised += source()
+            except Exception as error:  # noqa: BLE001 - one odd row must not end the watch of everything else
+                _failed(error)
         if raised:
             _log.warning("alarms_raised", count=raised)
         return raised
 
-    def _raise(self, look: Callable[[Session], Sequence[Notice]]) -> int:
+    def _watch_log(self) -> int:
+        raised = 0
+        while (step := self._next_step()) is not None:
+            raised += self._raise(step.notices, step)
+        return raised
+
+    def _watch_calendar(self, look: Further) -> int:
+        with self._database.reading() as session:
+            found = [item for item in look(session, self._clock()) if not _is_raised(session, item)]
+        return self._raise(found) if found else 0
+
+    def _raise(self, notices: Sequence[Notice], step: _Step | None = None) -> int:
         now = self._clock()
         with self._database.writing() as session:
-            entries = raise_alarms(session, look(session), now=now, request_id=new_id("wch", now))
+            if step is not None:
+                if not alarm_tables.move_watch(session, before=step.before, size=step.after):
+                    return 0  # somebody else raised them
+                # Only whoever moves the watch adds keys, so these are not there yet.
+                fresh = [notice.occasion for notice in notices if notice.kind == "first_key_use"]
+                session.add_all(alarm_tables.AuditKnownKey(thumbprint=thumbprint) for thumbprint in fresh)
+            entries = raise_alarms(session, notices, now=now, request_id=new_id("wch", now))
             session.flush()
             if entries:
                 self._ledger.append(session, entries)
         return len(entries)
 
-    # The calendar.
+    def _next_step(self) -> _Step | None:
+        with self._database.reading() as session:
+            before = alarm_tables.watched(session)
+            if tables.size_of(session) <= before:
+                return None
+            query = select(AuditEvent).where(AuditEvent.seq >= before).order_by(col(AuditEvent.seq)).limit(_AT_ONCE)
+            rows = session.exec(query).all()
+            if not rows:
+                # The end of the log is gone. That is for `audit verify` to tell; looking again finds no more.
+                _log.error("log_shorter_than_head")
+                return None
+            seen = [item for row in rows if (item := _unless_odd(partial(_seen, row), None)) is not None]
+            looks = (_first_uses, self._exports, _spikes)
+            nothing: list[Notice] = []
+            found = [_unless_odd(partial(look, session, seen), nothing) for look in looks]
+            return _Step(before, rows[-1].seq + 1, list(chain.from_iterable(found)))
 
-    def _calendar(self, session: Session, now: datetime) -> list[Notice]:
-        found = [*_reviews(session, now), *_overdue(session, now)]
-        for look in self._further:
-            found += look(session, now)
-        return found
+    def _exports(self, session: Session, seen: Sequence[_Seen]) -> list[Notice]:
+        exports = [item for item in seen if item.header.type == EventType.AUDIT_EXPORTED]
+        found = [_unless_odd(partial(self._export, session, item), None) for item in exports]
+        return [notice for notice in found if notice is not None]
 
-    # The log.
+    def _export(self, session: Session, item: _Seen) -> Notice | None:
+        actor = item.header.actor
+        # The operator, on the command line, is of no organisation: nobody agreed on hours for it.
+        agreed = _agreed_hours(session, item.header, actor.org) if actor.org else []
+        hours: Sequence[Hours | WorkingHours] = agreed or [self._office_hours]
+        if all(one.include(item.at) for one in hours):
+            return None
+        return Notice(
+            kind="export_out_of_hours",
+            occasion=str(item.seq),
+            organisation=actor.org,
+            actor=actor.id,
+            subject=str(item.seq),
+            detail={"time": events.format_time(item.at)},
+        )
 
-    def _go_on(self, session: Session) -> list[Notice]:
-        before = alarm_tables.watched(session)
-        query = select(AuditEvent).where(AuditEvent.seq >= before).order_by(col(AuditEvent.seq)).limit(_AT_ONCE)
-        seen = [_seen(row) for row in session.exec(query)]
-        if not seen or not alarm_tables.move_watch(session, before=before, size=seen[-1].seq + 1):
-            return []
-        return [*_first_uses(session, seen), *self._exports(session, seen), *_spikes(session, seen)]
 
-    def _exports(self, session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
-        for item in seen:
-            if item.header["type"] != EventType.AUDIT_EXPORTED or item.organisation is None:
-                continue
-            hours: Sequence[Hours | WorkingHours] = _agreed_hours(session, item) or [self._office_hours]
-            if all(agreed.include(item.at) for agreed in hours):
-                continue
-            yield Notice(
-                kind="export_out_of_hours",
-                occasion=str(item.seq),
-                organisation=item.organisation,
-                actor=item.actor,
-                subject=str(item.seq),
-                detail={"time": events.format_time(item.at)},
-            )
+def _failed(error: Exception) -> None:
+    _log.error("watch_failed", error_type=type(error).__name__)
+
+
+def _unless_odd(work: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """What `work` gives, or `otherwise` if it fails.
+
+    Raises:
+        DBAPIError: the database was away or busy. The watch stays where it was, and the next round looks again.
+    """
+    try:
+        return work()
+    except DBAPIError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one odd row must not end the watch of everything else
+        _failed(error)
+        return otherwise
 
 
 def _is_raised(session: Session, notice: Notice) -> bool:
@@ -179,84 +242,84 @@ def _is_raised(session: Session, notice: Notice) -> bool:
 
 
 def _seen(row: AuditEvent) -> _Seen:
-    return _Seen(row.seq, datetime.fromisoformat(row.time), json.loads(row.header))
+    header = events.parse(row.header)
+    return _Seen(row.seq, datetime.fromisoformat(header.time), header)
 
 
-def _first_uses(session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
+def _first_uses(session: Session, seen: Sequence[_Seen]) -> list[Notice]:
     used: dict[str, _Seen] = {}
     for item in seen:
-        thumbprint = item.header.get("authn", {}).get("key_thumbprint")
-        if thumbprint is not None:
-            used.setdefault(thumbprint, item)
+        authn = item.header.authn
+        if authn is not None and authn.key_thumbprint is not None:
+            used.setdefault(authn.key_thumbprint, item)
     known = alarm_tables.known_keys(session, list(used))
-    for thumbprint, item in used.items():
-        if thumbprint in known:
-            continue
-        session.add(alarm_tables.AuditKnownKey(thumbprint=thumbprint))
-        yield Notice(
+    return [
+        Notice(
             kind="first_key_use",
             occasion=thumbprint,
-            organisation=item.organisation,
-            actor=item.actor,
+            organisation=item.header.actor.org,
+            actor=item.header.actor.id,
             subject=str(item.seq),
-            detail={"key_thumbprint": thumbprint, "type": item.header["type"]},
+            detail={"key_thumbprint": thumbprint, "type": item.header.type},
         )
+        for thumbprint, item in used.items()
+        if thumbprint not in known
+    ]
 
 
-def _spikes(session: Session, seen: Sequence[_Seen]) -> Iterator[Notice]:
+def _spikes(session: Session, seen: Sequence[_Seen]) -> list[Notice]:
     """At least `SPIKE_LEAST` refusals within an hour, and `SPIKE_TIMES` those of the average hour of the week before.
 
     An organisation and each of its clients and people count for themselves. There is one alarm for each a day.
     """
-    fresh = {item.seq for item in seen if item.header["outcome"]["status"] == "refused"}
+    fresh = {item.seq for item in seen if item.header.outcome.status == "refused"}
     if not fresh:
-        return
+        return []
     began = min(item.at for item in seen if item.seq in fresh) - SPIKE_PAST - SPIKE_WINDOW
     query = select(AuditEvent.seq, AuditEvent.time, AuditEvent.actor_org, AuditEvent.actor_id).where(
         AuditEvent.outcome == "refused",
         AuditEvent.time >= events.format_time(began),
         AuditEvent.seq <= seen[-1].seq,
     )
-    recent: dict[tuple[str, str], deque[datetime]] = defaultdict(deque)
+    subjects: dict[tuple[str, str], Refusals] = defaultdict(Refusals)
+    found: dict[str, Notice] = {}
     for seq, time, organisation, actor in session.exec(query.order_by(col(AuditEvent.time), col(AuditEvent.seq))):
         at = datetime.fromisoformat(time)
         for whose, subject in (("organisation", organisation), ("actor", actor)):
             if subject is None:
                 continue
-            times = recent[whose, subject]
-            times.append(at)
-            while times[0] < at - SPIKE_WINDOW - SPIKE_PAST:
-                times.popleft()
-            if seq not in fresh:
+            now, past = subjects[whose, subject].add(at)
+            if seq not in fresh or now < SPIKE_LEAST or now * (SPIKE_PAST // SPIKE_WINDOW) <= SPIKE_TIMES * past:
                 continue
-            now = sum(1 for one in times if one > at - SPIKE_WINDOW)
-            if now < SPIKE_LEAST or now * (SPIKE_PAST // SPIKE_WINDOW) <= SPIKE_TIMES * (len(times) - now):
+            occasion = f"{subject}/{at.date().isoformat()}"
+            if occasion in found:
                 continue
-            yield Notice(
+            found[occasion] = Notice(
                 kind="denial_spike",
-                occasion=f"{subject}/{at.date().isoformat()}",
+                occasion=occasion,
                 organisation=organisation,
                 actor=actor if whose == "actor" else None,
                 subject=subject,
                 detail={
                     "refusals": now,
-                    "refusals_of_the_week_before": len(times) - now,
+                    "refusals_of_the_week_before": past,
                     "until": events.format_time(at),
                 },
             )
+    return list(found.values())
 
 
-def _agreed_hours(session: Session, item: _Seen) -> list[Hours]:
-    """The hours that agreements in force set for the organisation of an event: for the one it names, else for all."""
-    named = item.header.get("agreement", {}).get("ref")
-    references = [named] if named else agreement_tables.references_of_party(session, item.organisation or "")
+def _agreed_hours(session: Session, header: events.Header, organisation: str) -> list[Hours]:
+    """The hours that agreements in force set for an organisation: that which its event names, else all of them."""
+    named = header.agreement
+    references = [named.ref] if named else agreement_tables.references_of_party(session, organisation)
     found = []
     for reference in references:
         row = agreement_tables.agreement_with_reference(session, reference)
         if row is None or row.state != "active":
             continue
         document = agreements.in_force(session, row.id).document
-        hours = document.circumstances(item.organisation or "").hours
+        hours = document.circumstances(organisation).hours
         if hours is not None:
             found.append(hours)
     return found

@@ -58,5 +58,10 @@ def _protect_on_postgresql(table: str) -> None:
 
 
 def downgrade() -> None:
+    if op.get_bind().execute(sa.text("SELECT 1 FROM audit_handover LIMIT 1")).first():
+        raise RuntimeError(
+            "The log's key was handed over, and the tables of before cannot hold that: without the hand-overs nobody "
+            "could verify the log any more. Nothing was changed. Stay at this version, or restore a backup of before."
+        )
     op.drop_table("audit_cosignature")
     op.drop_table("audit_handover")

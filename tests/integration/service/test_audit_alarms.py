@@ -2,16 +2,28 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import DatabaseError
+from sqlmodel import Session
+from structlog.testing import capture_logs
 
 from linkage_service.access.decide import EVALUATION
+from linkage_service.audit import watch
+from linkage_service.audit.alarm_tables import watched
+from linkage_service.audit.alarms import Notice, raise_alarms
+from linkage_service.audit.exporting import Wish, write
+from linkage_service.audit.search import Filters
+from linkage_service.audit.tables import size_of
 from linkage_service.audit.watch import SPIKE_LEAST
+from linkage_service.database import Database
 from linkage_service.settings import hours_of
+from linkage_service.worker import watch_of
 from support.service_app import START, Json, ServiceApp, data_sets, in_threads, ok, problem, service_app
 
 ALARMS = "/v1/audit/alarms"
@@ -65,6 +77,41 @@ def test_spike_of_refusals_is_seen_against_the_own_past(service: ServiceApp) -> 
     assert service.watch() == 0
 
 
+def test_spike_is_noticed_once_a_day_and_nothing_is_looked_for_under_the_writers_lock(
+    service: ServiceApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = service.join()
+    assert mine.token
+    service.watch()
+    for _ in range(SPIKE_LEAST + 5):
+        problem(mine.post("/v1/organisations", {"name": "Another"}), 403)
+    noticed: list[str] = []
+    within: list[str] = []
+    genuine_writing, genuine_spikes = Database.writing, watch._spikes
+
+    @contextmanager
+    def writing(database: Database) -> Iterator[Session]:
+        with genuine_writing(database) as session:
+            within.append("writing")
+            yield session
+            within.pop()
+
+    def spikes(*arguments: Any) -> list[Notice]:
+        assert not within
+        return list(genuine_spikes(*arguments))
+
+    def raising(session: Session, notices: Sequence[Notice], **options: Any) -> Any:
+        noticed.extend(notice.occasion for notice in notices if notice.kind == "denial_spike")
+        return raise_alarms(session, notices, **options)
+
+    monkeypatch.setattr(Database, "writing", writing)
+    monkeypatch.setattr(watch, "_spikes", spikes)
+    monkeypatch.setattr(watch, "raise_alarms", raising)
+    assert service.watch() == 2
+    day = service.clock().date().isoformat()
+    assert sorted(noticed) == sorted([f"{mine.organisation}/{day}", f"{mine.client}/{day}"])
+
+
 def test_export_outside_the_hours_raises_an_alarm(service: ServiceApp) -> None:
     service.clock.now = START + timedelta(days=1)  # a Monday at noon
     ok_within = service.officer.post("/v1/audit/exports", {"format": "csv"})
@@ -90,6 +137,43 @@ def test_review_and_retention_that_are_overdue_raise_alarms(service: ServiceApp)
     assert [alarm["agreement"] for alarm in reviews] == [linked.agreement["reference"]]
     assert [(alarm["subject"], alarm["detail"]["held"]) for alarm in retention] == [(run["id"], "legal_claims")]
     assert service.watch() == 0
+
+
+def test_odd_row_holds_up_neither_the_log_nor_other_sources(service: ServiceApp) -> None:
+    assert service.join().token
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("DROP TRIGGER audit_event_no_update")
+        session.connection().exec_driver_sql(
+            "UPDATE audit_event SET header = ? WHERE seq = (SELECT size FROM audit_watch)", (b"Jane Doe",)
+        )
+
+    def odd(*_: Any) -> list[Notice]:
+        raise ValueError("Jane Doe")
+
+    def well(*_: Any) -> list[Notice]:
+        return [Notice(kind="cosignature_missing", occasion="1")]
+
+    watching = watch_of(service.runtime)
+    watching._further = [odd, well]
+    with capture_logs() as logged:
+        assert watching.watch() > 1
+    failed = [entry["error_type"] for entry in logged if entry["event"] == "watch_failed"]
+    assert failed == ["EventError", "ValueError"]
+    assert "Jane Doe" not in str(logged)
+    assert watching.watch() == 0
+    with service.runtime.database.reading() as session:
+        kinds = set(session.connection().exec_driver_sql("SELECT kind FROM audit_alarm").scalars())
+        assert watched(session) == size_of(session)
+    assert {"first_key_use", "cosignature_missing"} <= kinds
+
+
+def test_watch_ends_where_the_end_of_the_log_is_gone(service: ServiceApp) -> None:
+    service.watch()
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE audit_head SET size = size + 5")
+    with capture_logs() as logged:
+        assert service.watch() == 0
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("log_shorter_than_head", "error")]
 
 
 def test_policy_that_cannot_be_evaluated_raises_an_alarm_in_the_same_transaction(
@@ -172,6 +256,17 @@ def test_alarms_name_no_words_of_anybody(tmp_path: Path) -> None:
         kinds = Counter(alarm["kind"] for alarm in service.alarms())
         assert kinds["export_out_of_hours"] == 1
         assert "Council" not in json.dumps(service.alarms())
+
+
+def test_export_by_the_operator_out_of_hours_is_shown_to_officers_of_the_linkage_unit_only(tmp_path: Path) -> None:
+    with service_app(tmp_path / "service", audit_export_hours="mon-mon 00:00-00:01 UTC") as service:
+        partner = service.join().add_client("officer")
+        runtime = service.runtime
+        wish = Wish(format="csv", filters=Filters())
+        _, seq = write(runtime.database, runtime.log, wish, tmp_path / "log.csv", now=service.clock())
+        (alarm,) = _of(service, "export_out_of_hours")
+        assert (alarm["organisation"], alarm["subject"]) == (None, str(seq))
+        assert ok(partner.get(ALARMS, params={"kind": "export_out_of_hours"}), 200)["items"] == []
 
 
 @pytest.mark.parametrize(

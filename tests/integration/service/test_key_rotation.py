@@ -13,7 +13,7 @@ import pytest
 from linkage_ledger.checkpoints import verify_checkpoint
 from linkage_ledger.errors import NoteError
 from linkage_ledger.handover import open_handover, resolve_keys
-from linkage_ledger.notes import VerifierKey, open_note
+from linkage_ledger.notes import SigningKey, VerifierKey, open_note
 from linkage_ledger.receipts import Receipt, verify_receipt
 from linkage_service import service_keys
 from linkage_service.audit import rotation, trust_tables
@@ -165,6 +165,24 @@ def test_rotation_killed_at_any_step_loses_neither_key_nor_log(
 def _handed_over(service: ServiceApp) -> int:
     with service.runtime.database.reading() as session:
         return len(trust_tables.handovers(session))
+
+
+def test_keys_that_are_renamed_while_they_are_read_are_both_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service_keys.create(tmp_path, log_origin="log.test")
+    new = SigningKey.generate("log.test")
+    service_keys.keep_next_log_key(tmp_path, new)
+    read = service_keys._log_key
+
+    def then_renamed(path: Path) -> SigningKey | None:
+        found = read(path)
+        if (tmp_path / "log.key.next").exists():
+            service_keys.promote_next_log_key(tmp_path)
+        return found
+
+    monkeypatch.setattr(service_keys, "_log_key", then_renamed)
+    assert new.verifier in [key.verifier for key in service_keys.log_keys(tmp_path)]
 
 
 def test_two_rotations_at_once_are_kept_apart(service: ServiceApp) -> None:

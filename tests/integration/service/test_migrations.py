@@ -84,6 +84,16 @@ def test_keys_of_clients_survive_the_way_to_several_keys_and_back(engine: Engine
     assert [tuple(row) for row in found] == [("cli_1", '{"x": "y"}', "thumb")]
 
 
+def test_hand_overs_are_not_dropped_on_the_way_back(engine: Engine) -> None:
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO audit_handover (size, note) VALUES (1, 'note')")
+    with pytest.raises(RuntimeError, match="key was handed over"):
+        command.downgrade(config_for(engine), "0008")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT note FROM audit_handover").scalar_one() == "note"
+
+
 def test_copies_of_events_of_before_are_filled_from_their_headers(engine: Engine) -> None:
     command.upgrade(config_for(engine), "0007")
     header = make_header(0)

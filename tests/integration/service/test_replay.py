@@ -1,15 +1,18 @@
 """Every decision that was recorded can be made again, from its own facts and by its own policy text."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
-from linkage_service.access.decide import Policy, PolicyText
+from linkage_ledger import events
+from linkage_service.access.decide import EVALUATION, Policy, PolicyText, Verdict
 from linkage_service.access.policy_texts import recall, remember
-from linkage_service.access.replay import replay
+from linkage_service.access.replay import Replayed, replay
 from linkage_service.cli import main
 from linkage_service.errors import Conflict, NotFound
+from support.ledger_logs import make_header
 from support.service_app import Linked, ServiceApp, data_sets, problem
 
 _STOP = '@id("G0-stop") @element("none") @reason("No.") @remedy("None.") forbid (principal, action, resource);'
@@ -42,6 +45,15 @@ def test_every_recorded_decision_is_made_again_with_the_same_answer(service: Ser
             effects.add(found.recorded.effect)
     assert effects == {"allow", "deny"}
     assert len(decided) > 15
+
+
+@pytest.mark.parametrize("policies", [(), (EVALUATION,)])
+def test_decision_that_could_not_be_evaluated_agrees_however_it_was_recorded(policies: tuple[str, ...]) -> None:
+    recorded = events.Decision("deny", policies, "a", "b")
+    failed = Verdict(allowed=False, policies=(EVALUATION,), failed=True)
+    found = Replayed(header=make_header(0), recorded=recorded, verdict=failed, request={}, policy_is_current=True)
+    assert found.agrees
+    assert not replace(found, recorded=replace(recorded, policies=("G1-purpose",))).agrees
 
 
 def test_decision_of_an_earlier_policy_text_is_made_again_by_that_text(service: ServiceApp, linked: Linked) -> None:

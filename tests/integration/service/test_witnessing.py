@@ -120,6 +120,18 @@ def test_checkpoint_is_cosigned_and_the_quorum_is_said(service: ServiceApp) -> N
     assert verify(service.runtime.database, [service.runtime.log.verifier]).verified
 
 
+def test_witness_whose_answer_was_lost_cosigns_again(service: ServiceApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect(service)
+    service.officer.get("/v1/audit/events")
+    service.officer.get("/v1/audit/checkpoint")
+    with monkeypatch.context() as patch:
+        patch.setattr(Collector, "_keep", lambda *_: None)
+        collect(service)
+    assert answer(service)["satisfied"] is False
+    collect(service)
+    assert [item["size"] for item in answer(service)["witnesses"]] == [service.size()] * 3
+
+
 def test_two_of_three_are_enough_and_one_is_a_lack_with_its_beginning(service: ServiceApp) -> None:
     asked = [Asked(item.verifier, f"{item.url}/") for item in service.settings.witnesses]
     service.officer.get("/v1/audit/events")
@@ -315,3 +327,16 @@ def test_settings_that_are_no_policy_are_refused(
     monkeypatch.setenv("LINKAGE_WITNESSES", json.dumps([GOOD]))
     monkeypatch.setenv("LINKAGE_WITNESS_QUORUM", "1")
     assert Settings().witness_policy.quorum == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "said", "quorum"), [(1, None, 1), (2, None, 2), (3, None, 2), (3, "0", 0), (0, None, 0)]
+)
+def test_quorum_that_is_not_said_is_more_than_half(
+    count: int, said: str | None, quorum: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [CosigningKey.generate(f"witness.test/{number}").verifier.format() for number in range(count)]
+    monkeypatch.setenv("LINKAGE_WITNESSES", json.dumps([{**GOOD, "key": key} for key in named]))
+    if said is not None:
+        monkeypatch.setenv("LINKAGE_WITNESS_QUORUM", said)
+    assert Settings().witness_policy.quorum == quorum
