@@ -12,6 +12,7 @@ from linkage_ledger.handover import (
     continues,
     current_key,
     open_handover,
+    require_current,
     resolve_keys,
     sign_handover,
 )
@@ -121,6 +122,17 @@ def test_chain_that_is_shown_has_to_begin_with_the_one_that_was_known() -> None:
     assert continues([HANDED.first], HANDED.chain)
     assert not continues(HANDED.chain, [HANDED.first])
     assert not continues([HANDED.first], [other])
+
+
+def test_present_checkpoint_reaches_the_last_hand_over_and_has_its_root() -> None:
+    second = open_handover(HANDED.second)
+    for checkpoint in (Checkpoint(ORIGIN, 9, second.root), Checkpoint(ORIGIN, 10, bytes(32))):
+        require_current(HANDED.chain, checkpoint)
+    require_current([], Checkpoint(ORIGIN, 1, bytes(32)))
+    with pytest.raises(HandoverError, match="older than the last hand-over"):
+        require_current(HANDED.chain, Checkpoint(ORIGIN, 8, bytes(32)))
+    with pytest.raises(HandoverError, match="alarm"):
+        require_current(HANDED.chain, Checkpoint(ORIGIN, 9, bytes(32)))
 
 
 TEXT = split_note(HANDED.first)[0]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-from linkage_ledger.checkpoints import KeySpan, LogKey, parse_decimal
+from linkage_ledger.checkpoints import Checkpoint, KeySpan, LogKey, parse_decimal
 from linkage_ledger.errors import HandoverError, NoteError
 from linkage_ledger.merkle import HASH_BYTES
 from linkage_ledger.notes import (
@@ -168,3 +168,28 @@ def current_key(handovers: Sequence[str]) -> VerifierKey | None:
     """The key that speaks now according to the hand-overs; None where there was none."""
     chain = open_chain(handovers)
     return chain[-1].new if chain else None
+
+
+def require_current(handovers: Sequence[str], checkpoint: Checkpoint) -> None:
+    """See that a checkpoint may be the log's present one, given all hand-overs that are known or come with it.
+
+    Whoever still holds a retired key can sign a log that ends before its hand-over. So a present checkpoint reaches the
+    last hand-over, and one of the same size has the root that both keys signed.
+
+    Raises:
+        HandoverError: it is older than the last hand-over, or contradicts it.
+    """
+    chain = open_chain(handovers)
+    if not chain:
+        return
+    last = chain[-1]
+    if checkpoint.size < last.size:
+        raise HandoverError(
+            f"The checkpoint is older than the last hand-over of the log's key: it is of {checkpoint.size:,} events, "
+            f"the hand-over at {last.size:,}. The key that signed it no longer counts: ask for a newer one."
+        )
+    if checkpoint.size == last.size and checkpoint.root != last.root:
+        raise HandoverError(
+            f"The checkpoint contradicts the hand-over of the log's key at {last.size:,} events: both keys signed "
+            "another root there. Somebody shows another history: treat this as an alarm."
+        )
