@@ -190,6 +190,9 @@ def test_everything_that_holds_is_said_in_the_words_of_the_command(page: Page) -
     by_new = sign_checkpoint(Checkpoint(KEY.name, SIZE, LOG.head_row.root), new)
     after = make_bundle(LOG, checkpoint=by_new, handovers=[handed], verifier_keys=[new.verifier.format()])
     elsewhere = sign_handover(size=10, root=b"\x01" * 32, old=KEY, new=new)
+    beyond = sign_handover(size=SIZE + 6, root=merkle.root(a_log(SIZE + 6).tree, SIZE + 6), old=KEY, new=new)
+    at_the_end = sign_handover(size=SIZE, root=LOG.head_row.root, old=KEY, new=new)
+    forked = sign_handover(size=SIZE, root=b"\x01" * 32, old=KEY, new=new)
     disposed = a_log()
     disposed.dispose_of_body(6)
     withheld = [
@@ -224,6 +227,9 @@ def test_everything_that_holds_is_said_in_the_words_of_the_command(page: Page) -
             "handed over, old key still used": case(make_bundle(LOG, handovers=[handed])),
             "handed over elsewhere": case(make_bundle(LOG, checkpoint=by_new, handovers=[elsewhere])),
             "handed over, damaged": case(make_bundle(LOG, checkpoint=by_new, handovers=[handed[:-9] + handed[-8:]])),
+            "retired key, before the hand-over": case(make_bundle(LOG, handovers=[beyond]), keys=(new,)),
+            "retired key, at the hand-over": case(make_bundle(LOG, handovers=[at_the_end]), keys=(new,)),
+            "retired key, another root at the hand-over": case(make_bundle(LOG, handovers=[forked]), keys=(new,)),
             "no documents": case(make_bundle(LOG, documents={})),
             "disposed": case(make_bundle(disposed)),
             "withheld": case(make_bundle(LOG, leaves=withheld)),

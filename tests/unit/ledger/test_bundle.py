@@ -301,6 +301,18 @@ def test_key_that_was_handed_over_is_followed() -> None:
     assert check(damaged).findings[0].where == "key hand-overs"
 
 
+def test_log_of_a_retired_key_that_ends_before_its_hand_over_is_found() -> None:
+    new = SigningKey.generate(KEY.name)
+    beyond = sign_handover(size=SIZE + 6, root=b"\x01" * 32, old=KEY, new=new)
+    report = check(make_bundle(LOG, handovers=[beyond]), keys=(new,))
+    assert report.status == "broken"
+    assert "older than the last hand-over" in report.findings[0].what
+    at_the_end = sign_handover(size=SIZE, root=check_root(SIZE), old=KEY, new=new)
+    assert check(make_bundle(LOG, handovers=[at_the_end]), keys=(new,)).status == "whole"
+    forked = sign_handover(size=SIZE, root=b"\x01" * 32, old=KEY, new=new)
+    assert "contradicts the hand-over" in check(make_bundle(LOG, handovers=[forked]), keys=(new,)).findings[0].what
+
+
 def check_root(size: int) -> bytes:
     return merkle.root(LOG.tree, size)
 

@@ -32,6 +32,7 @@ class Check {
   async run() {
     await this.open();
     const [signedBy, cosignedBy] = await this.checkSignatures();
+    this.checkThatItIsCurrent();
     await this.checkDocuments();
     await this.checkEvents();
     const against = this.againstNote === null ? null : await this.compare(this.againstNote, "kept checkpoint");
@@ -133,6 +134,15 @@ class Check {
       ...opened.lines.filter((line) => !known.has(line.id)).map((line) => ({ name: line.name, at: null })),
     ];
     return [opened.signers.map((signer) => signer.line), cosignedBy];
+  }
+
+  checkThatItIsCurrent() {
+    try {
+      requireCurrent(this.handovers, this.stated);
+    } catch (error) {
+      if (!(error instanceof HandoverError)) throw error;
+      this.add("checkpoint", error.message);
+    }
   }
 
   async checkDocuments() {

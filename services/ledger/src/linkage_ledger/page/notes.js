@@ -247,3 +247,21 @@ function resolveKeys(trusted, chain) {
   }));
   return [...spans, ...trusted.filter((key) => !isInChain(key))];
 }
+
+// Whoever still holds a retired key can sign a log that ends before its hand-over.
+function requireCurrent(chain, checkpoint) {
+  if (!chain.length) return;
+  const { size, root } = chain.at(-1);
+  if (checkpoint.size < size) {
+    throw new HandoverError(
+      `The checkpoint is older than the last hand-over of the log's key: it is of ${spoken(checkpoint.size)} events, the ` +
+        `hand-over at ${spoken(size)}. The key that signed it no longer counts: ask for a newer one.`,
+    );
+  }
+  if (checkpoint.size === size && !sameBytes(checkpoint.root, root)) {
+    throw new HandoverError(
+      `The checkpoint contradicts the hand-over of the log's key at ${spoken(size)} events: both keys signed another root ` +
+        "there. Somebody shows another history: treat this as an alarm.",
+    );
+  }
+}
