@@ -313,6 +313,12 @@ def test_log_of_a_retired_key_that_ends_before_its_hand_over_is_found() -> None:
     assert "contradicts the hand-over" in check(make_bundle(LOG, handovers=[forked]), keys=(new,)).findings[0].what
 
 
+def test_two_keys_of_one_log_need_the_hand_over_between_them() -> None:
+    report = check(GOOD, keys=(KEY, SigningKey.generate(KEY.name)))
+    assert report.status == "broken"
+    assert "two keys of one log" in report.findings[0].what
+
+
 def check_root(size: int) -> bytes:
     return merkle.root(LOG.tree, size)
 

@@ -71,9 +71,20 @@ def test_one_trusted_key_of_the_chain_is_enough_and_each_counts_for_its_sizes(tr
                 verify_checkpoint(_signed(size, other), keys)
 
 
-def test_key_that_is_trusted_without_a_hand_over_counts_as_before() -> None:
-    keys = resolve_keys([OLD.verifier, STRANGER.verifier], HANDED.chain)
-    assert verify_checkpoint(_signed(50, STRANGER), keys).size == 50
+def test_two_keys_of_one_log_lie_in_one_chain() -> None:
+    assert resolve_keys([OLD.verifier, NEW.verifier], HANDED.chain) == resolve_keys([NEW.verifier], HANDED.chain)
+    assert resolve_keys([OLD.verifier, OLD.verifier], []) == (OLD.verifier, OLD.verifier)
+    evil = sign_handover(size=2, root=bytes(32), old=OLD, new=STRANGER)
+    for chain in ([], [evil]):
+        with pytest.raises(HandoverError, match="two keys of one log"):
+            resolve_keys([OLD.verifier, NEW.verifier], chain)
+
+
+def test_key_of_another_log_counts_as_before() -> None:
+    other = SigningKey.generate("other.test")
+    keys = resolve_keys([OLD.verifier, other.verifier], HANDED.chain)
+    elsewhere = sign_checkpoint(Checkpoint(other.name, 50, bytes(32)), other)
+    assert verify_checkpoint(elsewhere, keys).size == 50
     assert resolve_keys([OLD.verifier], []) == (OLD.verifier,)
     assert current_key(HANDED.chain) == NEWEST.verifier
     assert current_key([]) is None

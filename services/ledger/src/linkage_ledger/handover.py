@@ -138,25 +138,38 @@ def resolve_keys(trusted: Sequence[LogKey], handovers: Sequence[str]) -> tuple[L
         handovers: the notes of all hand-overs, oldest first.
 
     Returns:
-        The keys of the chain, each with its sizes, then the trusted keys that are not in it, as they were given.
+        The keys of the chain, each with its sizes, then the trusted keys of other logs, as they were given.
 
     Raises:
-        HandoverError: the chain is not genuine or whole, or holds none of the trusted keys.
+        HandoverError: the chain is not genuine or whole, holds none of the trusted keys, or lacks one of two that bear
+            the name of one log.
     """
     chain = open_chain(handovers)
+    given = [key.key if isinstance(key, KeySpan) else key for key in trusted]
+    keys = [chain[0].old, *(handover.new for handover in chain)] if chain else []
+    _require_one_history(given, keys)
     if not chain:
         return tuple(trusted)
-    keys = [chain[0].old, *(handover.new for handover in chain)]
     bounds = [0, *(handover.size + 1 for handover in chain)]
     ends: list[int | None] = [*(handover.size for handover in chain), None]
     spans = [KeySpan(key, first, last) for key, first, last in zip(keys, bounds, ends, strict=True)]
-    given = [key.key if isinstance(key, KeySpan) else key for key in trusted]
     if not set(keys) & set(given):
         raise HandoverError(
             "The key hand-overs are about keys of which you trust none. Check that you hold this log's key; if you do, "
             "somebody put another in its place: treat this as an alarm."
         )
     return (*spans, *(key for key, bare in zip(trusted, given, strict=True) if bare not in keys))
+
+
+def _require_one_history(given: Sequence[VerifierKey], chain: Sequence[VerifierKey]) -> None:
+    """Two keys of one log speak for different sizes, and only the hand-over between them says for which."""
+    for name in {key.name for key in given}:
+        own = {key for key in given if key.name == name}
+        if len(own) > 1 and not own <= set(chain):
+            raise HandoverError(
+                "You hold two keys of one log, and no hand-over here says which of them speaks. Use the key that "
+                "speaks now, and none beside it: if it was handed over, the hand-over leads to the others."
+            )
 
 
 def continues(known: Sequence[str], shown: Sequence[str]) -> bool:

@@ -229,11 +229,18 @@ function keysOfChain(chain) {
   return [chain[0].old, ...chain.map((handover) => handover.next)];
 }
 
-// Each key of the chain with the sizes that it speaks for, then the trusted keys that are not in it.
+// Each key of the chain with the sizes that it speaks for, then the trusted keys of other logs.
 function resolveKeys(trusted, chain) {
-  if (!chain.length) return trusted;
-  const keys = keysOfChain(chain);
+  const keys = chain.length ? keysOfChain(chain) : [];
   const isInChain = (key) => keys.some((one) => isSameKey(one, key));
+  const isOneOfTwo = (key) => trusted.some((other) => other.name === key.name && !isSameKey(other, key));
+  if (trusted.some((key) => isOneOfTwo(key) && !isInChain(key))) {
+    throw new HandoverError(
+      "You hold two keys of one log, and no hand-over here says which of them speaks. Use the key that speaks now, and " +
+        "none beside it: if it was handed over, the hand-over leads to the others.",
+    );
+  }
+  if (!chain.length) return trusted;
   if (!trusted.some(isInChain)) {
     throw new HandoverError(
       "The key hand-overs are about keys of which you trust none. Check that you hold this log's key; if you do, " +
