@@ -109,6 +109,17 @@ def open_handover(note: str) -> Handover:
     return handover
 
 
+def with_both_signatures_only(note: str) -> str:
+    """A genuine hand-over's note without what others may have put under it: anybody can add a signature line."""
+    handover = open_handover(note)
+    text, lines = split_note(note)
+    first: dict[bytes, str] = {}
+    for line in lines:
+        if line.name == handover.origin:
+            first.setdefault(line.key_id, line.format())
+    return f"{text}\n{first[handover.old.key_id]}{first[handover.new.key_id]}"
+
+
 def open_chain(handovers: Sequence[str]) -> tuple[Handover, ...]:
     """Give the hand-overs of one log in their order.
 
