@@ -23,8 +23,8 @@ _EXITS = """exit codes:
   0  whole, by a key that you gave
   1  does not hold: something was changed, is missing, or is not signed as it should be
   2  cannot be read, or the command is wrong
-  3  nothing is wrong, but not all could be checked: no key was given, or the bundle holds nothing
-     to compare your checkpoint with
+  3  nothing is wrong, but not all could be checked: no key was given, no event is shown, or the
+     bundle holds nothing to compare your checkpoint with
 """
 _RECEIPT_EXITS = """exit codes:
   0  holds, by a key that you gave
