@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from linkage_ledger import events, merkle
 from linkage_ledger.bundle import BundleLeaf, write_bundle
-from linkage_ledger.checkpoints import Checkpoint, verify_checkpoint
+from linkage_ledger.checkpoints import Checkpoint, KeySpan, verify_checkpoint
 from linkage_ledger.errors import NoteError
 from linkage_ledger.handover import resolve_keys
 from linkage_ledger.notes import split_note
@@ -186,7 +186,7 @@ def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now
         left, right = merkle.range_proof(nodes, first, end, made.size)
         consistency = _consistency(session, log, made)
         documents = _documents(session, made)
-        verifier, handovers = log.verifier_in(session), trust_tables.handovers(session)
+        verifier, handovers = _trust_at(session, log, made.size)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
     try:
         write_bundle(
@@ -198,7 +198,7 @@ def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now
             left=left,
             right=right,
             checkpoint=made.checkpoint,
-            verifier_keys=[verifier.format()],
+            verifier_keys=[verifier],
             handovers=handovers,
             consistency=consistency,
             documents=documents,
@@ -298,6 +298,19 @@ def _consistency(session: Session, log: Log, made: Plan) -> tuple[str, list[byte
     kept = check_kept(session, log, made.wish.against, size=made.size)
     proof = merkle.consistency_proof(tables.SessionNodes(session), kept.size, made.size)
     return made.wish.against, proof
+
+
+def _trust_at(session: Session, log: Log, size: int) -> tuple[str, list[str]]:
+    """The key that spoke when the log was of this size, and the hand-overs until then.
+
+    The key may have been handed over since the checkpoint was signed; a checkpoint older than a hand-over beside it is
+    not believed.
+    """
+    rows = trust_tables.all_handovers(session)
+    until_then = [row.note for row in rows if row.size <= size]
+    keys = resolve_keys([log.verifier_in(session)], [row.note for row in rows])
+    spans = [key for key in keys if isinstance(key, KeySpan) and key.speaks_for(size)]
+    return (spans[0].key if spans else log.verifier_in(session)).format(), until_then
 
 
 def _leaves(database: Database, made: Plan, sees_body: SeesBody) -> Iterator[BundleLeaf]:

@@ -24,12 +24,14 @@ from linkage_ledger.handover import sign_handover
 from linkage_ledger.memory import MemoryLog
 from linkage_ledger.notes import SigningKey, split_note
 from support.bundles import (
+    DOCUMENTS,
     FIRST,
     LAST,
     SIZE,
     STRANGER,
     a_log,
     bundle_of_header,
+    by_digest,
     fine_headers,
     forged_history,
     forgeries,
@@ -190,6 +192,10 @@ def test_everything_that_holds_is_said_in_the_words_of_the_command(page: Page) -
     by_new = sign_checkpoint(Checkpoint(KEY.name, SIZE, LOG.head_row.root), new)
     after = make_bundle(LOG, checkpoint=by_new, handovers=[handed], verifier_keys=[new.verifier.format()])
     elsewhere = sign_handover(size=10, root=b"\x01" * 32, old=KEY, new=new)
+    beyond = sign_handover(size=SIZE + 6, root=merkle.root(a_log(SIZE + 6).tree, SIZE + 6), old=KEY, new=new)
+    at_the_end = sign_handover(size=SIZE, root=LOG.head_row.root, old=KEY, new=new)
+    forked = sign_handover(size=SIZE, root=b"\x01" * 32, old=KEY, new=new)
+    hashes = [replace(leaf, header=None, salt=None, body=None) for leaf in leaves_of(LOG, FIRST, LAST)]
     disposed = a_log()
     disposed.dispose_of_body(6)
     withheld = [
@@ -224,6 +230,18 @@ def test_everything_that_holds_is_said_in_the_words_of_the_command(page: Page) -
             "handed over, old key still used": case(make_bundle(LOG, handovers=[handed])),
             "handed over elsewhere": case(make_bundle(LOG, checkpoint=by_new, handovers=[elsewhere])),
             "handed over, damaged": case(make_bundle(LOG, checkpoint=by_new, handovers=[handed[:-9] + handed[-8:]])),
+            "retired key, before the hand-over": case(make_bundle(LOG, handovers=[beyond]), keys=(new,)),
+            "retired key, at the hand-over": case(make_bundle(LOG, handovers=[at_the_end]), keys=(new,)),
+            "retired key, another root at the hand-over": case(make_bundle(LOG, handovers=[forked]), keys=(new,)),
+            "two keys of one log": case(GOOD, keys=(KEY, new)),
+            "two keys of one log, handed to a third": case(after, keys=(KEY, STRANGER)),
+            "two keys of one log, handed over": case(after, keys=(KEY, new)),
+            "handed over before it begins": case(
+                make_bundle(LOG, 11, LAST, checkpoint=by_new, handovers=[handed]), keys=(KEY,)
+            ),
+            "whole log": case(make_bundle(LOG, 0, SIZE - 1)),
+            "document that nothing names": case(make_bundle(LOG, documents={**DOCUMENTS, **by_digest(b"another")})),
+            "hashes only": case(make_bundle(LOG, leaves=hashes)),
             "no documents": case(make_bundle(LOG, documents={})),
             "disposed": case(make_bundle(disposed)),
             "withheld": case(make_bundle(LOG, leaves=withheld)),

@@ -163,6 +163,13 @@ def _packed(bundle: bytes, *, compression: int = zipfile.ZIP_STORED) -> bytes:
     return out.getvalue()
 
 
+def _with_hidden_bytes(bundle: bytes) -> bytes:
+    """Bytes that no member holds, between the last member and the directory, whose place is told rightly."""
+    place, hidden = int.from_bytes(bundle[-6:-2], "little"), b"hidden"
+    moved = (place + len(hidden)).to_bytes(4, "little")
+    return bundle[:place] + hidden + bundle[place:-6] + moved + bundle[-2:]
+
+
 def forged_history(key: SigningKey, *, log: MemoryLog) -> bytes:
     """Another history than ``log``, whole in itself, signed with this key."""
     other = MemoryLog()
@@ -269,6 +276,7 @@ def forgeries(log: MemoryLog) -> Mapping[str, bytes]:
         "packed again and compressed": _packed(good, compression=zipfile.ZIP_DEFLATED),
         "bytes before": b"MZ" + good,
         "bytes after": good + b"\0",
+        "bytes before the directory": _with_hidden_bytes(good),
         "comment": good[:-2] + b"\x01\0x",
         "cut": good[:-30],
     }

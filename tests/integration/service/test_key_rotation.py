@@ -1,5 +1,6 @@
 """The log's key is handed over while the service runs, and nothing is lost whatever step it is killed at."""
 
+import io
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from linkage_ledger.bundle import verify_bundle
 from linkage_ledger.checkpoints import verify_checkpoint
 from linkage_ledger.errors import NoteError
 from linkage_ledger.handover import open_handover, resolve_keys
@@ -17,8 +19,10 @@ from linkage_ledger.notes import SigningKey, VerifierKey, open_note
 from linkage_ledger.receipts import Receipt, verify_receipt
 from linkage_service import service_keys
 from linkage_service.audit import rotation, trust_tables
+from linkage_service.audit.exporting import Wish, bundle, plan
 from linkage_service.audit.log import KeyRetired, Log
 from linkage_service.audit.rotation import rotate
+from linkage_service.audit.search import Filters, Scope
 from linkage_service.audit.verify import verify
 from linkage_service.errors import Conflict
 from support.service_app import ServiceApp, ok, problem, service_app
@@ -160,6 +164,19 @@ def test_rotation_killed_at_any_step_loses_neither_key_nor_log(
     assert _handed_over(service) == before + 1 + int((name, moment) == ("promote_next_log_key", "after"))
     assert whole(service, old)
     assert not (service.settings.resolved_keys_dir / "log.key.next").exists()
+
+
+def test_bundle_that_was_decided_on_before_a_hand_over_is_whole(service: ServiceApp) -> None:
+    log, database = service.runtime.log, service.runtime.database
+    old, checkpoint = log.verifier, log.checkpoint(database)
+    with database.reading() as session:
+        made = plan(session, Wish(format="bundle", filters=Filters()), Scope(), checkpoint=checkpoint)
+    service.officer.get("/v1/audit/events")
+    handed(service)
+    with bundle(database, log, made, sees_body=lambda _: True, now=service.clock()) as file:
+        for keys in ([old], []):
+            file.seek(0)
+            assert verify_bundle(io.BytesIO(file.read()), verifier_keys=keys).findings == ()
 
 
 def _handed_over(service: ServiceApp) -> int:

@@ -29,6 +29,7 @@ from support.bundles import (
     a_log,
     append_raw,
     bundle_of_header,
+    by_digest,
     fine_headers,
     forged_history,
     forgeries,
@@ -63,11 +64,16 @@ def test_whole_bundle_says_so_in_plain_words() -> None:
     assert report.lines == (
         "Whole: everything in this bundle is as it was recorded.",
         "14 events; none missing between 5 and 18.",
+        "The checkpoint is of 24 events: 5 before these and 5 after them are not in the bundle.",
+        "The first event shown is of 1 March 2026, 12:00:05 UTC, the last of 1 March 2026, 12:00:18 UTC.",
         "Nothing changed since the checkpoint you kept, of 9 events.",
         f"Signed by {KEY.verifier.format()}, a key that you gave.",
-        "Events of others, shown as hashes only: 3. They are there, unread.",
+        (
+            "Shown as hashes only: 3. They are there, unread; that they belong to others is the word of whoever made "
+            "the bundle."
+        ),
         "Events with their details: 4.",
-        "Documents with it (agreements, policy texts), each as its digest says: 2.",
+        "Documents that its events name (agreements, policy texts), each as they say: 2.",
         f'What was asked for: "{QUESTION}". Made on 3 March 2026, 09:00:00 UTC. Nobody signed these words.',
     )
 
@@ -292,6 +298,15 @@ def test_key_that_was_handed_over_is_followed() -> None:
         report = check(bundle, keys=(trusted,), against=kept(9))
         assert report.status == "whole"
         assert "Hand-overs of the log's key, each signed by both keys: 1." in report.lines
+        whose = (
+            "a key that you gave."
+            if trusted is new
+            else ("tied to a key that you gave by hand-overs of the log's key, the last at 10 events.")
+        )
+        assert f"Signed by {new.verifier.format()}, {whose}" in report.lines
+        assert report.not_compared == ()
+    later = make_bundle(LOG, 11, LAST, checkpoint=note, handovers=[handover])
+    assert any("Not compared with what both keys signed at 10 events" in line for line in check(later).lines)
     assert check(bundle, keys=(STRANGER,)).status == "broken"
     by_the_old_key = make_bundle(LOG, handovers=[handover])
     assert check(by_the_old_key).status == "broken"
@@ -299,6 +314,42 @@ def test_key_that_was_handed_over_is_followed() -> None:
     assert check(make_bundle(LOG, checkpoint=note, handovers=[elsewhere])).status == "broken"
     damaged = make_bundle(LOG, checkpoint=note, handovers=[handover.replace("\n10\n", "\n11\n")])
     assert check(damaged).findings[0].where == "key hand-overs"
+
+
+def test_log_of_a_retired_key_that_ends_before_its_hand_over_is_found() -> None:
+    new = SigningKey.generate(KEY.name)
+    beyond = sign_handover(size=SIZE + 6, root=b"\x01" * 32, old=KEY, new=new)
+    report = check(make_bundle(LOG, handovers=[beyond]), keys=(new,))
+    assert report.status == "broken"
+    assert "older than the last hand-over" in report.findings[0].what
+    at_the_end = sign_handover(size=SIZE, root=check_root(SIZE), old=KEY, new=new)
+    assert check(make_bundle(LOG, handovers=[at_the_end]), keys=(new,)).status == "whole"
+    forked = sign_handover(size=SIZE, root=b"\x01" * 32, old=KEY, new=new)
+    assert "contradicts the hand-over" in check(make_bundle(LOG, handovers=[forked]), keys=(new,)).findings[0].what
+
+
+def test_two_keys_of_one_log_need_the_hand_over_between_them() -> None:
+    report = check(GOOD, keys=(KEY, SigningKey.generate(KEY.name)))
+    assert report.status == "broken"
+    assert "two keys of one log" in report.findings[0].what
+
+
+def test_documents_that_no_event_names_are_vouched_for_by_nobody() -> None:
+    report = check(make_bundle(LOG, documents={**DOCUMENTS, **by_digest(b"another")}))
+    assert (report.documents, report.unnamed_documents) == (2, 1)
+    assert "Documents that no event shown here names: 1. Nobody vouches for them." in report.lines
+
+
+def test_bundle_of_hashes_only_shows_nothing() -> None:
+    hashes = [replace(leaf, header=None, salt=None, body=None) for leaf in leaves_of(LOG, FIRST, LAST)]
+    report = check(make_bundle(LOG, leaves=hashes))
+    assert report.status == "unclear"
+    assert report.headline.endswith("it shows no event, only hashes.")
+    assert (report.documents, report.unnamed_documents) == (0, 2)
+
+
+def test_bundle_of_the_whole_log_says_so() -> None:
+    assert "These are all the events that the checkpoint speaks of." in check(make_bundle(LOG, 0, SIZE - 1)).lines
 
 
 def check_root(size: int) -> bytes:

@@ -132,6 +132,21 @@ def test_receipt_is_checked_across_a_handover(folder: Path) -> None:
     assert run(folder, *words, "--handover", "handover.txt") == 0
 
 
+def test_receipt_by_a_key_that_was_retired_since_is_not_fully_checked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = SigningKey.generate(KEY.name)
+    words = ["check-receipt", "receipt.tlog-proof", "header.json", "--key", new.verifier.format()]
+    for size, code, answer in (
+        (SIZE + 6, 3, "Not fully checked. The checkpoint is older than the last hand-over"),
+        (SIZE, 1, "Does not hold. The checkpoint contradicts the hand-over"),
+    ):
+        note = sign_handover(size=size, root=b"\x01" * 32, old=KEY, new=new)
+        (folder / "handover.txt").write_text(note, encoding="utf-8")
+        assert run(folder, *words, "--handover", "handover.txt") == code
+        assert answer in capsys.readouterr().out
+
+
 def test_page_is_written_as_the_package_ships_it() -> None:
     command = [sys.executable, "-m", "linkage_ledger", "verify-page"]
     assert subprocess.run(command, check=True, capture_output=True, timeout=60).stdout == verify_page()

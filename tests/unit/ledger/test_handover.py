@@ -12,6 +12,7 @@ from linkage_ledger.handover import (
     continues,
     current_key,
     open_handover,
+    require_current,
     resolve_keys,
     sign_handover,
 )
@@ -70,9 +71,20 @@ def test_one_trusted_key_of_the_chain_is_enough_and_each_counts_for_its_sizes(tr
                 verify_checkpoint(_signed(size, other), keys)
 
 
-def test_key_that_is_trusted_without_a_hand_over_counts_as_before() -> None:
-    keys = resolve_keys([OLD.verifier, STRANGER.verifier], HANDED.chain)
-    assert verify_checkpoint(_signed(50, STRANGER), keys).size == 50
+def test_two_keys_of_one_log_lie_in_one_chain() -> None:
+    assert resolve_keys([OLD.verifier, NEW.verifier], HANDED.chain) == resolve_keys([NEW.verifier], HANDED.chain)
+    assert resolve_keys([OLD.verifier, OLD.verifier], []) == (OLD.verifier, OLD.verifier)
+    evil = sign_handover(size=2, root=bytes(32), old=OLD, new=STRANGER)
+    for chain in ([], [evil]):
+        with pytest.raises(HandoverError, match="two keys of one log"):
+            resolve_keys([OLD.verifier, NEW.verifier], chain)
+
+
+def test_key_of_another_log_counts_as_before() -> None:
+    other = SigningKey.generate("other.test")
+    keys = resolve_keys([OLD.verifier, other.verifier], HANDED.chain)
+    elsewhere = sign_checkpoint(Checkpoint(other.name, 50, bytes(32)), other)
+    assert verify_checkpoint(elsewhere, keys).size == 50
     assert resolve_keys([OLD.verifier], []) == (OLD.verifier,)
     assert current_key(HANDED.chain) == NEWEST.verifier
     assert current_key([]) is None
@@ -121,6 +133,17 @@ def test_chain_that_is_shown_has_to_begin_with_the_one_that_was_known() -> None:
     assert continues([HANDED.first], HANDED.chain)
     assert not continues(HANDED.chain, [HANDED.first])
     assert not continues([HANDED.first], [other])
+
+
+def test_present_checkpoint_reaches_the_last_hand_over_and_has_its_root() -> None:
+    second = open_handover(HANDED.second)
+    for checkpoint in (Checkpoint(ORIGIN, 9, second.root), Checkpoint(ORIGIN, 10, bytes(32))):
+        require_current(HANDED.chain, checkpoint)
+    require_current([], Checkpoint(ORIGIN, 1, bytes(32)))
+    with pytest.raises(HandoverError, match="older than the last hand-over"):
+        require_current(HANDED.chain, Checkpoint(ORIGIN, 8, bytes(32)))
+    with pytest.raises(HandoverError, match="alarm"):
+        require_current(HANDED.chain, Checkpoint(ORIGIN, 9, bytes(32)))
 
 
 TEXT = split_note(HANDED.first)[0]

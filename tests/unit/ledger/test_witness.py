@@ -19,7 +19,7 @@ from linkage_ledger.cosignatures import answered_cosignatures
 from linkage_ledger.errors import WitnessError
 from linkage_ledger.handover import sign_handover
 from linkage_ledger.memory import MemoryLog
-from linkage_ledger.notes import SigningKey, to_base64
+from linkage_ledger.notes import SignatureLine, SigningKey, to_base64
 from linkage_ledger.witness import Answer, Witness, add_log, make_witness, open_witness
 from linkage_ledger.witness_server import MAX_CONNECTIONS, WitnessServer, serving
 from support.ledger_logs import make_header
@@ -142,6 +142,61 @@ def test_witness_follows_a_hand_over_and_then_refuses_the_old_key(opened: Witnes
     again = Witness(folder, now=lambda: 1.0)
     assert again.known()[ORIGIN] == opened.known()[ORIGIN]
     assert again.add_checkpoint(request(6, 9, key=NEW)).status == 200
+
+
+def test_hand_over_that_comes_back_to_an_old_key_is_not_taken(opened: Witness, folder: Path) -> None:
+    root = merkle.root(LOG.tree, 4)
+    assert opened.add_handover(sign_handover(size=4, root=root, old=KEY, new=NEW).encode()).status == 200
+    for size in (4, 6):
+        back = sign_handover(size=size, root=merkle.root(LOG.tree, size), old=NEW, new=KEY)
+        assert opened.add_handover(back.encode()).status == 403
+    assert Witness(folder, now=lambda: 1.0).known() == opened.known()
+
+
+def test_hand_over_with_lines_of_others_is_kept_without_them(opened: Witness, folder: Path) -> None:
+    handover = sign_handover(size=4, root=merkle.root(LOG.tree, 4), old=KEY, new=NEW)
+    junk = SignatureLine("nobody.test", b"abcd", b"x" * 8).format()
+    for note in (handover + junk, handover):
+        assert opened.add_handover(note.encode()).status == 200
+    assert json.loads((folder / "state.json").read_text("utf-8"))["logs"][ORIGIN]["handovers"] == [handover]
+
+
+def test_retired_key_cannot_lead_a_witness_away_from_the_log(opened: Witness, folder: Path) -> None:
+    assert opened.add_checkpoint(request(0, 3)).status == 200
+    handover = sign_handover(size=6, root=merkle.root(LOG.tree, 6), old=KEY, new=NEW)
+    assert opened.add_handover(handover.encode()).status == 200
+    assert opened.add_checkpoint(request(3, 4)).status == 403
+    other = sign_checkpoint(Checkpoint(ORIGIN, 6, bytes(32)), KEY)
+    assert opened.add_checkpoint(body(3, PROOF, other)).status == 403
+    (evidence,) = (folder / "evidence").iterdir()
+    assert handover in evidence.read_text("utf-8")
+    assert opened.add_checkpoint(request(3, 6)).status == 200
+    assert opened.add_checkpoint(request(6, 9, key=NEW)).status == 200
+
+
+def test_evidence_of_one_log_leaves_room_for_that_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_MAX_EVIDENCE", 1)
+    other = SigningKey.generate("other.test")
+    make_witness(tmp_path / "w", name="witness.test/w1", log_keys=[KEY.verifier, other.verifier])
+    with open_witness(tmp_path / "w", now=lambda: 1.0) as found:
+        for key in (KEY, other):
+            assert found.add_checkpoint(request(0, 6, key=key)).status == 200
+            for fork in (FORK, FORK, _log(2)):
+                assert found.add_checkpoint(request(6, 6, log=fork, key=key)).status == 409
+    kept = [path.read_text("utf-8") for path in (tmp_path / "w" / "evidence").iterdir()]
+    assert sorted(text.partition("\n")[0] for text in kept) == [ORIGIN, other.name]
+    assert capsys.readouterr().err.count("ALARM") == 6
+
+
+def test_memory_that_is_damaged_names_the_log(folder: Path) -> None:
+    with open_witness(folder, now=lambda: 1.0) as found:
+        assert found.add_checkpoint(request(0, 6)).status == 200
+    state = folder / "state.json"
+    state.write_text(state.read_text("utf-8").replace("\\n6\\n", "\\n5\\n"), "utf-8")
+    with pytest.raises(WitnessError, match=ORIGIN):
+        Witness(folder, now=lambda: 1.0)
 
 
 def test_two_processes_never_share_a_memory(folder: Path, opened: Witness) -> None:

@@ -69,24 +69,32 @@ class BundleReport:
     shown: int
     """Events whose headers are there."""
     hidden: int
-    """Events of others, as hashes only."""
+    """Events that are there as hashes only."""
     bodies: int
     disposed: int
     withheld: int
-    """Events with a body that is not for the reader of the bundle."""
+    """Events with a body that is said to be not for the reader of the bundle."""
     first_time: str | None
     last_time: str | None
     signed_by: tuple[str, ...]
     """The keys that the checkpoint is genuine by, as lines; none where it is not."""
+    given: tuple[str, ...]
+    """Those of them that the officer gave; hand-overs lead to the others."""
     own_key_only: bool
     """No key was given, so that the bundle was checked with the one that it brings itself."""
     cosigned_by: tuple[CosignedBy, ...]
     handovers: int
+    last_handover: int | None
+    """How many events there were at the last of them."""
+    not_compared: tuple[int, ...]
+    """Sizes of hand-overs whose root the bundle does not reach."""
     against: Kept | None
     """The checkpoint that the officer gave."""
     kept: Kept | None
     """The older checkpoint inside the bundle."""
     documents: int
+    """Those that events shown here name."""
+    unnamed_documents: int
     missing_documents: tuple[str, ...]
     """What headers refer to and the bundle does not hold, such as ``agreement agr_1, version 2``."""
     backwards: Backwards | None
@@ -100,7 +108,7 @@ class BundleReport:
         """``broken`` if something is wrong, ``unclear`` if nothing is but not all could be checked."""
         if self.findings:
             return "broken"
-        if self.own_key_only or (self.against is not None and self.against.continued is None):
+        if self.own_key_only or not self.shown or (self.against is not None and self.against.continued is None):
             return "unclear"
         return "whole"
 
@@ -118,6 +126,8 @@ class BundleReport:
             return "Whole: everything in this bundle is as it was recorded."
         if self.own_key_only:
             return "Whole by its own word only: nothing is wrong in it, but no key of yours was used."
+        if not self.shown:
+            return "Unclear: nothing is wrong in it, but it shows no event, only hashes."
         return "Unclear: nothing is wrong in it, but it cannot be compared with the checkpoint that you kept."
 
     def _finding_lines(self) -> Iterator[str]:
@@ -135,21 +145,39 @@ class BundleReport:
             yield f"It should show {events}, from {self.first:,} to {self.last:,}."
         else:
             yield f"{events}; none missing between {self.first:,} and {self.last:,}."
+            yield self._place_line()
+        if self.first_time and self.last_time:
+            earliest, latest = spoken_time(self.first_time), spoken_time(self.last_time)
+            yield f"The first event shown is of {earliest}, the last of {latest}."
         if self.against is not None and not (self.findings and self.against.continued):
             yield self._against_line(self.against)
         for key in self.signed_by:
-            yield f"Signed by {key}" + (
-                ", a key that came with the bundle. Whoever made the bundle could have made this key: get the log's "
-                "key some other way, and check again with it."
-                if self.own_key_only
-                else ", a key that you gave."
-            )
+            yield f"Signed by {key}, {self._whose(key)}"
         for cosigner in self.cosigned_by:
             yield (
                 f"Also signed by {cosigner.name}, not checked: give its key to check it."
                 if cosigner.at is None
                 else f"Cosigned by the witness {cosigner.name} on {spoken_time(cosigner.at)}."
             )
+
+    def _place_line(self) -> str:
+        before, after = self.first, self.size - self.last - 1
+        if not before and not after:
+            return "These are all the events that the checkpoint speaks of."
+        return (
+            f"The checkpoint is of {_events(self.size)}: {before:,} before these and {after:,} after them are not in "
+            "the bundle."
+        )
+
+    def _whose(self, key: str) -> str:
+        if self.own_key_only:
+            return (
+                "a key that came with the bundle. Whoever made the bundle could have made this key: get the log's key "
+                "some other way, and check again with it."
+            )
+        if key in self.given or self.last_handover is None:
+            return "a key that you gave."
+        return f"tied to a key that you gave by hand-overs of the log's key, the last at {_events(self.last_handover)}."
 
     def _against_line(self, kept: Kept) -> str:
         of_when = "" if kept.last_event_at is None else f" (its last event is of {spoken_time(kept.last_event_at)})"
@@ -163,7 +191,10 @@ class BundleReport:
 
     def _what_is_there(self) -> Iterator[str]:
         if self.hidden:
-            yield f"Events of others, shown as hashes only: {self.hidden:,}. They are there, unread."
+            yield (
+                f"Shown as hashes only: {self.hidden:,}. They are there, unread; that they belong to others is the word "
+                "of whoever made the bundle."
+            )
         if self.bodies:
             yield f"Events with their details: {self.bodies:,}."
         if self.disposed:
@@ -172,16 +203,26 @@ class BundleReport:
                 "with the events of disposal."
             )
         if self.withheld:
-            yield f"Events whose details are not for the reader of this bundle: {self.withheld:,}."
+            yield (
+                f"Events whose details are withheld: {self.withheld:,}. That they are not for the reader of this "
+                "bundle is the word of whoever made it."
+            )
         if self.handovers:
             yield f"Hand-overs of the log's key, each signed by both keys: {self.handovers:,}."
+        if self.not_compared and not self.findings:
+            yield (
+                f"Not compared with what both keys signed at {_events(self.not_compared[-1])}: the bundle does not "
+                f"reach there. Ask for one with event {self.not_compared[-1] - 1:,} in it."
+            )
         if self.kept is not None and self.against is None and self.kept.continued:
             yield (
                 f"It continues the older checkpoint that it carries, of {_events(self.kept.size)}. Only one that you "
                 "kept yourself proves anything: check against that."
             )
         if self.documents:
-            yield f"Documents with it (agreements, policy texts), each as its digest says: {self.documents:,}."
+            yield f"Documents that its events name (agreements, policy texts), each as they say: {self.documents:,}."
+        if self.unnamed_documents:
+            yield f"Documents that no event shown here names: {self.unnamed_documents:,}. Nobody vouches for them."
         yield f'What was asked for: "{self.question}". Made on {spoken_time(self.made_at)}. Nobody signed these words.'
 
     def _remarks(self) -> Iterator[str]:

@@ -15,10 +15,10 @@ from linkage_ledger.bundle_format import BundleLeaf, Manifest
 from linkage_ledger.bundle_page import verify_page
 from linkage_ledger.bundle_report import MAX_FINDINGS, Backwards, BundleFinding, BundleReport, CosignedBy, Kept
 from linkage_ledger.bundle_zip import Member, read_member, read_members
-from linkage_ledger.checkpoints import Checkpoint, LogKey, open_checkpoint
+from linkage_ledger.checkpoints import Checkpoint, KeySpan, LogKey, open_checkpoint
 from linkage_ledger.cosignatures import WitnessKey, cosignatures_of
 from linkage_ledger.errors import BundleError, EventError, HandoverError, NoteError, ProofError
-from linkage_ledger.handover import Handover, open_chain, resolve_keys
+from linkage_ledger.handover import Handover, open_chain, require_current, resolve_keys
 from linkage_ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, verify_consistency
 from linkage_ledger.notes import VerifierKey, split_note
 from linkage_ledger.scanning import Scanned, scan
@@ -108,13 +108,16 @@ class _Check:
             for n in range(self._manifest.handovers)
         ]
         self._own_key_only = not keys
+        self._given = {(key.key if isinstance(key, KeySpan) else key).format() for key in keys}
         self._keys, self._handovers = self._follow(keys or own_keys, notes)
+        self._handover_notes = notes if self._handovers else []
         self._stated = _stated(self._note)
         self._against = None if against is None else _stated_against(against)
         self._against_note = against
 
     def run(self) -> BundleReport:
         signed_by, cosigned_by = self._check_signatures()
+        self._check_that_it_is_current()
         documents = self._check_documents()
         self._check_events()
         against = None if self._against_note is None else self._compare(self._against_note, "kept checkpoint")
@@ -137,12 +140,16 @@ class _Check:
             first_time=self._first_time,
             last_time=self._last_time,
             signed_by=signed_by,
+            given=tuple(line for line in signed_by if line in self._given),
             own_key_only=self._own_key_only,
             cosigned_by=cosigned_by,
             handovers=len(self._handovers),
+            last_handover=self._handovers[-1].size if self._handovers else None,
+            not_compared=tuple(one.size for one in self._handovers if one.size not in self._roots),
             against=against,
             kept=kept,
-            documents=len(documents),
+            documents=len(documents & self._references.keys()),
+            unnamed_documents=len(documents - self._references.keys()),
             missing_documents=tuple(
                 sorted(words for digest, words in self._references.items() if digest not in documents)
             ),
@@ -170,6 +177,12 @@ class _Check:
             return (), ()
         signed_by = tuple(signer.format() for signer in opened.signers if signer.name == self._stated.origin)
         return signed_by, self._check_cosignatures({signer.key_id for signer in opened.signers})
+
+    def _check_that_it_is_current(self) -> None:
+        try:
+            require_current(self._handover_notes, self._stated)
+        except HandoverError as error:
+            self._add("checkpoint", str(error))
 
     def _check_cosignatures(self, of_the_log: set[bytes]) -> tuple[CosignedBy, ...]:
         try:

@@ -101,7 +101,7 @@ def read_members(file: BinaryIO) -> list[Member]:
     file.seek(offset)
     members = _parse_directory(file.read(size), count)
     file.seek(offset)
-    if file.read() != _directory(members, offset):
+    if file.read() != _directory(members, offset) or offset != (members[-1].end if members else 0):
         raise BundleError("The bundle's directory is not as this product writes it. It was altered or packed again.")
     return members
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from linkage_ledger.bundle import BundleReport, verify_bundle, verify_page
 from linkage_ledger.checkpoints import LogKey
 from linkage_ledger.cosignatures import WitnessKey
-from linkage_ledger.errors import LedgerError, NoteError, ProofError, ReceiptError
-from linkage_ledger.handover import resolve_keys
+from linkage_ledger.errors import HandoverError, LedgerError, NoteError, ProofError, ReceiptError
+from linkage_ledger.handover import open_chain, require_current, resolve_keys
 from linkage_ledger.notes import VerifierKey
 from linkage_ledger.receipts import Receipt, verify_receipt
 
@@ -23,8 +23,14 @@ _EXITS = """exit codes:
   0  whole, by a key that you gave
   1  does not hold: something was changed, is missing, or is not signed as it should be
   2  cannot be read, or the command is wrong
-  3  nothing is wrong, but not all could be checked: no key was given, or the bundle holds nothing
-     to compare your checkpoint with
+  3  nothing is wrong, but not all could be checked: no key was given, no event is shown, or the
+     bundle holds nothing to compare your checkpoint with
+"""
+_RECEIPT_EXITS = """exit codes:
+  0  holds, by a key that you gave
+  1  does not hold
+  2  cannot be read, or the command is wrong
+  3  holds by a key that was handed over since, which no longer counts: fetch the receipt again
 """
 _MAX_INPUT_BYTES = 2**20
 
@@ -56,6 +62,8 @@ def add(subcommands: "Subcommands") -> None:
         "check-receipt",
         help="check the receipt of one event",
         description="Check that an event is in the log, by its receipt (a C2SP tlog-proof) and its exact header.",
+        epilog=_RECEIPT_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     receipt.add_argument("receipt", type=Path, help="the receipt, a .tlog-proof file")
     receipt.add_argument("header", type=Path, help="the event's header, byte for byte")
@@ -103,10 +111,19 @@ def _check_receipt(given: argparse.Namespace) -> int:
     keys = [VerifierKey.parse(line) for key in given.key for line in _lines(key)]
     receipt = Receipt.parse(_read_text(given.receipt))
     header = _read(given.header)
+    handovers = [_read_text(path) for path in given.handover]
     try:
-        trusted = resolve_keys(keys, [_read_text(path) for path in given.handover])
-        checkpoint = verify_receipt(receipt, header, verifier_keys=trusted)
+        checkpoint = verify_receipt(receipt, header, verifier_keys=resolve_keys(keys, handovers))
+        chain = open_chain(handovers)
     except (NoteError, ProofError) as error:
+        _say(f"Does not hold. {error}")
+        return EXIT_CODES["broken"]
+    try:
+        require_current(handovers, checkpoint)
+    except HandoverError as error:
+        if checkpoint.size < chain[-1].size:
+            _say(f"Not fully checked. {error} Fetch the receipt of this event again.")
+            return EXIT_CODES["unclear"]
         _say(f"Does not hold. {error}")
         return EXIT_CODES["broken"]
     _say(

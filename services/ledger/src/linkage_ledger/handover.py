@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-from linkage_ledger.checkpoints import KeySpan, LogKey, parse_decimal
+from linkage_ledger.checkpoints import Checkpoint, KeySpan, LogKey, parse_decimal
 from linkage_ledger.errors import HandoverError, NoteError
 from linkage_ledger.merkle import HASH_BYTES
 from linkage_ledger.notes import (
@@ -109,6 +109,17 @@ def open_handover(note: str) -> Handover:
     return handover
 
 
+def with_both_signatures_only(note: str) -> str:
+    """A genuine hand-over's note without what others may have put under it: anybody can add a signature line."""
+    handover = open_handover(note)
+    text, lines = split_note(note)
+    first: dict[bytes, str] = {}
+    for line in lines:
+        if line.name == handover.origin:
+            first.setdefault(line.key_id, line.format())
+    return f"{text}\n{first[handover.old.key_id]}{first[handover.new.key_id]}"
+
+
 def open_chain(handovers: Sequence[str]) -> tuple[Handover, ...]:
     """Give the hand-overs of one log in their order.
 
@@ -138,25 +149,38 @@ def resolve_keys(trusted: Sequence[LogKey], handovers: Sequence[str]) -> tuple[L
         handovers: the notes of all hand-overs, oldest first.
 
     Returns:
-        The keys of the chain, each with its sizes, then the trusted keys that are not in it, as they were given.
+        The keys of the chain, each with its sizes, then the trusted keys of other logs, as they were given.
 
     Raises:
-        HandoverError: the chain is not genuine or whole, or holds none of the trusted keys.
+        HandoverError: the chain is not genuine or whole, holds none of the trusted keys, or lacks one of two that bear
+            the name of one log.
     """
     chain = open_chain(handovers)
+    given = [key.key if isinstance(key, KeySpan) else key for key in trusted]
+    keys = [chain[0].old, *(handover.new for handover in chain)] if chain else []
+    _require_one_history(given, keys)
     if not chain:
         return tuple(trusted)
-    keys = [chain[0].old, *(handover.new for handover in chain)]
     bounds = [0, *(handover.size + 1 for handover in chain)]
     ends: list[int | None] = [*(handover.size for handover in chain), None]
     spans = [KeySpan(key, first, last) for key, first, last in zip(keys, bounds, ends, strict=True)]
-    given = [key.key if isinstance(key, KeySpan) else key for key in trusted]
     if not set(keys) & set(given):
         raise HandoverError(
             "The key hand-overs are about keys of which you trust none. Check that you hold this log's key; if you do, "
             "somebody put another in its place: treat this as an alarm."
         )
     return (*spans, *(key for key, bare in zip(trusted, given, strict=True) if bare not in keys))
+
+
+def _require_one_history(given: Sequence[VerifierKey], chain: Sequence[VerifierKey]) -> None:
+    """Two keys of one log speak for different sizes, and only the hand-over between them says for which."""
+    for name in {key.name for key in given}:
+        own = {key for key in given if key.name == name}
+        if len(own) > 1 and not own <= set(chain):
+            raise HandoverError(
+                "You hold two keys of one log, and no hand-over here says which of them speaks. Use the key that "
+                "speaks now, and none beside it: if it was handed over, the hand-over leads to the others."
+            )
 
 
 def continues(known: Sequence[str], shown: Sequence[str]) -> bool:
@@ -168,3 +192,28 @@ def current_key(handovers: Sequence[str]) -> VerifierKey | None:
     """The key that speaks now according to the hand-overs; None where there was none."""
     chain = open_chain(handovers)
     return chain[-1].new if chain else None
+
+
+def require_current(handovers: Sequence[str], checkpoint: Checkpoint) -> None:
+    """See that a checkpoint may be the log's present one, given all hand-overs that are known or come with it.
+
+    Whoever still holds a retired key can sign a log that ends before its hand-over. So a present checkpoint reaches the
+    last hand-over, and one of the same size has the root that both keys signed.
+
+    Raises:
+        HandoverError: it is older than the last hand-over, or contradicts it.
+    """
+    chain = open_chain(handovers)
+    if not chain:
+        return
+    last = chain[-1]
+    if checkpoint.size < last.size:
+        raise HandoverError(
+            f"The checkpoint is older than the last hand-over of the log's key: it is of {checkpoint.size:,} events, "
+            f"the hand-over at {last.size:,}. The key that signed it no longer counts: ask for a newer one."
+        )
+    if checkpoint.size == last.size and checkpoint.root != last.root:
+        raise HandoverError(
+            f"The checkpoint contradicts the hand-over of the log's key at {last.size:,} events: both keys signed "
+            "another root there. Somebody shows another history: treat this as an alarm."
+        )

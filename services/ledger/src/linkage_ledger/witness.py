@@ -11,6 +11,7 @@ of this product.
     FOLDER/evidence/    pairs of checkpoints that a log should never have signed
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -24,7 +25,15 @@ from typing import Any, Final
 from linkage_ledger.checkpoints import Checkpoint, parse_decimal, verify_checkpoint
 from linkage_ledger.cosignatures import CosigningKey, cosign
 from linkage_ledger.errors import HandoverError, LedgerError, NoteError, ProofError, WitnessError
-from linkage_ledger.handover import current_key, open_handover, resolve_keys
+from linkage_ledger.handover import (
+    Handover,
+    current_key,
+    open_chain,
+    open_handover,
+    require_current,
+    resolve_keys,
+    with_both_signatures_only,
+)
 from linkage_ledger.merkle import EMPTY_ROOT, verify_consistency
 from linkage_ledger.notes import VerifierKey, from_base64, split_note
 
@@ -101,7 +110,7 @@ class Witness:
     def add_handover(self, request: bytes) -> Answer:
         """Follow a log from its old key to its new one."""
         try:
-            note = request.decode()
+            note = with_both_signatures_only(request.decode())
             handover = open_handover(note)
         except (LedgerError, ValueError):
             return Answer(400, "This is not a key hand-over signed by both keys.\n")
@@ -109,25 +118,23 @@ class Witness:
             log = self._logs.get(handover.origin)
             if log is None:
                 return Answer(404, "This witness does not know the log. Ask its operator to add the log's key.\n")
-            if note in log.handovers and not self._ahead_of_disk:
+            if handover in [open_handover(other) for other in log.handovers]:
+                if self._ahead_of_disk:
+                    self._persist()
                 return Answer(200, "The hand-over is known.\n")
-            current = current_key([other for other in log.handovers if other != note]) or log.key
+            if problem := _problem_of_handover(log, handover, note):
+                return Answer(403, f"{problem}\n")
             last = log.last
-            if handover.old != current:
-                return Answer(403, "The hand-over does not begin with the key that this witness trusts for the log.\n")
             if last.size > handover.size or (last.size == handover.size and last.root != handover.root):
                 self._keep_evidence(log, note)
                 return Answer(409, "The hand-over contradicts a checkpoint that this witness cosigned.\n")
-            if note not in log.handovers:
-                log.handovers.append(note)
+            log.handovers.append(note)
             self._persist()
             return Answer(200, "The new key is trusted from here on.\n")
 
     def _judge(self, log: _Log, checkpoint: Checkpoint, note: str, *, old_size: int, proof: list[bytes]) -> Answer:
-        try:
-            verify_checkpoint(note, resolve_keys([log.key], log.handovers))
-        except NoteError:
-            return Answer(403, "The checkpoint is not signed by the key that this witness trusts for the log.\n")
+        if problem := self._problem_of_signer(log, checkpoint, note):
+            return Answer(403, f"{problem}\n")
         if old_size > checkpoint.size:
             return Answer(400, "The old size is above the checkpoint's.\n")
         last = log.last
@@ -151,6 +158,19 @@ class Witness:
             self._persist()
         return Answer(200, cosign(split_note(note)[0], self._key, time=int(self._now())))
 
+    def _problem_of_signer(self, log: _Log, checkpoint: Checkpoint, note: str) -> str | None:
+        try:
+            verify_checkpoint(note, resolve_keys([log.key], log.handovers))
+        except NoteError:
+            return "The checkpoint is not signed by the key that this witness trusts for the log."
+        try:
+            require_current(log.handovers, checkpoint)
+        except HandoverError as error:
+            if checkpoint.size == open_handover(log.handovers[-1]).size:
+                self._keep_evidence(log, f"{log.handovers[-1]}\n{note}")
+            return str(error)
+        return None
+
     def _persist(self) -> None:
         """Write the state to the disk.
 
@@ -169,10 +189,12 @@ class Witness:
         folder = self._folder / _EVIDENCE
         folder.mkdir(mode=0o700, exist_ok=True)
         kept = f"{log.checkpoint}\n{note}"
-        name = f"{int(self._now())}-{log.last.size}.txt"
-        sys.stderr.write(f"ALARM: {log.key.name} showed two histories; both notes are in {folder / name}\n")
-        if sum(1 for _ in folder.iterdir()) < _MAX_EVIDENCE:
-            write_durably(folder / name, kept)
+        # Named by what it holds and counted by log: no other log, and no repetition, can fill the room of this one.
+        of_log = _digest(log.key.name)
+        path = folder / f"{of_log}-{_digest(kept)}.txt"
+        sys.stderr.write(f"ALARM: {log.key.name} showed two histories; both notes are in {path}\n")
+        if not path.exists() and sum(1 for _ in folder.glob(f"{of_log}-*.txt")) < _MAX_EVIDENCE:
+            write_durably(path, kept)
 
 
 @contextmanager
@@ -242,6 +264,21 @@ def write_durably(path: Path, text: str) -> None:
             os.close(folder)
 
 
+def _problem_of_handover(log: _Log, handover: Handover, note: str) -> str | None:
+    if handover.old != (current_key(log.handovers) or log.key):
+        return "The hand-over does not begin with the key that this witness trusts for the log."
+    try:
+        # Both keys of this one may be one person's: what could not be read again is not taken.
+        open_chain([*log.handovers, note])
+    except HandoverError as error:
+        return str(error)
+    return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _write_logs(folder: Path, keys: list[VerifierKey]) -> None:
     write_durably(folder / _LOGS, "".join(f"{key.format()}\n" for key in keys))
 
@@ -285,20 +322,30 @@ def _read_state(folder: Path, keys: list[VerifierKey]) -> dict[str, _Log]:
             if origin in logs and logs[origin].key != first:
                 raise WitnessError("The file `logs` names another key for a log than the one that was cosigned.")
             log = _Log(first, kept["checkpoint"], list(kept["handovers"]))
-            keys_of_log = resolve_keys([first], log.handovers)
-            if log.checkpoint is not None:
-                verify_checkpoint(log.checkpoint, keys_of_log)
+            _require_genuine(log)
             if origin in logs:
                 logs[origin] = log
             else:
                 raise WitnessError("The file `logs` lacks a log that was cosigned. Put its key back.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, HandoverError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Never begin anew: without its memory a witness could cosign a second history.
         raise WitnessError(
             "The memory of this witness is absent or damaged, and without it a fork could be cosigned. Restore the "
             "newest copy of the folder. If there is none, make a new witness with another key."
         ) from None
     return logs
+
+
+def _require_genuine(log: _Log) -> None:
+    try:
+        keys = resolve_keys([log.key], log.handovers)
+        if log.checkpoint is not None:
+            verify_checkpoint(log.checkpoint, keys)
+    except NoteError:
+        raise WitnessError(
+            f"What this witness remembers of the log {log.key.name} is damaged, and without it a fork could be "
+            "cosigned. Restore the newest copy of the folder. If there is none, make a new witness with another key."
+        ) from None
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Check {
   async run() {
     await this.open();
     const [signedBy, cosignedBy] = await this.checkSignatures();
+    this.checkThatItIsCurrent();
     await this.checkDocuments();
     await this.checkEvents();
     const against = this.againstNote === null ? null : await this.compare(this.againstNote, "kept checkpoint");
@@ -62,12 +63,16 @@ class Check {
       first_time: this.firstTime,
       last_time: this.lastTime,
       signed_by: signedBy,
+      given: signedBy.filter((line) => this.trusted.some((key) => key.line === line)),
       own_key_only: this.ownKeyOnly,
       cosigned_by: cosignedBy,
       handovers: this.handovers.length,
+      last_handover: this.handovers.at(-1)?.size ?? null,
+      not_compared: this.handovers.map(({ size }) => size).filter((size) => !this.roots.has(size)),
       against,
       kept,
-      documents: documents.length,
+      documents: documents.filter((digest) => this.references.has(digest)).length,
+      unnamed_documents: documents.filter((digest) => !this.references.has(digest)).length,
       missing_documents: missing.sort(),
       backwards: this.backwards,
       findings: this.findings,
@@ -133,6 +138,15 @@ class Check {
       ...opened.lines.filter((line) => !known.has(line.id)).map((line) => ({ name: line.name, at: null })),
     ];
     return [opened.signers.map((signer) => signer.line), cosignedBy];
+  }
+
+  checkThatItIsCurrent() {
+    try {
+      requireCurrent(this.handovers, this.stated);
+    } catch (error) {
+      if (!(error instanceof HandoverError)) throw error;
+      this.add("checkpoint", error.message);
+    }
   }
 
   async checkDocuments() {

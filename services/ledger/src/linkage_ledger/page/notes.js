@@ -229,11 +229,18 @@ function keysOfChain(chain) {
   return [chain[0].old, ...chain.map((handover) => handover.next)];
 }
 
-// Each key of the chain with the sizes that it speaks for, then the trusted keys that are not in it.
+// Each key of the chain with the sizes that it speaks for, then the trusted keys of other logs.
 function resolveKeys(trusted, chain) {
-  if (!chain.length) return trusted;
-  const keys = keysOfChain(chain);
+  const keys = chain.length ? keysOfChain(chain) : [];
   const isInChain = (key) => keys.some((one) => isSameKey(one, key));
+  const isOneOfTwo = (key) => trusted.some((other) => other.name === key.name && !isSameKey(other, key));
+  if (trusted.some((key) => isOneOfTwo(key) && !isInChain(key))) {
+    throw new HandoverError(
+      "You hold two keys of one log, and no hand-over here says which of them speaks. Use the key that speaks now, and " +
+        "none beside it: if it was handed over, the hand-over leads to the others.",
+    );
+  }
+  if (!chain.length) return trusted;
   if (!trusted.some(isInChain)) {
     throw new HandoverError(
       "The key hand-overs are about keys of which you trust none. Check that you hold this log's key; if you do, " +
@@ -246,4 +253,22 @@ function resolveKeys(trusted, chain) {
     last: at < chain.length ? chain[at].size : null,
   }));
   return [...spans, ...trusted.filter((key) => !isInChain(key))];
+}
+
+// Whoever still holds a retired key can sign a log that ends before its hand-over.
+function requireCurrent(chain, checkpoint) {
+  if (!chain.length) return;
+  const { size, root } = chain.at(-1);
+  if (checkpoint.size < size) {
+    throw new HandoverError(
+      `The checkpoint is older than the last hand-over of the log's key: it is of ${spoken(checkpoint.size)} events, the ` +
+        `hand-over at ${spoken(size)}. The key that signed it no longer counts: ask for a newer one.`,
+    );
+  }
+  if (checkpoint.size === size && !sameBytes(checkpoint.root, root)) {
+    throw new HandoverError(
+      `The checkpoint contradicts the hand-over of the log's key at ${spoken(size)} events: both keys signed another root ` +
+        "there. Somebody shows another history: treat this as an alarm.",
+    );
+  }
 }

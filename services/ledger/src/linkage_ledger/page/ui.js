@@ -170,7 +170,7 @@ async function showMore() {
 function row(leaf) {
   if (!leaf.header) {
     const plain = element("div", "event", "");
-    const line = element("p", "when", `${spoken(leaf.seq)} · belongs to others, shown as its hash only`);
+    const line = element("p", "when", `${spoken(leaf.seq)} · shown as its hash only`);
     plain.append(line);
     return plain;
   }
@@ -193,7 +193,7 @@ function row(leaf) {
   details.append(summary, element("pre", "", pretty(leaf.text)));
   if (leaf.detail) details.append(element("p", "when", "Details"), element("pre", "", pretty(leaf.detail)));
   if (leaf.disposed) details.append(element("p", "when", "Its details were disposed of at the end of their retention."));
-  if (leaf.withheld) details.append(element("p", "when", "Its details are not for the reader of this bundle."));
+  if (leaf.withheld) details.append(element("p", "when", "Its details are withheld, as not for the reader of this bundle."));
   return details;
 }
 

@@ -21,7 +21,7 @@ function spokenTime(text) {
 
 function statusOf(report) {
   if (report.findings.length) return "broken";
-  return report.own_key_only || (report.against && report.against.continued === null) ? "unclear" : "whole";
+  return report.own_key_only || !report.shown || (report.against && report.against.continued === null) ? "unclear" : "whole";
 }
 
 function headlineOf(report) {
@@ -33,6 +33,7 @@ function headlineOf(report) {
   if (report.own_key_only) {
     return "Whole by its own word only: nothing is wrong in it, but no key of yours was used.";
   }
+  if (!report.shown) return "Unclear: nothing is wrong in it, but it shows no event, only hashes.";
   return "Unclear: nothing is wrong in it, but it cannot be compared with the checkpoint that you kept.";
 }
 
@@ -69,19 +70,35 @@ function* whatHolds(report) {
   yield report.findings.length
     ? `It should show ${events}, from ${spoken(report.first)} to ${spoken(report.last)}.`
     : `${events}; none missing between ${spoken(report.first)} and ${spoken(report.last)}.`;
+  if (!report.findings.length) yield placeLine(report);
+  if (report.first_time && report.last_time) {
+    yield `The first event shown is of ${spokenTime(report.first_time)}, the last of ${spokenTime(report.last_time)}.`;
+  }
   if (report.against && !(report.findings.length && report.against.continued)) yield againstLine(report.against);
   for (const key of report.signed_by) {
-    yield `Signed by ${key}` +
-      (report.own_key_only
-        ? ", a key that came with the bundle. Whoever made the bundle could have made this key: get the log's key some " +
-          "other way, and check again with it."
-        : ", a key that you gave.");
+    yield `Signed by ${key}, ${whoseKey(key, report)}`;
   }
   for (const { name, at } of report.cosigned_by) {
     yield at === null
       ? `Also signed by ${name}, not checked: give its key to check it.`
       : `Cosigned by the witness ${name} on ${spokenTime(at)}.`;
   }
+}
+
+function placeLine({ size, first, last }) {
+  const after = size - last - 1;
+  if (!first && !after) return "These are all the events that the checkpoint speaks of.";
+  return `The checkpoint is of ${eventsOf(size)}: ${spoken(first)} before these and ${spoken(after)} after them are not in ` +
+    "the bundle.";
+}
+
+function whoseKey(key, { own_key_only, given, last_handover }) {
+  if (own_key_only) {
+    return "a key that came with the bundle. Whoever made the bundle could have made this key: get the log's key some " +
+      "other way, and check again with it.";
+  }
+  if (given.includes(key) || last_handover === null) return "a key that you gave.";
+  return `tied to a key that you gave by hand-overs of the log's key, the last at ${eventsOf(last_handover)}.`;
 }
 
 function againstLine(kept) {
@@ -98,7 +115,8 @@ function againstLine(kept) {
 
 function* whatIsThere(report) {
   if (report.hidden) {
-    yield `Events of others, shown as hashes only: ${spoken(report.hidden)}. They are there, unread.`;
+    yield `Shown as hashes only: ${spoken(report.hidden)}. They are there, unread; that they belong to others is the word ` +
+      "of whoever made the bundle.";
   }
   if (report.bodies) yield `Events with their details: ${spoken(report.bodies)}.`;
   if (report.disposed) {
@@ -106,17 +124,26 @@ function* whatIsThere(report) {
       "the events of disposal.";
   }
   if (report.withheld) {
-    yield `Events whose details are not for the reader of this bundle: ${spoken(report.withheld)}.`;
+    yield `Events whose details are withheld: ${spoken(report.withheld)}. That they are not for the reader of this bundle ` +
+      "is the word of whoever made it.";
   }
   if (report.handovers) {
     yield `Hand-overs of the log's key, each signed by both keys: ${spoken(report.handovers)}.`;
+  }
+  if (report.not_compared.length && !report.findings.length) {
+    const size = report.not_compared.at(-1);
+    yield `Not compared with what both keys signed at ${eventsOf(size)}: the bundle does not reach there. Ask for one with ` +
+      `event ${spoken(size - 1)} in it.`;
   }
   if (report.kept && !report.against && report.kept.continued) {
     yield `It continues the older checkpoint that it carries, of ${eventsOf(report.kept.size)}. Only one that you kept ` +
       "yourself proves anything: check against that.";
   }
   if (report.documents) {
-    yield `Documents with it (agreements, policy texts), each as its digest says: ${spoken(report.documents)}.`;
+    yield `Documents that its events name (agreements, policy texts), each as they say: ${spoken(report.documents)}.`;
+  }
+  if (report.unnamed_documents) {
+    yield `Documents that no event shown here names: ${spoken(report.unnamed_documents)}. Nobody vouches for them.`;
   }
   yield `What was asked for: "${report.question}". Made on ${spokenTime(report.made_at)}. Nobody signed these words.`;
 }
