@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
-from linkage_client._protocol import Answer, path_of
+from linkage_client._protocol import Answer, event_number, path_of
 from linkage_client.errors import ConfigurationError, LedgerAlarmError, NotFoundError, UnexpectedAnswerError
 from linkage_client.files import write_whole
 from linkage_ledger.checkpoints import Checkpoint, LogKey, verify_checkpoint
@@ -38,7 +38,6 @@ from linkage_ledger.notes import VerifierKey, from_base64, split_note
 
 VERSION: Final = 1
 STATE_FILE: Final = "state.json"
-EVENT_HEADER: Final = "linkage-event"
 LEAF_HEADER: Final = "linkage-event-leaf"
 # Of many acknowledged changes the latest say the most; each costs a request in the next session.
 _PROMISES_KEPT: Final = 4
@@ -136,13 +135,26 @@ class Watch:
         return self._origin
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Remember what an answer acknowledges."""
-        number, leaf = headers.get(EVENT_HEADER, ""), headers.get(LEAF_HEADER, "")
-        if not (number.isascii() and number.isdigit() and len(leaf) == _LEAF_HEX):
+        """Remember what an answer acknowledges.
+
+        The service has acted, so the answer reaches the caller whatever happens here: `settle` raises instead.
+        """
+        number, leaf = event_number(headers), headers.get(LEAF_HEADER, "")
+        if number is None or len(leaf) != _LEAF_HEX:
             return
         with self._turn:
-            self._waiting.append(Promise(int(number), leaf))
-            if self._origin is not None:
+            self._waiting.append(Promise(number, leaf))
+        with contextlib.suppress(ConfigurationError):
+            self.settle()
+
+    def settle(self) -> None:
+        """Write what was acknowledged and could not be written at the time; before every request.
+
+        Raises:
+            ConfigurationError: it still cannot be written.
+        """
+        with self._turn:
+            if self._waiting and self._origin is not None:
                 self._write_promises(self._origin)
 
     def check(self, ask: Ask) -> None:

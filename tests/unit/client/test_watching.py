@@ -302,6 +302,32 @@ def test_memory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         looked(Ledger(), tmp_path / "file" / "folder")
 
 
+def test_acknowledged_change_reaches_the_caller_and_the_next_request_waits_for_the_memory(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.service.on("GET", "/v1/me", lambda _: ledger.acknowledged(Reply(content=me())))
+    lock = tmp_path / "lock"
+    with session(ledger, tmp_path) as client:
+        client.me()
+        lock.unlink()
+        lock.mkdir()
+        client.me()
+        asked = len(ledger.service.asked)
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            client.me()
+        assert len(ledger.service.asked) == asked
+        lock.rmdir()
+        client.me()
+    assert [promise.seq for promise in read_memory(tmp_path).logs[ORIGIN].promises] == [3, 4, 5]
+
+
+def test_number_of_an_event_that_no_log_reaches_is_none(tmp_path: Path) -> None:
+    ledger = Ledger()
+    headers = {"Linkage-Event": "9" * 5000, "Linkage-Event-Leaf": "ab" * 32}
+    ledger.service.on("GET", "/v1/me", Reply(content=me(), headers=headers))
+    looked(ledger, tmp_path)
+    assert read_memory(tmp_path).logs[ORIGIN].promises == ()
+
+
 REFUSALS: list[tuple[Reply, type[Exception]]] = [
     (problem(403), PolicyRefusalError),
     (Reply(content=[]), UnexpectedAnswerError),
