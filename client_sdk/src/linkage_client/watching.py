@@ -95,6 +95,15 @@ class _Shown:
     note: str
 
 
+class _MismatchError(Exception):
+    """What a service shows does not fit together, or not to what was known."""
+
+    def __init__(self, kind: AlarmKind, what: str) -> None:
+        super().__init__(what)
+        self.kind: AlarmKind = kind
+        self.what = what
+
+
 def default_folder() -> Path:
     """Where what was seen is kept: a folder of the user's on this machine."""
     import platformdirs  # noqa: PLC0415 - keeps `--help` quick
@@ -166,11 +175,11 @@ class Watch:
         """
         for _ in range(_ATTEMPTS):
             before = read_memory(self._folder)
-            shown = _shown(ask)
+            shown, checkpoint = self._look(before, ask)
             with self._turn:
                 # The log-in was acknowledged before the state was asked for, so that has to hold it.
                 waiting = tuple(self._waiting)
-            seen = self._judge(before, shown, waiting, ask)
+            seen = self._judge(before.logs.get(shown.origin), shown, checkpoint, waiting, ask)
             if self._keep(before, shown.origin, seen):
                 with self._turn:
                     self._origin = shown.origin
@@ -182,25 +191,48 @@ class Watch:
             "Other processes of this account keep noting newer states of the ledger. Run this command again."
         )
 
-    def _judge(self, memory: Memory, shown: _Shown, waiting: tuple[Promise, ...], ask: Ask) -> SeenLog:
-        expected = None if self._is_here else memory.services.get(self._service_url)
+    def _look(self, memory: Memory, ask: Ask) -> tuple[_Shown, Checkpoint]:
+        """What the service shows, and its checkpoint, signed by the key that speaks."""
+        shown = _shown(ask)
+        try:
+            return shown, self._opened(memory, shown)
+        except _MismatchError:
+            # The key may have been handed over between the two answers. What does not fit twice is an alarm.
+            shown = _shown(ask)
+        try:
+            return shown, self._opened(memory, shown)
+        except _MismatchError as mismatch:
+            self._alarm(mismatch.kind, mismatch.what, memory.logs.get(self._expected(memory) or shown.origin), shown)
+
+    def _expected(self, memory: Memory) -> str | None:
+        """The log that this address had before."""
+        return None if self._is_here else memory.services.get(self._service_url)
+
+    def _opened(self, memory: Memory, shown: _Shown) -> Checkpoint:
+        """The checkpoint, if what is shown fits together and to what was known.
+
+        Raises:
+            _MismatchError: it does not.
+        """
+        expected = self._expected(memory)
         if expected is not None and expected != shown.origin:
-            self._alarm(
-                "other_log",
-                f"This address had the ledger {expected}, and now shows another, {shown.origin}.",
-                memory.logs.get(expected),
-                shown,
+            raise _MismatchError(
+                "other_log", f"This address had the ledger {expected}, and now shows another, {shown.origin}."
             )
-        known = memory.logs.get(shown.origin)
-        keys = self._keys(known, shown)
+        keys = self._keys(memory.logs.get(shown.origin), shown)
         try:
             checkpoint = verify_checkpoint(shown.note, keys)
         except NoteError:
-            self._alarm(
-                "key_changed", "The ledger's state is not signed with the key that speaks for it.", known, shown
-            )
+            raise _MismatchError(
+                "key_changed", "The ledger's state is not signed with the key that speaks for it."
+            ) from None
         if checkpoint.origin != shown.origin:
-            self._alarm("other_log", "The ledger's state is that of another log than the service names.", known, shown)
+            raise _MismatchError("other_log", "The ledger's state is that of another log than the service names.")
+        return checkpoint
+
+    def _judge(
+        self, known: SeenLog | None, shown: _Shown, checkpoint: Checkpoint, waiting: tuple[Promise, ...], ask: Ask
+    ) -> SeenLog:
         if known is not None:
             self._check_growth(known, checkpoint, shown, ask)
         promises = (*(known.promises if known else ()), *waiting)
@@ -210,7 +242,11 @@ class Watch:
         return SeenLog(key=trusted, handovers=shown.handovers, checkpoint=shown.note, seen_at=self._now())
 
     def _keys(self, known: SeenLog | None, shown: _Shown) -> tuple[LogKey, ...]:
-        """The keys that may have signed, each for its sizes."""
+        """The keys that may have signed, each for its sizes.
+
+        Raises:
+            _MismatchError: the key that is shown is not the one that speaks.
+        """
         try:
             trusted = self._pinned or VerifierKey.parse(known.key if known else shown.key)
             if known is not None and not continues(known.handovers, shown.handovers):
@@ -220,12 +256,9 @@ class Watch:
             if current != VerifierKey.parse(shown.key) or current.name != shown.origin:
                 raise NoteError("The key that is shown is not the one that was handed over to.")
         except LedgerError:
-            self._alarm(
-                "key_changed",
-                "The ledger's key is another than before, and the old one did not hand over to it.",
-                known,
-                shown,
-            )
+            raise _MismatchError(
+                "key_changed", "The ledger's key is another than before, and the old one did not hand over to it."
+            ) from None
         return keys
 
     def _check_growth(self, known: SeenLog, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:

@@ -32,6 +32,10 @@ ORIGIN = "log.test"
 CLIENT_KEY = SigningKey.generate()
 
 
+def shown_key(key: LogKey, handovers: list[str]) -> dict[str, Any]:
+    return {"origin": key.name, "key": key.verifier.format(), "handovers": handovers}
+
+
 @dataclass
 class Ledger:
     """A service with a real log behind it; what it shows of it is up to the test."""
@@ -80,7 +84,7 @@ class Ledger:
         self.grow(1)
 
     def _key(self, _: Asked) -> Reply:
-        return Reply(content={"origin": self.key.name, "key": self.key.verifier.format(), "handovers": self.handovers})
+        return Reply(content=shown_key(self.key, self.handovers))
 
     def _checkpoint(self, _: Asked) -> Reply:
         size = self.log.head().size if self.shown is None else self.shown
@@ -226,12 +230,26 @@ def test_old_key_that_signs_after_the_hand_over_is_an_alarm(tmp_path: Path) -> N
     old = ledger.key
     ledger.hand_over()
     new, ledger.key = ledger.key, old
-    ledger.service.on(
-        "GET",
-        "/v1/audit/verifier-key",
-        {"origin": ORIGIN, "key": new.verifier.format(), "handovers": ledger.handovers},
-    )
+    ledger.service.on("GET", "/v1/audit/verifier-key", shown_key(new, ledger.handovers))
     alarm(ledger, tmp_path, "key_changed")
+
+
+def test_hand_over_between_two_answers_is_no_alarm(tmp_path: Path) -> None:
+    ledger = Ledger()
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/verifier-key"]
+    for times in (1, 2):
+        coming = [ledger.hand_over]
+
+        def late(asked: Asked, coming: list[Callable[[], None]] = coming) -> Reply:
+            reply = genuine(asked)
+            if coming:
+                coming.pop()()
+            return reply
+
+        ledger.service.on("GET", "/v1/audit/verifier-key", late)
+        looked(ledger, tmp_path)
+        assert len(read_memory(tmp_path).logs[ORIGIN].handovers) == times
+    assert not tmp_path.joinpath("alarms").exists()
 
 
 def test_pinned_key_is_believed_and_no_other(tmp_path: Path) -> None:
@@ -385,6 +403,9 @@ def test_command_shows_what_was_seen_and_forgets_only_when_sure(
     origin = service.ledger.key.name
     assert [(log["log"], log["size"]) for log in shown["logs"]] == [(origin, 1)]
     service.ledger.key = LogKey.generate(origin)
+    # What does not fit is asked for once more.
+    service.on("GET", "/v1/audit/verifier-key", shown_key(service.ledger.key, []))
+    service.on("GET", "/v1/audit/checkpoint", Reply(text=service.ledger.log.checkpoint(service.ledger.key).encode()))
     alarmed = linkage("whoami", "--json")
     assert (alarmed.code, json.loads(alarmed.out)["code"]) == (15, "ledger_key_changed")
     assert json.loads(linkage("audit", "witness", "--json").out)["alarms"]
