@@ -31,8 +31,8 @@ from linkage_client._protocol import Answer, event_number, path_of
 from linkage_client.errors import ConfigurationError, LedgerAlarmError, NotFoundError, UnexpectedAnswerError
 from linkage_client.files import write_whole
 from linkage_ledger.checkpoints import Checkpoint, LogKey, verify_checkpoint
-from linkage_ledger.errors import LedgerError, NoteError, ProofError
-from linkage_ledger.handover import continues, current_key, open_chain, resolve_keys
+from linkage_ledger.errors import HandoverError, LedgerError, NoteError, ProofError
+from linkage_ledger.handover import continues, current_key, open_chain, require_current, resolve_keys
 from linkage_ledger.merkle import verify_consistency, verify_inclusion
 from linkage_ledger.notes import VerifierKey, from_base64, split_note
 
@@ -228,13 +228,17 @@ class Watch:
             ) from None
         if checkpoint.origin != shown.origin:
             raise _MismatchError("other_log", "The ledger's state is that of another log than the service names.")
+        try:
+            require_current(shown.handovers, checkpoint)
+        except HandoverError as error:
+            # Whoever holds a key that was taken out of office can sign as many events as it spoke for.
+            raise _MismatchError("stale", str(error)) from None
         return checkpoint
 
     def _judge(
         self, known: SeenLog | None, shown: _Shown, checkpoint: Checkpoint, waiting: tuple[Promise, ...], ask: Ask
     ) -> SeenLog:
-        if known is not None:
-            self._check_growth(known, checkpoint, shown, ask)
+        self._check_growth(known, checkpoint, shown, ask)
         promises = (*(known.promises if known else ()), *waiting)
         for promise in promises:
             self._check_promise(promise, checkpoint, known, shown, ask)
@@ -261,17 +265,18 @@ class Watch:
             ) from None
         return keys
 
-    def _check_growth(self, known: SeenLog, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:
-        before = known.state
-        if checkpoint.size < before.size:
+    def _check_growth(self, known: SeenLog | None, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:
+        before = known.state if known else None
+        if before is not None and checkpoint.size < before.size:
             self._alarm(
                 "rolled_back",
                 f"You have seen {before.size} events, and now it shows {checkpoint.size}: events are gone.",
                 known,
                 shown,
             )
-        earlier = [(before.size, before.root)]
-        earlier += [(new.size, new.root) for new in open_chain(shown.handovers)[len(known.handovers) :]]
+        earlier = [] if before is None else [(before.size, before.root)]
+        new = open_chain(shown.handovers)[len(known.handovers) if known else 0 :]
+        earlier += [(handover.size, handover.root) for handover in new]
         for size, root in earlier:
             try:
                 verify_consistency(
@@ -284,7 +289,7 @@ class Watch:
             except (ProofError, NotFoundError):
                 self._alarm(
                     "forked",
-                    f"It does not continue the {size} events that it had before: there are two histories.",
+                    f"It does not continue the {size} events that its own key signed before: there are two histories.",
                     known,
                     shown,
                 )

@@ -234,6 +234,30 @@ def test_old_key_that_signs_after_the_hand_over_is_an_alarm(tmp_path: Path) -> N
     alarm(ledger, tmp_path, "key_changed")
 
 
+@pytest.mark.parametrize("pinned", [True, False])
+def test_old_key_that_signs_a_log_shorter_than_its_hand_over_is_an_alarm(tmp_path: Path, *, pinned: bool) -> None:
+    genuine = Ledger()
+    old = genuine.key
+    genuine.hand_over()
+    forged = Ledger(key=old, handovers=genuine.handovers, salt=1)
+    forged.service.on("GET", "/v1/audit/verifier-key", shown_key(genuine.key, genuine.handovers))
+    options = {"log_key": genuine.key.verifier.format()} if pinned else {}
+    for size in (2, 3):
+        forged.shown = size
+        alarm(forged, tmp_path, "stale", **options)
+    forged.shown = None
+    looked(genuine, tmp_path, **options)
+
+
+def test_log_that_contradicts_the_hand_over_of_its_key_is_a_fork_the_first_time_too(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.hand_over()
+    other = Ledger(key=ledger.key, handovers=ledger.handovers)
+    other.log, other.salt = MemoryLog(), 1
+    other.grow(6)
+    alarm(other, tmp_path, "forked", log_key=ledger.key.verifier.format())
+
+
 def test_hand_over_between_two_answers_is_no_alarm(tmp_path: Path) -> None:
     ledger = Ledger()
     genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/verifier-key"]
