@@ -219,7 +219,7 @@ class Watch:
             raise _MismatchError(
                 "other_log", f"This address had the ledger {expected}, and now shows another, {shown.origin}."
             )
-        keys = self._keys(memory.logs.get(shown.origin), shown)
+        keys = self._keys(memory, shown)
         try:
             checkpoint = verify_checkpoint(shown.note, keys)
         except NoteError:
@@ -245,25 +245,44 @@ class Watch:
         trusted = known.key if known else (self._pinned or VerifierKey.parse(shown.key)).format()
         return SeenLog(key=trusted, handovers=shown.handovers, checkpoint=shown.note, seen_at=self._now())
 
-    def _keys(self, known: SeenLog | None, shown: _Shown) -> tuple[LogKey, ...]:
+    def _keys(self, memory: Memory, shown: _Shown) -> tuple[LogKey, ...]:
         """The keys that may have signed, each for its sizes.
 
         Raises:
             _MismatchError: the key that is shown is not the one that speaks.
         """
+        known = memory.logs.get(shown.origin)
+        if self._pinned is not None:
+            try:
+                keys = _resolved(self._pinned.format(), (), shown)
+            except LedgerError:
+                raise _MismatchError(
+                    "key_changed",
+                    "Its key is not the log_key of your profile, and no hand-over leads from the one to the other. "
+                    "Compare the log_key with the key that was published.",
+                ) from None
+            if known is None:
+                return keys
+        if known is None:
+            try:
+                return _resolved(shown.key, (), shown)
+            except LedgerError:
+                raise _MismatchError("key_changed", "Its key is not the one that its hand-overs end with.") from None
         try:
-            trusted = self._pinned or VerifierKey.parse(known.key if known else shown.key)
-            if known is not None and not continues(known.handovers, shown.handovers):
-                raise NoteError("Hand-overs that were known are not shown any more.")
-            keys = resolve_keys([trusted], shown.handovers)
-            current = current_key(shown.handovers) or trusted
-            if current != VerifierKey.parse(shown.key) or current.name != shown.origin:
-                raise NoteError("The key that is shown is not the one that was handed over to.")
+            return _resolved(known.key, known.handovers, shown)
         except LedgerError:
-            raise _MismatchError(
-                "key_changed", "The ledger's key is another than before, and the old one did not hand over to it."
-            ) from None
-        return keys
+            what = "The ledger's key is another than before, and the old one did not hand over to it."
+            raise _MismatchError("key_changed", what + self._first_seen_elsewhere(memory, shown.origin)) from None
+
+    def _first_seen_elsewhere(self, memory: Memory, origin: str) -> str:
+        """Logs are remembered by their names, and any service can show any name first."""
+        services = sorted(url for url, name in memory.services.items() if name == origin)
+        if self._is_here or not services or self._service_url in services:
+            return ""
+        return (
+            f" You never saw this service's ledger before: the log of this name that you know was shown by "
+            f"{', '.join(services)}. One of them shows a name that is not its own."
+        )
 
     def _check_growth(self, known: SeenLog | None, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:
         before = known.state if known else None
@@ -323,11 +342,16 @@ class Watch:
 
     def _alarm(self, kind: AlarmKind, what: str, known: SeenLog | None, shown: _Shown) -> NoReturn:
         folder = _save_evidence(self._folder, kind, what, known, shown, service_url=self._service_url)
+        is_not = "is not what it should be" if known is None else "is not what it was"
+        anew = known and (
+            " If they found an innocent cause, such as a restored backup, "
+            f"`linkage audit witness --forget {known.state.origin}` begins anew."
+        )
         raise LedgerAlarmError(
-            f"ALARM: the ledger of {self._service_url} is not what it was. {what} Nothing was asked of the service. "
+            f"ALARM: the ledger of {self._service_url} {is_not}. {what} Nothing was asked of the service. "
             f"What you knew and what it shows now are in {folder}. Give that folder to your information governance "
-            "officer, and use the service again only when they say so: docs/officer.md says what it can mean. If they "
-            "found an innocent cause, such as a restored backup, `linkage audit witness --forget` begins anew.",
+            "officer, and use the service again only when they say so: docs/officer.md says what it can mean."
+            f"{anew or ''}",
             code=f"ledger_{kind}",
             folder=folder,
         )
@@ -388,6 +412,22 @@ def _shown(ask: Ask) -> _Shown:
     if not all(isinstance(text, str) for text in (origin, key, *handovers)):
         raise _unexpected(told)
     return shown
+
+
+def _resolved(trusted: str, handovers: tuple[str, ...], shown: _Shown) -> tuple[LogKey, ...]:
+    """The keys of the log that is shown, starting from one that is trusted and the hand-overs that are known.
+
+    Raises:
+        LedgerError: these do not lead to the key that is shown.
+    """
+    key = VerifierKey.parse(trusted)
+    if not continues(handovers, shown.handovers):
+        raise NoteError("Hand-overs that were known are not shown any more.")
+    keys = resolve_keys([key], shown.handovers)
+    current = current_key(shown.handovers) or key
+    if current != VerifierKey.parse(shown.key) or current.name != shown.origin:
+        raise NoteError("The key that is shown is not the one that was handed over to.")
+    return keys
 
 
 def _proof(ask: Ask, kind: str, params: Mapping[str, int]) -> list[bytes]:

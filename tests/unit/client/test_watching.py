@@ -279,12 +279,28 @@ def test_hand_over_between_two_answers_is_no_alarm(tmp_path: Path) -> None:
 def test_pinned_key_is_believed_and_no_other(tmp_path: Path) -> None:
     ledger = Ledger()
     pinned = ledger.key.verifier.format()
-    alarm(Ledger(), tmp_path, "key_changed", log_key=pinned)
+    found = str(alarm(Ledger(), tmp_path, "key_changed", log_key=pinned))
+    assert "not the log_key of your profile" in found
+    assert "before" not in found
+    assert "--forget" not in found
     looked(ledger, tmp_path, log_key=pinned)
     ledger.hand_over()
     looked(ledger, tmp_path, log_key=pinned)
     with pytest.raises(ConfigurationError, match="is none"):
         looked(ledger, tmp_path, log_key="nonsense")
+
+
+def test_pinned_key_of_another_log_than_the_one_that_was_seen_is_an_alarm(tmp_path: Path) -> None:
+    looked(Ledger(), tmp_path)
+    ledger = Ledger()
+    found = alarm(ledger, tmp_path, "key_changed", log_key=ledger.key.verifier.format())
+    assert "is another than before" in str(found)
+    assert "You never saw" not in str(found)
+
+
+def test_service_that_shows_the_name_of_another_ones_log_first_is_named(tmp_path: Path) -> None:
+    looked(Ledger(), tmp_path, url="https://mallory.example")
+    assert "was shown by https://mallory.example." in str(alarm(Ledger(), tmp_path, "key_changed"))
 
 
 def test_address_that_shows_another_log_is_an_alarm_but_not_on_this_machine(tmp_path: Path) -> None:
@@ -294,6 +310,7 @@ def test_address_that_shows_another_log_is_an_alarm_but_not_on_this_machine(tmp_
     looked(Ledger(key=LogKey.generate("first.test")), tmp_path)
     found = alarm(other, tmp_path, "other_log")
     assert "had the ledger first.test, and now shows another, other.test" in str(found)
+    assert "`linkage audit witness --forget first.test`" in str(found)
 
 
 def test_acknowledged_change_has_to_be_in_the_next_state(tmp_path: Path) -> None:
