@@ -174,13 +174,15 @@ class Watch:
             ConfigurationError: what was seen cannot be read or written.
         """
         for _ in range(_ATTEMPTS):
-            before = read_memory(self._folder)
-            shown, checkpoint = self._look(before, ask)
+            memory = read_memory(self._folder)
+            shown, checkpoint = self._look(memory, ask)
+            known = memory.logs.get(shown.origin)
             with self._turn:
                 # The log-in was acknowledged before the state was asked for, so that has to hold it.
                 waiting = tuple(self._waiting)
-            seen = self._judge(before.logs.get(shown.origin), shown, checkpoint, waiting, ask)
-            if self._keep(before, shown.origin, seen):
+            promises = (*(known.promises if known else ()), *waiting)
+            seen = self._judge(known, shown, checkpoint, promises, ask)
+            if self._keep(known, seen, promises, shown, ask):
                 with self._turn:
                     self._origin = shown.origin
                     self._waiting = [promise for promise in self._waiting if promise not in waiting]
@@ -236,10 +238,9 @@ class Watch:
         return checkpoint
 
     def _judge(
-        self, known: SeenLog | None, shown: _Shown, checkpoint: Checkpoint, waiting: tuple[Promise, ...], ask: Ask
+        self, known: SeenLog | None, shown: _Shown, checkpoint: Checkpoint, promises: tuple[Promise, ...], ask: Ask
     ) -> SeenLog:
         self._check_growth(known, checkpoint, shown, ask)
-        promises = (*(known.promises if known else ()), *waiting)
         for promise in promises:
             self._check_promise(promise, checkpoint, known, shown, ask)
         trusted = known.key if known else (self._pinned or VerifierKey.parse(shown.key)).format()
@@ -297,15 +298,7 @@ class Watch:
         new = open_chain(shown.handovers)[len(known.handovers) if known else 0 :]
         earlier += [(handover.size, handover.root) for handover in new]
         for size, root in earlier:
-            try:
-                verify_consistency(
-                    old_size=size,
-                    old_root=root,
-                    new_size=checkpoint.size,
-                    new_root=checkpoint.root,
-                    proof=_proof(ask, "consistency", {"first": size, "second": checkpoint.size}),
-                )
-            except (ProofError, NotFoundError):
+            if not _continues(ask, size, root, checkpoint):
                 self._alarm(
                     "forked",
                     f"It does not continue the {size} events that its own key signed before: there are two histories.",
@@ -356,14 +349,37 @@ class Watch:
             folder=folder,
         )
 
-    def _keep(self, before: Memory, origin: str, seen: SeenLog) -> bool:
-        """Note what was seen, unless another process noted something meanwhile."""
-        with changing(self._folder) as (memory, write):
-            if memory.logs.get(origin) != before.logs.get(origin):
+    def _keep(self, known: SeenLog | None, seen: SeenLog, kept: tuple[Promise, ...], shown: _Shown, ask: Ask) -> bool:
+        """Note what was seen beside what other processes noted meanwhile; False where one has to look again.
+
+        Of two states of one log the later one stays, if it continues the other.
+        """
+        for _ in range(_ATTEMPTS):
+            with changing(self._folder) as (memory, write):
+                noted = memory.logs.get(shown.origin)
+                if _same_state(noted, known):
+                    write(self._with(memory, shown.origin, seen, without=kept))
+                    return True
+            if noted is None or (noted.key, noted.handovers) != (seen.key, seen.handovers):
                 return False
-            services = memory.services if self._is_here else {**memory.services, self._service_url: origin}
-            write(Memory(logs={**memory.logs, origin: seen}, services=services))
-        return True
+            earlier, later = sorted((noted.state, seen.state), key=lambda state: state.size)
+            if not _continues(ask, earlier.size, earlier.root, later):
+                self._alarm(
+                    "forked",
+                    f"Another process of your account was shown {noted.state.size} events, and this one "
+                    f"{seen.state.size} that are not of the same history.",
+                    noted,
+                    shown,
+                )
+            known, seen = noted, seen if later == seen.state else noted
+        return False
+
+    def _with(self, memory: Memory, origin: str, seen: SeenLog, *, without: tuple[Promise, ...]) -> Memory:
+        """The memory with this state of a log, and the promises that came since or are not kept yet."""
+        noted = memory.logs.get(origin)
+        promises = tuple(promise for promise in (noted.promises if noted else ()) if promise not in without)
+        services = memory.services if self._is_here else {**memory.services, self._service_url: origin}
+        return Memory(logs={**memory.logs, origin: replace(seen, promises=promises)}, services=services)
 
     def _write_promises(self, origin: str) -> None:
         with changing(self._folder) as (memory, write):
@@ -412,6 +428,30 @@ def _shown(ask: Ask) -> _Shown:
     if not all(isinstance(text, str) for text in (origin, key, *handovers)):
         raise _unexpected(told)
     return shown
+
+
+def _same_state(one: SeenLog | None, other: SeenLog | None) -> bool:
+    """Whether nobody noted another key, hand-over or checkpoint; promises come and go."""
+    if one is None or other is None:
+        return one is other
+    return (one.key, one.handovers, one.checkpoint) == (other.key, other.handovers, other.checkpoint)
+
+
+def _continues(ask: Ask, size: int, root: bytes, later: Checkpoint) -> bool:
+    """Whether a later state holds all of an earlier one, by the service's proof."""
+    if (size, root) == (later.size, later.root):
+        return True
+    try:
+        verify_consistency(
+            old_size=size,
+            old_root=root,
+            new_size=later.size,
+            new_root=later.root,
+            proof=_proof(ask, "consistency", {"first": size, "second": later.size}),
+        )
+    except (ProofError, NotFoundError):
+        return False
+    return True
 
 
 def _resolved(trusted: str, handovers: tuple[str, ...], shown: _Shown) -> tuple[LogKey, ...]:

@@ -424,6 +424,71 @@ def test_two_sessions_at_once_never_lose_the_newer_state(tmp_path: Path) -> None
     assert seen(tmp_path) == 5
 
 
+def test_session_that_is_overtaken_again_and_again_looks_once_and_loses_no_promise(tmp_path: Path) -> None:
+    """Each time that it is to note what it saw, another session noted more, or was promised more."""
+    ledger = Ledger()
+    looked(ledger, tmp_path)
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/checkpoint"]
+    prove: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/consistency"]
+    within: list[bool] = []
+
+    def overtaken(answer: Callable[[Asked], Reply], asked: Asked) -> Reply:
+        reply = answer(asked)
+        if not within and seen(tmp_path) < 40:
+            within.append(True)
+            with session(ledger, tmp_path) as other, pytest.raises(UnexpectedAnswerError):
+                other.organisations.create(name="Council")
+            within.clear()
+        return reply
+
+    ledger.service.on("GET", "/v1/audit/checkpoint", lambda asked: overtaken(genuine, asked))
+    ledger.service.on("GET", "/v1/audit/consistency", lambda asked: overtaken(prove, asked))
+    ledger.grow(30)
+    looked(ledger, tmp_path)
+    remembered = read_memory(tmp_path).logs[ORIGIN]
+    others = ledger.service.paths("POST").count("/v1/organisations")
+    assert ledger.service.paths("GET").count("/v1/audit/checkpoint") == others + 2
+    assert remembered.state.size == 40
+    assert [promise.seq for promise in remembered.promises] == [40]
+
+
+def test_promise_to_another_session_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    ledger = Ledger()
+    looked(ledger, tmp_path)
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/checkpoint"]
+    with session(ledger, tmp_path) as other:
+        other.me()
+
+        def late(asked: Asked) -> Reply:
+            reply = genuine(asked)
+            with pytest.raises(UnexpectedAnswerError):
+                other.organisations.create(name="Council")
+            return reply
+
+        ledger.service.on("GET", "/v1/audit/checkpoint", late)
+        before = ledger.service.paths("GET").count("/v1/audit/checkpoint")
+        looked(ledger, tmp_path)
+    assert ledger.service.paths("GET").count("/v1/audit/checkpoint") == before + 1
+    assert [promise.seq for promise in read_memory(tmp_path).logs[ORIGIN].promises] == [3]
+
+
+def test_two_histories_shown_to_two_sessions_at_once_are_a_fork(tmp_path: Path) -> None:
+    ledger = Ledger()
+    looked(ledger, tmp_path)
+    other = ledger.copy(3)
+    other.salt = 1
+    for service in (ledger, other):
+        service.grow(2)
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/checkpoint"]
+
+    def late(asked: Asked) -> Reply:
+        looked(other, tmp_path)
+        return genuine(asked)
+
+    ledger.service.on("GET", "/v1/audit/checkpoint", late)
+    alarm(ledger, tmp_path, "forked")
+
+
 def test_forgetting_begins_anew(tmp_path: Path) -> None:
     looked(Ledger(), tmp_path)
     other = Ledger()
