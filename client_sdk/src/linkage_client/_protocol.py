@@ -52,6 +52,8 @@ METADATA_PATH = "/.well-known/oauth-authorization-server"
 TOKEN_PATH = "/v1/oauth/token"  # noqa: S105 - an address
 REQUEST_ID_HEADER = "x-request-id"
 EVENT_HEADER = "linkage-event"
+# No log is as long; Python raises at numbers of thousands of digits.
+_EVENT_DIGITS = 16
 # 500 is not here: it is a defect, and asking again does not mend it.
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 INVALID_STATUSES = frozenset({400, 405, 406, 413, 415, 422})
@@ -95,6 +97,12 @@ class Call:
         return replace(self, headers={**self.headers, **token.headers(self.method, self.path)})
 
 
+def event_number(headers: Mapping[str, str]) -> int | None:
+    """The number of the event in the ledger that the headers of an answer name, if they name one."""
+    number = headers.get(EVENT_HEADER, "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= _EVENT_DIGITS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One whole answer. Names of `headers` are looked up in lower case."""
@@ -113,8 +121,7 @@ class Answer:
     @property
     def ledger_event(self) -> int | None:
         """The number of the event in the ledger that the request became, if it became one."""
-        number = self.headers.get(EVENT_HEADER, "")
-        return int(number) if number.isascii() and number.isdigit() else None
+        return event_number(self.headers)
 
     def json(self) -> Any:
         """The body as JSON.

@@ -205,6 +205,7 @@ class Transport:
             if not self._watched:
                 self._watch.check(self._ask)
                 self._watched = True
+        self._watch.settle()
 
     def _ask(self, path: str, params: Mapping[str, Any]) -> Answer:
         return self._with_token(make_call("GET", path, params=params), read=self._exchange)

@@ -27,18 +27,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
-from linkage_client._protocol import Answer, path_of
+from linkage_client._protocol import Answer, event_number, path_of
 from linkage_client.errors import ConfigurationError, LedgerAlarmError, NotFoundError, UnexpectedAnswerError
 from linkage_client.files import write_whole
 from linkage_ledger.checkpoints import Checkpoint, LogKey, verify_checkpoint
-from linkage_ledger.errors import LedgerError, NoteError, ProofError
-from linkage_ledger.handover import continues, current_key, open_chain, resolve_keys
+from linkage_ledger.errors import HandoverError, LedgerError, NoteError, ProofError
+from linkage_ledger.handover import continues, current_key, open_chain, require_current, resolve_keys
 from linkage_ledger.merkle import verify_consistency, verify_inclusion
 from linkage_ledger.notes import VerifierKey, from_base64, split_note
 
 VERSION: Final = 1
 STATE_FILE: Final = "state.json"
-EVENT_HEADER: Final = "linkage-event"
 LEAF_HEADER: Final = "linkage-event-leaf"
 # Of many acknowledged changes the latest say the most; each costs a request in the next session.
 _PROMISES_KEPT: Final = 4
@@ -96,6 +95,15 @@ class _Shown:
     note: str
 
 
+class _MismatchError(Exception):
+    """What a service shows does not fit together, or not to what was known."""
+
+    def __init__(self, kind: AlarmKind, what: str) -> None:
+        super().__init__(what)
+        self.kind: AlarmKind = kind
+        self.what = what
+
+
 def default_folder() -> Path:
     """Where what was seen is kept: a folder of the user's on this machine."""
     import platformdirs  # noqa: PLC0415 - keeps `--help` quick
@@ -136,13 +144,26 @@ class Watch:
         return self._origin
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Remember what an answer acknowledges."""
-        number, leaf = headers.get(EVENT_HEADER, ""), headers.get(LEAF_HEADER, "")
-        if not (number.isascii() and number.isdigit() and len(leaf) == _LEAF_HEX):
+        """Remember what an answer acknowledges.
+
+        The service has acted, so the answer reaches the caller whatever happens here: `settle` raises instead.
+        """
+        number, leaf = event_number(headers), headers.get(LEAF_HEADER, "")
+        if number is None or len(leaf) != _LEAF_HEX:
             return
         with self._turn:
-            self._waiting.append(Promise(int(number), leaf))
-            if self._origin is not None:
+            self._waiting.append(Promise(number, leaf))
+        with contextlib.suppress(ConfigurationError):
+            self.settle()
+
+    def settle(self) -> None:
+        """Write what was acknowledged and could not be written at the time; before every request.
+
+        Raises:
+            ConfigurationError: it still cannot be written.
+        """
+        with self._turn:
+            if self._waiting and self._origin is not None:
                 self._write_promises(self._origin)
 
     def check(self, ask: Ask) -> None:
@@ -153,13 +174,15 @@ class Watch:
             ConfigurationError: what was seen cannot be read or written.
         """
         for _ in range(_ATTEMPTS):
-            before = read_memory(self._folder)
-            shown = _shown(ask)
+            memory = read_memory(self._folder)
+            shown, checkpoint = self._look(memory, ask)
+            known = memory.logs.get(shown.origin)
             with self._turn:
                 # The log-in was acknowledged before the state was asked for, so that has to hold it.
                 waiting = tuple(self._waiting)
-            seen = self._judge(before, shown, waiting, ask)
-            if self._keep(before, shown.origin, seen):
+            promises = (*(known.promises if known else ()), *waiting)
+            seen = self._judge(known, shown, checkpoint, promises, ask)
+            if self._keep(known, seen, promises, shown, ask):
                 with self._turn:
                     self._origin = shown.origin
                     self._waiting = [promise for promise in self._waiting if promise not in waiting]
@@ -170,76 +193,115 @@ class Watch:
             "Other processes of this account keep noting newer states of the ledger. Run this command again."
         )
 
-    def _judge(self, memory: Memory, shown: _Shown, waiting: tuple[Promise, ...], ask: Ask) -> SeenLog:
-        expected = None if self._is_here else memory.services.get(self._service_url)
+    def _look(self, memory: Memory, ask: Ask) -> tuple[_Shown, Checkpoint]:
+        """What the service shows, and its checkpoint, signed by the key that speaks."""
+        shown = _shown(ask)
+        try:
+            return shown, self._opened(memory, shown)
+        except _MismatchError:
+            # The key may have been handed over between the two answers. What does not fit twice is an alarm.
+            shown = _shown(ask)
+        try:
+            return shown, self._opened(memory, shown)
+        except _MismatchError as mismatch:
+            self._alarm(mismatch.kind, mismatch.what, memory.logs.get(self._expected(memory) or shown.origin), shown)
+
+    def _expected(self, memory: Memory) -> str | None:
+        """The log that this address had before."""
+        return None if self._is_here else memory.services.get(self._service_url)
+
+    def _opened(self, memory: Memory, shown: _Shown) -> Checkpoint:
+        """The checkpoint, if what is shown fits together and to what was known.
+
+        Raises:
+            _MismatchError: it does not.
+        """
+        expected = self._expected(memory)
         if expected is not None and expected != shown.origin:
-            self._alarm(
-                "other_log",
-                f"This address had the ledger {expected}, and now shows another, {shown.origin}.",
-                memory.logs.get(expected),
-                shown,
+            raise _MismatchError(
+                "other_log", f"This address had the ledger {expected}, and now shows another, {shown.origin}."
             )
-        known = memory.logs.get(shown.origin)
-        keys = self._keys(known, shown)
+        keys = self._keys(memory, shown)
         try:
             checkpoint = verify_checkpoint(shown.note, keys)
         except NoteError:
-            self._alarm(
-                "key_changed", "The ledger's state is not signed with the key that speaks for it.", known, shown
-            )
+            raise _MismatchError(
+                "key_changed", "The ledger's state is not signed with the key that speaks for it."
+            ) from None
         if checkpoint.origin != shown.origin:
-            self._alarm("other_log", "The ledger's state is that of another log than the service names.", known, shown)
-        if known is not None:
-            self._check_growth(known, checkpoint, shown, ask)
-        promises = (*(known.promises if known else ()), *waiting)
+            raise _MismatchError("other_log", "The ledger's state is that of another log than the service names.")
+        try:
+            require_current(shown.handovers, checkpoint)
+        except HandoverError as error:
+            # Whoever holds a key that was taken out of office can sign as many events as it spoke for.
+            raise _MismatchError("stale", str(error)) from None
+        return checkpoint
+
+    def _judge(
+        self, known: SeenLog | None, shown: _Shown, checkpoint: Checkpoint, promises: tuple[Promise, ...], ask: Ask
+    ) -> SeenLog:
+        self._check_growth(known, checkpoint, shown, ask)
         for promise in promises:
             self._check_promise(promise, checkpoint, known, shown, ask)
         trusted = known.key if known else (self._pinned or VerifierKey.parse(shown.key)).format()
         return SeenLog(key=trusted, handovers=shown.handovers, checkpoint=shown.note, seen_at=self._now())
 
-    def _keys(self, known: SeenLog | None, shown: _Shown) -> tuple[LogKey, ...]:
-        """The keys that may have signed, each for its sizes."""
-        try:
-            trusted = self._pinned or VerifierKey.parse(known.key if known else shown.key)
-            if known is not None and not continues(known.handovers, shown.handovers):
-                raise NoteError("Hand-overs that were known are not shown any more.")
-            keys = resolve_keys([trusted], shown.handovers)
-            current = current_key(shown.handovers) or trusted
-            if current != VerifierKey.parse(shown.key) or current.name != shown.origin:
-                raise NoteError("The key that is shown is not the one that was handed over to.")
-        except LedgerError:
-            self._alarm(
-                "key_changed",
-                "The ledger's key is another than before, and the old one did not hand over to it.",
-                known,
-                shown,
-            )
-        return keys
+    def _keys(self, memory: Memory, shown: _Shown) -> tuple[LogKey, ...]:
+        """The keys that may have signed, each for its sizes.
 
-    def _check_growth(self, known: SeenLog, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:
-        before = known.state
-        if checkpoint.size < before.size:
+        Raises:
+            _MismatchError: the key that is shown is not the one that speaks.
+        """
+        known = memory.logs.get(shown.origin)
+        if self._pinned is not None:
+            try:
+                keys = _resolved(self._pinned.format(), (), shown)
+            except LedgerError:
+                raise _MismatchError(
+                    "key_changed",
+                    "Its key is not the log_key of your profile, and no hand-over leads from the one to the other. "
+                    "Compare the log_key with the key that was published.",
+                ) from None
+            if known is None:
+                return keys
+        if known is None:
+            try:
+                return _resolved(shown.key, (), shown)
+            except LedgerError:
+                raise _MismatchError("key_changed", "Its key is not the one that its hand-overs end with.") from None
+        try:
+            return _resolved(known.key, known.handovers, shown)
+        except LedgerError:
+            what = "The ledger's key is another than before, and the old one did not hand over to it."
+            raise _MismatchError("key_changed", what + self._first_seen_elsewhere(memory, shown.origin)) from None
+
+    def _first_seen_elsewhere(self, memory: Memory, origin: str) -> str:
+        """Logs are remembered by their names, and any service can show any name first."""
+        services = sorted(url for url, name in memory.services.items() if name == origin)
+        if self._is_here or not services or self._service_url in services:
+            return ""
+        return (
+            f" You never saw this service's ledger before: the log of this name that you know was shown by "
+            f"{', '.join(services)}. One of them shows a name that is not its own."
+        )
+
+    def _check_growth(self, known: SeenLog | None, checkpoint: Checkpoint, shown: _Shown, ask: Ask) -> None:
+        before = known.state if known else None
+        if before is not None and checkpoint.size < before.size:
             self._alarm(
                 "rolled_back",
                 f"You have seen {before.size} events, and now it shows {checkpoint.size}: events are gone.",
                 known,
                 shown,
             )
-        earlier = [(before.size, before.root)]
-        earlier += [(new.size, new.root) for new in open_chain(shown.handovers)[len(known.handovers) :]]
+        earlier = [] if before is None else [(before.size, before.root)]
+        new = open_chain(shown.handovers)[len(known.handovers) if known else 0 :]
+        earlier += [(handover.size, handover.root) for handover in new]
         for size, root in earlier:
-            try:
-                verify_consistency(
-                    old_size=size,
-                    old_root=root,
-                    new_size=checkpoint.size,
-                    new_root=checkpoint.root,
-                    proof=_proof(ask, "consistency", {"first": size, "second": checkpoint.size}),
-                )
-            except (ProofError, NotFoundError):
+            if not _continues(ask, size, root, checkpoint):
                 self._alarm(
                     "forked",
-                    f"It does not continue the {size} events that it had before: there are two histories.",
+                    f"It does not continue the {size} events that its own key signed before: there are two histories.",
                     known,
                     shown,
                 )
@@ -273,23 +335,51 @@ class Watch:
 
     def _alarm(self, kind: AlarmKind, what: str, known: SeenLog | None, shown: _Shown) -> NoReturn:
         folder = _save_evidence(self._folder, kind, what, known, shown, service_url=self._service_url)
+        is_not = "is not what it should be" if known is None else "is not what it was"
+        anew = known and (
+            " If they found an innocent cause, such as a restored backup, "
+            f"`linkage audit witness --forget {known.state.origin}` begins anew."
+        )
         raise LedgerAlarmError(
-            f"ALARM: the ledger of {self._service_url} is not what it was. {what} Nothing was asked of the service. "
+            f"ALARM: the ledger of {self._service_url} {is_not}. {what} Nothing was asked of the service. "
             f"What you knew and what it shows now are in {folder}. Give that folder to your information governance "
-            "officer, and use the service again only when they say so: docs/officer.md says what it can mean. If they "
-            "found an innocent cause, such as a restored backup, `linkage audit witness --forget` begins anew.",
+            "officer, and use the service again only when they say so: docs/officer.md says what it can mean."
+            f"{anew or ''}",
             code=f"ledger_{kind}",
             folder=folder,
         )
 
-    def _keep(self, before: Memory, origin: str, seen: SeenLog) -> bool:
-        """Note what was seen, unless another process noted something meanwhile."""
-        with changing(self._folder) as (memory, write):
-            if memory.logs.get(origin) != before.logs.get(origin):
+    def _keep(self, known: SeenLog | None, seen: SeenLog, kept: tuple[Promise, ...], shown: _Shown, ask: Ask) -> bool:
+        """Note what was seen beside what other processes noted meanwhile; False where one has to look again.
+
+        Of two states of one log the later one stays, if it continues the other.
+        """
+        for _ in range(_ATTEMPTS):
+            with changing(self._folder) as (memory, write):
+                noted = memory.logs.get(shown.origin)
+                if _same_state(noted, known):
+                    write(self._with(memory, shown.origin, seen, without=kept))
+                    return True
+            if noted is None or (noted.key, noted.handovers) != (seen.key, seen.handovers):
                 return False
-            services = memory.services if self._is_here else {**memory.services, self._service_url: origin}
-            write(Memory(logs={**memory.logs, origin: seen}, services=services))
-        return True
+            earlier, later = sorted((noted.state, seen.state), key=lambda state: state.size)
+            if not _continues(ask, earlier.size, earlier.root, later):
+                self._alarm(
+                    "forked",
+                    f"Another process of your account was shown {noted.state.size} events, and this one "
+                    f"{seen.state.size} that are not of the same history.",
+                    noted,
+                    shown,
+                )
+            known, seen = noted, seen if later == seen.state else noted
+        return False
+
+    def _with(self, memory: Memory, origin: str, seen: SeenLog, *, without: tuple[Promise, ...]) -> Memory:
+        """The memory with this state of a log, and the promises that came since or are not kept yet."""
+        noted = memory.logs.get(origin)
+        promises = tuple(promise for promise in (noted.promises if noted else ()) if promise not in without)
+        services = memory.services if self._is_here else {**memory.services, self._service_url: origin}
+        return Memory(logs={**memory.logs, origin: replace(seen, promises=promises)}, services=services)
 
     def _write_promises(self, origin: str) -> None:
         with changing(self._folder) as (memory, write):
@@ -338,6 +428,46 @@ def _shown(ask: Ask) -> _Shown:
     if not all(isinstance(text, str) for text in (origin, key, *handovers)):
         raise _unexpected(told)
     return shown
+
+
+def _same_state(one: SeenLog | None, other: SeenLog | None) -> bool:
+    """Whether nobody noted another key, hand-over or checkpoint; promises come and go."""
+    if one is None or other is None:
+        return one is other
+    return (one.key, one.handovers, one.checkpoint) == (other.key, other.handovers, other.checkpoint)
+
+
+def _continues(ask: Ask, size: int, root: bytes, later: Checkpoint) -> bool:
+    """Whether a later state holds all of an earlier one, by the service's proof."""
+    if (size, root) == (later.size, later.root):
+        return True
+    try:
+        verify_consistency(
+            old_size=size,
+            old_root=root,
+            new_size=later.size,
+            new_root=later.root,
+            proof=_proof(ask, "consistency", {"first": size, "second": later.size}),
+        )
+    except (ProofError, NotFoundError):
+        return False
+    return True
+
+
+def _resolved(trusted: str, handovers: tuple[str, ...], shown: _Shown) -> tuple[LogKey, ...]:
+    """The keys of the log that is shown, starting from one that is trusted and the hand-overs that are known.
+
+    Raises:
+        LedgerError: these do not lead to the key that is shown.
+    """
+    key = VerifierKey.parse(trusted)
+    if not continues(handovers, shown.handovers):
+        raise NoteError("Hand-overs that were known are not shown any more.")
+    keys = resolve_keys([key], shown.handovers)
+    current = current_key(shown.handovers) or key
+    if current != VerifierKey.parse(shown.key) or current.name != shown.origin:
+        raise NoteError("The key that is shown is not the one that was handed over to.")
+    return keys
 
 
 def _proof(ask: Ask, kind: str, params: Mapping[str, int]) -> list[bytes]:

@@ -32,6 +32,10 @@ ORIGIN = "log.test"
 CLIENT_KEY = SigningKey.generate()
 
 
+def shown_key(key: LogKey, handovers: list[str]) -> dict[str, Any]:
+    return {"origin": key.name, "key": key.verifier.format(), "handovers": handovers}
+
+
 @dataclass
 class Ledger:
     """A service with a real log behind it; what it shows of it is up to the test."""
@@ -80,7 +84,7 @@ class Ledger:
         self.grow(1)
 
     def _key(self, _: Asked) -> Reply:
-        return Reply(content={"origin": self.key.name, "key": self.key.verifier.format(), "handovers": self.handovers})
+        return Reply(content=shown_key(self.key, self.handovers))
 
     def _checkpoint(self, _: Asked) -> Reply:
         size = self.log.head().size if self.shown is None else self.shown
@@ -226,23 +230,77 @@ def test_old_key_that_signs_after_the_hand_over_is_an_alarm(tmp_path: Path) -> N
     old = ledger.key
     ledger.hand_over()
     new, ledger.key = ledger.key, old
-    ledger.service.on(
-        "GET",
-        "/v1/audit/verifier-key",
-        {"origin": ORIGIN, "key": new.verifier.format(), "handovers": ledger.handovers},
-    )
+    ledger.service.on("GET", "/v1/audit/verifier-key", shown_key(new, ledger.handovers))
     alarm(ledger, tmp_path, "key_changed")
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_old_key_that_signs_a_log_shorter_than_its_hand_over_is_an_alarm(tmp_path: Path, *, pinned: bool) -> None:
+    genuine = Ledger()
+    old = genuine.key
+    genuine.hand_over()
+    forged = Ledger(key=old, handovers=genuine.handovers, salt=1)
+    forged.service.on("GET", "/v1/audit/verifier-key", shown_key(genuine.key, genuine.handovers))
+    options = {"log_key": genuine.key.verifier.format()} if pinned else {}
+    for size in (2, 3):
+        forged.shown = size
+        alarm(forged, tmp_path, "stale", **options)
+    forged.shown = None
+    looked(genuine, tmp_path, **options)
+
+
+def test_log_that_contradicts_the_hand_over_of_its_key_is_a_fork_the_first_time_too(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.hand_over()
+    other = Ledger(key=ledger.key, handovers=ledger.handovers)
+    other.log, other.salt = MemoryLog(), 1
+    other.grow(6)
+    alarm(other, tmp_path, "forked", log_key=ledger.key.verifier.format())
+
+
+def test_hand_over_between_two_answers_is_no_alarm(tmp_path: Path) -> None:
+    ledger = Ledger()
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/verifier-key"]
+    for times in (1, 2):
+        coming = [ledger.hand_over]
+
+        def late(asked: Asked, coming: list[Callable[[], None]] = coming) -> Reply:
+            reply = genuine(asked)
+            if coming:
+                coming.pop()()
+            return reply
+
+        ledger.service.on("GET", "/v1/audit/verifier-key", late)
+        looked(ledger, tmp_path)
+        assert len(read_memory(tmp_path).logs[ORIGIN].handovers) == times
+    assert not tmp_path.joinpath("alarms").exists()
 
 
 def test_pinned_key_is_believed_and_no_other(tmp_path: Path) -> None:
     ledger = Ledger()
     pinned = ledger.key.verifier.format()
-    alarm(Ledger(), tmp_path, "key_changed", log_key=pinned)
+    found = str(alarm(Ledger(), tmp_path, "key_changed", log_key=pinned))
+    assert "not the log_key of your profile" in found
+    assert "before" not in found
+    assert "--forget" not in found
     looked(ledger, tmp_path, log_key=pinned)
     ledger.hand_over()
     looked(ledger, tmp_path, log_key=pinned)
     with pytest.raises(ConfigurationError, match="is none"):
         looked(ledger, tmp_path, log_key="nonsense")
+
+
+def test_pinned_key_of_another_log_than_the_one_that_was_seen_is_an_alarm(tmp_path: Path) -> None:
+    looked(Ledger(), tmp_path)
+    ledger = Ledger()
+    found = alarm(ledger, tmp_path, "key_changed", log_key=ledger.key.verifier.format())
+    assert "is another than before" in str(found)
+    assert "You never saw" not in str(found)
+
+
+def test_service_that_shows_the_name_of_another_ones_log_first_is_named(tmp_path: Path) -> None:
+    looked(Ledger(), tmp_path, url="https://mallory.example")
+    assert "was shown by https://mallory.example." in str(alarm(Ledger(), tmp_path, "key_changed"))
 
 
 def test_address_that_shows_another_log_is_an_alarm_but_not_on_this_machine(tmp_path: Path) -> None:
@@ -252,6 +310,7 @@ def test_address_that_shows_another_log_is_an_alarm_but_not_on_this_machine(tmp_
     looked(Ledger(key=LogKey.generate("first.test")), tmp_path)
     found = alarm(other, tmp_path, "other_log")
     assert "had the ledger first.test, and now shows another, other.test" in str(found)
+    assert "`linkage audit witness --forget first.test`" in str(found)
 
 
 def test_acknowledged_change_has_to_be_in_the_next_state(tmp_path: Path) -> None:
@@ -302,6 +361,32 @@ def test_memory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         looked(Ledger(), tmp_path / "file" / "folder")
 
 
+def test_acknowledged_change_reaches_the_caller_and_the_next_request_waits_for_the_memory(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.service.on("GET", "/v1/me", lambda _: ledger.acknowledged(Reply(content=me())))
+    lock = tmp_path / "lock"
+    with session(ledger, tmp_path) as client:
+        client.me()
+        lock.unlink()
+        lock.mkdir()
+        client.me()
+        asked = len(ledger.service.asked)
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            client.me()
+        assert len(ledger.service.asked) == asked
+        lock.rmdir()
+        client.me()
+    assert [promise.seq for promise in read_memory(tmp_path).logs[ORIGIN].promises] == [3, 4, 5]
+
+
+def test_number_of_an_event_that_no_log_reaches_is_none(tmp_path: Path) -> None:
+    ledger = Ledger()
+    headers = {"Linkage-Event": "9" * 5000, "Linkage-Event-Leaf": "ab" * 32}
+    ledger.service.on("GET", "/v1/me", Reply(content=me(), headers=headers))
+    looked(ledger, tmp_path)
+    assert read_memory(tmp_path).logs[ORIGIN].promises == ()
+
+
 REFUSALS: list[tuple[Reply, type[Exception]]] = [
     (problem(403), PolicyRefusalError),
     (Reply(content=[]), UnexpectedAnswerError),
@@ -339,6 +424,71 @@ def test_two_sessions_at_once_never_lose_the_newer_state(tmp_path: Path) -> None
     assert seen(tmp_path) == 5
 
 
+def test_session_that_is_overtaken_again_and_again_looks_once_and_loses_no_promise(tmp_path: Path) -> None:
+    """Each time that it is to note what it saw, another session noted more, or was promised more."""
+    ledger = Ledger()
+    looked(ledger, tmp_path)
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/checkpoint"]
+    prove: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/consistency"]
+    within: list[bool] = []
+
+    def overtaken(answer: Callable[[Asked], Reply], asked: Asked) -> Reply:
+        reply = answer(asked)
+        if not within and seen(tmp_path) < 40:
+            within.append(True)
+            with session(ledger, tmp_path) as other, pytest.raises(UnexpectedAnswerError):
+                other.organisations.create(name="Council")
+            within.clear()
+        return reply
+
+    ledger.service.on("GET", "/v1/audit/checkpoint", lambda asked: overtaken(genuine, asked))
+    ledger.service.on("GET", "/v1/audit/consistency", lambda asked: overtaken(prove, asked))
+    ledger.grow(30)
+    looked(ledger, tmp_path)
+    remembered = read_memory(tmp_path).logs[ORIGIN]
+    others = ledger.service.paths("POST").count("/v1/organisations")
+    assert ledger.service.paths("GET").count("/v1/audit/checkpoint") == others + 2
+    assert remembered.state.size == 40
+    assert [promise.seq for promise in remembered.promises] == [40]
+
+
+def test_promise_to_another_session_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    ledger = Ledger()
+    looked(ledger, tmp_path)
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/checkpoint"]
+    with session(ledger, tmp_path) as other:
+        other.me()
+
+        def late(asked: Asked) -> Reply:
+            reply = genuine(asked)
+            with pytest.raises(UnexpectedAnswerError):
+                other.organisations.create(name="Council")
+            return reply
+
+        ledger.service.on("GET", "/v1/audit/checkpoint", late)
+        before = ledger.service.paths("GET").count("/v1/audit/checkpoint")
+        looked(ledger, tmp_path)
+    assert ledger.service.paths("GET").count("/v1/audit/checkpoint") == before + 1
+    assert [promise.seq for promise in read_memory(tmp_path).logs[ORIGIN].promises] == [3]
+
+
+def test_two_histories_shown_to_two_sessions_at_once_are_a_fork(tmp_path: Path) -> None:
+    ledger = Ledger()
+    looked(ledger, tmp_path)
+    other = ledger.copy(3)
+    other.salt = 1
+    for service in (ledger, other):
+        service.grow(2)
+    genuine: Callable[[Asked], Reply] = ledger.service.routes["GET", "/v1/audit/checkpoint"]
+
+    def late(asked: Asked) -> Reply:
+        looked(other, tmp_path)
+        return genuine(asked)
+
+    ledger.service.on("GET", "/v1/audit/checkpoint", late)
+    alarm(ledger, tmp_path, "forked")
+
+
 def test_forgetting_begins_anew(tmp_path: Path) -> None:
     looked(Ledger(), tmp_path)
     other = Ledger()
@@ -359,6 +509,9 @@ def test_command_shows_what_was_seen_and_forgets_only_when_sure(
     origin = service.ledger.key.name
     assert [(log["log"], log["size"]) for log in shown["logs"]] == [(origin, 1)]
     service.ledger.key = LogKey.generate(origin)
+    # What does not fit is asked for once more.
+    service.on("GET", "/v1/audit/verifier-key", shown_key(service.ledger.key, []))
+    service.on("GET", "/v1/audit/checkpoint", Reply(text=service.ledger.log.checkpoint(service.ledger.key).encode()))
     alarmed = linkage("whoami", "--json")
     assert (alarmed.code, json.loads(alarmed.out)["code"]) == (15, "ledger_key_changed")
     assert json.loads(linkage("audit", "witness", "--json").out)["alarms"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from linkage_client._protocol import REQUEST_ID_HEADER, path_of
+from linkage_client._protocol import REQUEST_ID_HEADER, event_number, path_of
 from linkage_client.errors import ConfigurationError, UnexpectedAnswerError
 from linkage_client.files import atomic_output
 from linkage_client.models import (
@@ -148,10 +148,10 @@ class Audit(Resource):
             with self._transport.stream_blocks(path, accept="*/*", json_body=body) as (headers, blocks):
                 with temporary.open("wb") as file:
                     file.writelines(blocks)
-                event, request_id = headers.get("linkage-event"), headers.get(REQUEST_ID_HEADER)
+                event, request_id = event_number(headers), headers.get(REQUEST_ID_HEADER)
             size = temporary.stat().st_size
         made = LedgerExport(file=str(out), size_bytes=size)
-        return made.came_with(request_id=request_id, ledger_event=None if event is None else int(event))
+        return made.came_with(request_id=request_id, ledger_event=event)
 
     def alarms(self, *, kind: str | None = None, state: AlarmState = "all", limit: int | None = None) -> Listing[Alarm]:
         """Alarms, newest first. An officer of the linkage unit sees all, of a party those that concern it."""
