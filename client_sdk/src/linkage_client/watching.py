@@ -336,15 +336,17 @@ class Watch:
     def _alarm(self, kind: AlarmKind, what: str, known: SeenLog | None, shown: _Shown) -> NoReturn:
         folder = _save_evidence(self._folder, kind, what, known, shown, service_url=self._service_url)
         is_not = "is not what it should be" if known is None else "is not what it was"
-        anew = known and (
+        anew = (
             " If they found an innocent cause, such as a restored backup, "
             f"`linkage audit witness --forget {known.state.origin}` begins anew."
+            if known is not None
+            else ""
         )
         raise LedgerAlarmError(
             f"ALARM: the ledger of {self._service_url} {is_not}. {what} Nothing was asked of the service. "
             f"What you knew and what it shows now are in {folder}. Give that folder to your information governance "
             "officer, and use the service again only when they say so: docs/officer.md says what it can mean."
-            f"{anew or ''}",
+            f"{anew}",
             code=f"ledger_{kind}",
             folder=folder,
         )

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -61,10 +61,18 @@ class Officer:
         self._credentials = Credentials(client_id=service.officer.client, client_key=SigningKey(private))
         self._clock = Clock(now=partial(_seconds, service), monotonic=lambda: 0.0, sleep=lambda _: None)
 
-    def session(self, service: "ServiceApp | Restored", *, changes: int = 1) -> SeenLog:
-        """A session; what is remembered after it."""
+    def session(
+        self,
+        service: "ServiceApp | Restored",
+        *,
+        changes: int = 1,
+        meanwhile: dict[str, Callable[[], None]] | None = None,
+    ) -> SeenLog:
+        """A session; what is remembered after it. `meanwhile` happens once, before a path is answered."""
+        happening = dict(meanwhile or {})
 
         def handle(request: httpx.Request) -> httpx.Response:
+            happening.pop(request.url.path, lambda: None)()
             answer = service.http.request(
                 request.method, str(request.url), content=request.read(), headers=dict(request.headers)
             )
@@ -153,13 +161,23 @@ def test_key_that_was_swapped_is_caught_and_a_service_of_ours_signs_nothing_with
     assert officer.alarm(twin) == "ledger_key_changed"
 
 
+def _rotate(service: ServiceApp) -> None:
+    keys = service.settings.resolved_keys_dir
+    other = Log(key=service_keys.load(keys).log, keys=partial(service_keys.log_keys, keys))
+    rotate(database=service.runtime.database, log=other, folder=keys, clock=service.clock)
+
+
+def test_hand_over_while_a_client_looks_is_followed(service: ServiceApp, officer: Officer) -> None:
+    before = officer.session(service)
+    after = officer.session(service, meanwhile={"/v1/audit/checkpoint": partial(_rotate, service)})
+    assert len(after.handovers) == len(before.handovers) + 1
+
+
 def test_hand_over_is_followed_and_the_old_key_is_out_of_office(
     service: ServiceApp, twin: Restored, officer: Officer
 ) -> None:
-    keys = service.settings.resolved_keys_dir
     before = officer.session(service)
-    other = Log(key=service_keys.load(keys).log, keys=partial(service_keys.log_keys, keys))
-    rotate(database=service.runtime.database, log=other, folder=keys, clock=service.clock)
+    _rotate(service)
     after = officer.session(service)
     assert len(after.handovers) == len(before.handovers) + 1
     assert after.state.size > before.state.size

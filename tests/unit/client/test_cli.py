@@ -592,6 +592,43 @@ def test_checkpoint_is_the_note_as_it_was_signed(service: FakeService, linkage: 
     assert linkage("audit", "checkpoint", "--json").json() == {"note": note, "verifier_key": "origin+abc+def"}
 
 
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("words", "path"), [("checkpoint", "/v1/audit/checkpoint"), ("receipt 7", "/v1/audit/events/7/receipt")]
+)
+def test_proof_to_keep_is_written_byte_for_byte_and_never_replaced_by_another(
+    service: FakeService, linkage: Linkage, tmp_path: Path, words: str, path: str
+) -> None:
+    out = tmp_path / "kept.txt"
+    command = ("audit", *words.split(), "--out", str(out))
+    service.on("GET", "/v1/audit/verifier-key", {"origin": "origin", "key": "origin+abc+def"})
+    note = "origin\n3\nroot\n\n— origin sig\n".encode()
+    service.on("GET", path, Reply(text=note))
+    outcome = linkage(*command)
+    assert (outcome.code, outcome.out, out.read_bytes()) == (0, "", note)
+    assert linkage(*command, "--json").json()["file"] == str(out)
+    service.on("GET", path, Reply(text=b"another\n"))
+    refused = linkage(*command)
+    assert refused.code != 0
+    assert "holds something else" in refused.err
+    assert [file.name for file in tmp_path.glob("kept*")] == ["kept.txt"]
+    assert out.read_bytes() == note
+
+
+@pytest.mark.usefixtures("registered")
+def test_kept_checkpoint_with_other_line_ends_is_sent_as_it_was_signed(
+    service: FakeService, linkage: Linkage, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.txt"
+    service.on("POST", "/v1/audit/exports", Reply(text=b"zip", headers={"Linkage-Event": "12"}))
+    words = ("audit", "export", "--format", "bundle", "--out", str(tmp_path / "a.zip"), "--against", str(kept))
+    kept.write_bytes("origin\r\n3\r\n\r\n— sig\r\n".encode())
+    assert linkage(*words).code == 0
+    assert service.asked[-1].json()["against"] == "origin\n3\n\n— sig\n"
+    kept.write_bytes("origin\r\n— sig\r\n".encode("cp1252"))
+    assert "--out" in linkage(*words, "--force").err
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes close like this on POSIX")
 def test_reader_that_goes_away_is_no_defect(tmp_path: Path) -> None:
     key = tmp_path / "k.jwk"

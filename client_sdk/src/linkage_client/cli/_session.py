@@ -26,7 +26,7 @@ from linkage_client.config import (
     profile_names,
     user_folder,
 )
-from linkage_client.errors import ConfigurationError, DataError, FileFormatError
+from linkage_client.errors import ConfigurationError, DataError, FileFormatError, OutputExistsError
 from linkage_client.files import atomic_output
 
 if TYPE_CHECKING:
@@ -369,6 +369,23 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
     with atomic_output(path, overwrite=force) as temporary:
         # One kind of line end on every system: some of these are compared by digest.
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def keep_text(path: Path, text: str) -> None:
+    """Write a proof that is kept for years, byte for byte; one that is there already is never replaced by another.
+
+    Raises:
+        OutputExistsError: the file holds something else.
+        DataError: it cannot be read or written.
+    """
+    try:
+        kept = path.read_bytes() if path.exists() else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    if kept is not None and kept != text.encode():
+        raise OutputExistsError(f"{path} exists and holds something else. Choose another name.")
+    if kept is None:
+        write_text(path, text, force=False)
 
 
 def read_token(path: str, *, prompt: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from linkage_client.cli._session import Session, as_document, common_options
+from linkage_client.cli._session import Session, as_document, common_options, keep_text
 from linkage_client.cli.watching import witness
 
 if TYPE_CHECKING:
@@ -205,10 +205,14 @@ def export(
     kept = None
     if against is not None:
         try:
-            # As bytes: a note's signature is over its line ends too.
             kept = against.read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             raise DataError(f"{against} cannot be read. Name a checkpoint that you kept.") from None
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{against} is not UTF-8, as checkpoints are: a console may have written it in its own encoding. "
+                "Name another that you kept, and keep the next with `linkage audit checkpoint --out`."
+            ) from None
     with session.client() as client:
         made = client.audit.export(out=out, form=form, first=first, last=last, against=kept, overwrite=force, **filters)
     session.say(f"Written to {out}. The export is event {made.ledger_event}.")
@@ -248,25 +252,41 @@ def acknowledge(session: Session, *, alarm_id: str, reason: str) -> None:
         session.show(client.audit.acknowledge(alarm_id=alarm_id, reason=reason))
 
 
+_to_keep = click.option(
+    "--out", type=click.Path(path_type=Path), help="Write it to this file, which is never replaced by another."
+)
+
+
 @audit.command("checkpoint")
+@_to_keep
 @common_options
-def checkpoint(session: Session) -> None:
-    """Show the ledger's signed state (a C2SP signed note); keep it to prove later what the log was."""
+def checkpoint(session: Session, *, out: Path | None) -> None:
+    """Show the ledger's signed state (a C2SP signed note); keep it to prove later what the log was.
+
+    Keep it with --out: a console may write it to a file in another encoding, and then it is no checkpoint any more.
+    """
     with session.client() as client:
-        _show_note(session, client.audit.checkpoint(), client.audit.verifier_key().key)
+        _show_note(session, client.audit.checkpoint(), client.audit.verifier_key().key, out)
 
 
 @audit.command("receipt")
 @click.argument("seq", type=click.IntRange(min=0))
+@_to_keep
 @common_options
-def receipt(session: Session, *, seq: int) -> None:
+def receipt(session: Session, *, seq: int, out: Path | None) -> None:
     """Show the receipt of an event: proof that it is in the log, to keep and check offline. Recorded."""
     with session.client() as client:
-        _show_note(session, client.audit.receipt(seq=seq), client.audit.verifier_key().key)
+        _show_note(session, client.audit.receipt(seq=seq), client.audit.verifier_key().key, out)
 
 
-def _show_note(session: Session, text: str, key: str) -> None:
-    session.show({"note": text, "verifier_key": key}, text.splitlines())
+def _show_note(session: Session, text: str, key: str, out: Path | None) -> None:
+    document = {"note": text, "verifier_key": key}
+    if out is None:
+        session.show(document, text.splitlines())
+        return
+    keep_text(out, text)
+    session.say(f"Written to {out}.")
+    session.show({"file": str(out), **document}, [])
 
 
 audit.add_command(witness)

@@ -143,6 +143,9 @@ class Audit(Resource):
             raise ConfigurationError(f"The ledger is exported as one of {', '.join(EXPORT_FORMS)}.")
         wanted = {"format": form, **named(filters), "first": first, "last": last, "against": against}
         body = {name: value for name, value in wanted.items() if value is not None}
+        if against is not None:
+            # A note has no CR: an editor or a mail put them there, and the signature is over the line ends too.
+            body["against"] = against.replace("\r\n", "\n")
         with atomic_output(out, overwrite=overwrite) as temporary:
             path = path_of("audit", "exports")
             with self._transport.stream_blocks(path, accept="*/*", json_body=body) as (headers, blocks):
