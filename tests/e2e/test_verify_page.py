@@ -269,7 +269,7 @@ def choose(page: Page, selector: str, content: bytes, name: str) -> None:
 
 def test_officer_chooses_the_bundle_and_reads_the_answer(fresh: Page) -> None:
     fresh.fill("#keys", KEY.verifier.format())
-    choose(fresh, "#against", LOG.checkpoint_rows[9].note.encode(), "checkpoint.txt")
+    choose(fresh, "#against", LOG.checkpoint_rows[9].note.replace("\n", "\r\n").encode(), "checkpoint.txt")
     choose(fresh, "#bundle", GOOD, "bundle.zip")
     result = fresh.locator("#result")
     expect(result).to_have_attribute("data-status", "whole")

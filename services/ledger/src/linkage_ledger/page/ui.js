@@ -69,7 +69,8 @@ function given(parse) {
 async function keptText(file) {
   if (file.size > SMALL) throw new Unreadable("The file of the checkpoint is larger than any. Give the right one.");
   try {
-    return decodeText(await bytesOf(file, 0, file.size));
+    // Mail and editors of some systems change the line ends, which no note has.
+    return decodeText(await bytesOf(file, 0, file.size)).replaceAll("\r\n", "\n");
   } catch {
     throw new Unreadable("What you gave as the checkpoint you kept is not text. Give that file as you received it.");
   }
