@@ -5,6 +5,7 @@ It must answer as the command does: the same bundles go through both, and what t
 
 import base64
 import io
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -269,7 +270,7 @@ def choose(page: Page, selector: str, content: bytes, name: str) -> None:
 
 def test_officer_chooses_the_bundle_and_reads_the_answer(fresh: Page) -> None:
     fresh.fill("#keys", KEY.verifier.format())
-    choose(fresh, "#against", LOG.checkpoint_rows[9].note.encode(), "checkpoint.txt")
+    choose(fresh, "#against", LOG.checkpoint_rows[9].note.replace("\n", "\r\n").encode(), "checkpoint.txt")
     choose(fresh, "#bundle", GOOD, "bundle.zip")
     result = fresh.locator("#result")
     expect(result).to_have_attribute("data-status", "whole")
@@ -301,6 +302,62 @@ def test_mark_and_words_go_together(fresh: Page, bundle: bytes, key: str, status
         "paths => paths.filter((one) => getComputedStyle(one).display !== 'none').map((one) => one.className.baseVal)"
     )
     assert drawn == [mark]
+
+
+def test_verdict_goes_when_what_was_given_changes(fresh: Page) -> None:
+    result = fresh.locator("#result")
+    for change in (
+        lambda: fresh.fill("#keys", STRANGER.verifier.format()),
+        lambda: choose(fresh, "#against", b"nothing", "checkpoint.txt"),
+        lambda: fresh.evaluate("document.getElementById('witnesses').dispatchEvent(new Event('input'))"),
+    ):
+        fresh.reload()
+        fresh.fill("#keys", KEY.verifier.format())
+        choose(fresh, "#bundle", GOOD, "bundle.zip")
+        expect(result).to_be_visible()
+        change()
+        expect(result).to_be_hidden()
+        expect(fresh.locator("#events")).to_be_hidden()
+
+
+def test_check_that_was_overtaken_shows_nothing(fresh: Page) -> None:
+    """The first file is held back while it is read, until the answer to the second is there."""
+    fresh.fill("#keys", KEY.verifier.format())
+    fresh.evaluate(
+        """() => {
+          const genuine = Blob.prototype.arrayBuffer;
+          const held = new Promise((resolve) => { globalThis.letGo = resolve; });
+          let first = true;
+          Blob.prototype.arrayBuffer = async function () {
+            if (first) {
+              first = false;
+              await held;
+            }
+            return genuine.call(this);
+          };
+        }"""
+    )
+    choose(fresh, "#bundle", GOOD, "good.zip")
+    choose(fresh, "#bundle", forgeries(LOG)["header changed"], "forged.zip")
+    expect(fresh.locator("#result")).to_have_attribute("data-status", "broken")
+    # A whole check begun now ends after the one that was held back.
+    fresh.evaluate(
+        """async () => {
+          letGo();
+          const [file] = document.getElementById("bundle").files;
+          for (let times = 0; times < 3; times += 1) await linkageLedger.checkBundle(file);
+        }"""
+    )
+    expect(fresh.locator("#result")).to_have_attribute("data-status", "broken")
+
+
+def test_header_that_cannot_be_turned_into_text_is_listed_and_the_verdict_stands(fresh: Page) -> None:
+    none = {"toString": 1}
+    odd = json.dumps({"actor": {"id": none}, "outcome": {"status": none}, "time": none, "type": none}).encode()
+    fresh.fill("#keys", KEY.verifier.format())
+    choose(fresh, "#bundle", bundle_of_header(odd), "bundle.zip")
+    expect(fresh.locator("#result")).to_have_attribute("data-status", "broken")
+    expect(fresh.locator("#list .event")).to_have_count(3)
 
 
 def test_events_are_filtered_and_paged(fresh: Page) -> None:

@@ -147,6 +147,23 @@ def test_receipt_by_a_key_that_was_retired_since_is_not_fully_checked(
         assert answer in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_line_ends_that_an_editor_makes_do_no_harm(folder: Path, line_end: bytes) -> None:
+    for name in ("kept.txt", "receipt.tlog-proof", "key.txt"):
+        (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", line_end))
+    header = folder / "header.json"
+    header.write_bytes(header.read_bytes() + line_end)
+    assert run(folder, "verify", "bundle.zip", "--key", "key.txt", "--against", "kept.txt") == 0
+    assert run(folder, "check-receipt", "receipt.tlog-proof", "header.json", "--key", "key.txt") == 0
+    header.write_bytes(header.read_bytes() + line_end)
+    assert run(folder, "check-receipt", "receipt.tlog-proof", "header.json", "--key", "key.txt") == 1
+
+
+def test_page_is_written_to_a_file(folder: Path) -> None:
+    assert main(["verify-page", "--out", str(folder / "verify.html")]) == 0
+    assert (folder / "verify.html").read_bytes() == verify_page()
+
+
 def test_page_is_written_as_the_package_ships_it() -> None:
     command = [sys.executable, "-m", "linkage_ledger", "verify-page"]
     assert subprocess.run(command, check=True, capture_output=True, timeout=60).stdout == verify_page()

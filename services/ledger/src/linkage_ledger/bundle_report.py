@@ -192,8 +192,8 @@ class BundleReport:
     def _what_is_there(self) -> Iterator[str]:
         if self.hidden:
             yield (
-                f"Shown as hashes only: {self.hidden:,}. They are there, unread; that they belong to others is the word "
-                "of whoever made the bundle."
+                f"Shown as hashes only: {self.hidden:,}. They are there, unread; that they belong to others is the "
+                "word of whoever made the bundle."
             )
         if self.bodies:
             yield f"Events with their details: {self.bodies:,}."

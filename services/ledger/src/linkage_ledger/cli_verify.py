@@ -66,7 +66,7 @@ def add(subcommands: "Subcommands") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     receipt.add_argument("receipt", type=Path, help="the receipt, a .tlog-proof file")
-    receipt.add_argument("header", type=Path, help="the event's header, byte for byte")
+    receipt.add_argument("header", type=Path, help="the event's header, byte for byte; a line end after it is left out")
     _add_keys(receipt, required=True)
     receipt.add_argument(
         "--handover",
@@ -81,8 +81,9 @@ def add(subcommands: "Subcommands") -> None:
     page = subcommands.add_parser(
         "verify-page",
         help="write the page that checks a bundle in a browser",
-        description="Write the page that checks a bundle in a browser: linkage-ledger verify-page > verify.html",
+        description="Write the page that checks a bundle in a browser: linkage-ledger verify-page --out verify.html",
     )
+    page.add_argument("--out", type=Path, metavar="FILE", help="the file to write; stdout without it")
     page.set_defaults(run=_verify_page)
 
 
@@ -110,7 +111,8 @@ def _verify(given: argparse.Namespace) -> int:
 def _check_receipt(given: argparse.Namespace) -> int:
     keys = [VerifierKey.parse(line) for key in given.key for line in _lines(key)]
     receipt = Receipt.parse(_read_text(given.receipt))
-    header = _read(given.header)
+    # Editors and shells end a file with a line end, and no header does.
+    header = _read(given.header).removesuffix(b"\n").removesuffix(b"\r")
     handovers = [_read_text(path) for path in given.handover]
     try:
         checkpoint = verify_receipt(receipt, header, verifier_keys=resolve_keys(keys, handovers))
@@ -132,8 +134,11 @@ def _check_receipt(given: argparse.Namespace) -> int:
     return EXIT_CODES["whole"]
 
 
-def _verify_page(_: argparse.Namespace) -> int:
-    sys.stdout.buffer.write(verify_page())
+def _verify_page(given: argparse.Namespace) -> int:
+    if given.out is None:
+        sys.stdout.buffer.write(verify_page())
+    else:
+        given.out.write_bytes(verify_page())
     return 0
 
 
@@ -163,7 +168,8 @@ def _read(path: Path) -> bytes:
 
 def _read_text(path: Path) -> str:
     try:
-        return _read(path).decode("utf-8")
+        # Mail and editors of some systems change the line ends, which no note, receipt or key has.
+        return _read(path).decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise LedgerError("The file is not text. Give a checkpoint, a receipt or a key, as you received it.") from None
 

@@ -9,12 +9,16 @@ const $ = (id) => document.getElementById(id);
 
 let shownUrl = null;
 let listing = null;
+// A check counts only for as long as it is the latest, and nothing that it was given has changed.
+let latest = 0;
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   run();
 });
 $("bundle").addEventListener("change", run);
+$("against").addEventListener("change", forget);
+for (const id of ["keys", "witnesses"]) $(id).addEventListener("input", forget);
 $("filter").addEventListener("input", () => listing && restart());
 $("more").addEventListener("click", showMore);
 
@@ -25,21 +29,44 @@ async function run() {
     $("bundle").focus();
     return;
   }
-  $("check").disabled = true;
-  $("result").hidden = $("events").hidden = true;
-  listing = null;
+  forget();
+  const own = latest;
+  const isLatest = () => own === latest;
   $("progress").textContent = "Checking …";
+  let report;
   try {
-    await check(file);
+    report = await check(file, isLatest);
   } catch (error) {
-    showUnreadable(error);
+    if (isLatest()) showUnreadable(error);
   }
+  if (!isLatest()) return;
+  if (report) show(report);
   $("progress").textContent = "";
-  $("check").disabled = false;
   $("result").focus();
+  if (report) await offerMore(file, isLatest);
 }
 
-async function check(file) {
+// What was shown is no answer to what is asked now.
+function forget() {
+  latest += 1;
+  listing = null;
+  $("result").hidden = $("events").hidden = true;
+  $("progress").textContent = "";
+}
+
+// A bundle that was checked is read again here; its verdict stands whatever comes of that.
+async function offerMore(file, isLatest) {
+  try {
+    const members = await readMembers(file);
+    if (!isLatest()) return;
+    offerCheckpoint(file, members);
+    await startListing(file, members);
+  } catch {
+    if (isLatest()) $("progress").textContent = "The events cannot be listed here. What the check found stands above.";
+  }
+}
+
+async function check(file, isLatest) {
   const problem = await selfTest();
   if (problem) throw new Unreadable(problem);
   const kept = $("against").files[0];
@@ -48,13 +75,10 @@ async function check(file) {
     witnesses: given(() => parseKeyLines($("witnesses").value, WITNESS_KEY)),
     against: kept ? await keptText(kept) : null,
     progress: (done, all) => {
-      $("progress").textContent = `Checking … ${spoken(done)} of ${spoken(all)} events`;
+      if (isLatest()) $("progress").textContent = `Checking … ${spoken(done)} of ${spoken(all)} events`;
     },
   };
-  const report = await checkBundle(file, options);
-  show(report);
-  await offerCheckpoint(file);
-  await startListing(file);
+  return checkBundle(file, options);
 }
 
 function given(parse) {
@@ -69,7 +93,8 @@ function given(parse) {
 async function keptText(file) {
   if (file.size > SMALL) throw new Unreadable("The file of the checkpoint is larger than any. Give the right one.");
   try {
-    return decodeText(await bytesOf(file, 0, file.size));
+    // Mail and editors of some systems change the line ends, which no note has.
+    return decodeText(await bytesOf(file, 0, file.size)).replaceAll("\r\n", "\n");
   } catch {
     throw new Unreadable("What you gave as the checkpoint you kept is not text. Give that file as you received it.");
   }
@@ -114,8 +139,8 @@ function element(tag, className, text) {
   return made;
 }
 
-async function offerCheckpoint(file) {
-  const member = (await readMembers(file)).find(({ name }) => name === "checkpoint.txt");
+function offerCheckpoint(file, members) {
+  const member = members.find(({ name }) => name === "checkpoint.txt");
   if (shownUrl) URL.revokeObjectURL(shownUrl);
   shownUrl = URL.createObjectURL(file.slice(member.start, member.end, "text/plain"));
   $("keep-link").href = shownUrl;
@@ -123,8 +148,8 @@ async function offerCheckpoint(file) {
 
 // The events are read from the file again as they are shown, so that a long bundle needs no memory.
 
-async function startListing(file) {
-  const parts = (await readMembers(file)).filter(({ name }) => name.startsWith("events/"));
+async function startListing(file, members) {
+  const parts = members.filter(({ name }) => name.startsWith("events/"));
   listing = { file, parts };
   $("events").hidden = false;
   await restart();
@@ -179,13 +204,13 @@ function row(leaf) {
   const header = asJson(leaf.text);
   summary.append(element("span", "number", spoken(leaf.seq)), " ");
   if (isObject(header) && isObject(header.outcome)) {
-    const status = String(header.outcome.status);
+    const status = asText(header.outcome.status);
     const known = ["success", "refused", "failed"].includes(status) ? status : "";
     summary.append(
-      `${header.type} `,
+      `${asText(header.type)} `,
       element("span", `chip ${known}`, status),
       document.createElement("br"),
-      element("span", "when", `${spokenTime(String(header.time))}${actorOf(header)}`),
+      element("span", "when", `${spokenTime(asText(header.time))}${actorOf(header)}`),
     );
   } else {
     summary.append("cannot be read");
@@ -199,7 +224,12 @@ function row(leaf) {
 
 function actorOf({ actor }) {
   if (!isObject(actor)) return "";
-  return ` · ${actor.id ?? actor.kind}${actor.org ? ` of ${actor.org}` : ""}`;
+  return ` · ${asText(actor.id ?? actor.kind)}${actor.org ? ` of ${asText(actor.org)}` : ""}`;
+}
+
+// A header that is no product's may hold anything, also what cannot be turned into text.
+function asText(value) {
+  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
 }
 
 function asJson(text) {
