@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem
 EXPORTS = "/v1/audit/exports"
 
 
-@pytest.fixture(scope="module")
-def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceApp, Linked]]:
-    with service_app(tmp_path_factory.mktemp("flow")) as service:
+@contextmanager
+def _flow(folder: Path) -> Iterator[tuple[ServiceApp, Linked]]:
+    with service_app(folder) as service:
         kept = service.officer.get("/v1/audit/checkpoint").text
         linked = service.uploaded(*data_sets(12, 12, shared=6))
         release = service.release(linked, service.run(linked))
@@ -32,6 +33,19 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceApp,
         service.project()
         service.kept = kept  # type: ignore[attr-defined]  # for the tests of this module
         yield service, linked
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceApp, Linked]]:
+    with _flow(tmp_path_factory.mktemp("flow")) as found:
+        yield found
+
+
+@pytest.fixture
+def own_flow(tmp_path: Path) -> Iterator[tuple[ServiceApp, Linked]]:
+    """For what the command line writes: it has the machine's clock, and would leave the log ahead of the service's."""
+    with _flow(tmp_path / "own") as found:
+        yield found
 
 
 def _export(caller: Any, **wanted: Any) -> httpx.Response:
@@ -259,9 +273,9 @@ def test_export_of_what_makes_no_sense_is_refused(flow: tuple[ServiceApp, Linked
 
 
 def test_operator_exports_a_bundle_from_the_database_and_that_is_an_event(
-    flow: tuple[ServiceApp, Linked], tmp_path: Path
+    own_flow: tuple[ServiceApp, Linked], tmp_path: Path
 ) -> None:
-    service, linked = flow
+    service, linked = own_flow
     kept, out = tmp_path / "kept.txt", tmp_path / "log.zip"
     kept.write_bytes(service.kept.encode())  # type: ignore[attr-defined]  # see the fixture
     words = ["audit", "export", "--data-dir", str(service.settings.data_dir), "--out", str(out), "--json"]
