@@ -155,12 +155,15 @@ class Verdict:
     Attributes:
         allowed: a permit fired, no forbid fired, and nothing failed to evaluate.
         policies: ids of every policy that fired, sorted; with `EVALUATION` where one could not be evaluated.
-        failed: whether something could not be evaluated.
     """
 
     allowed: bool
     policies: tuple[str, ...]
-    failed: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be evaluated."""
+        return EVALUATION in self.policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,12 +293,12 @@ class Policy:
         schema: cedarpy.Schema | None,
     ) -> Verdict:
         if entities is None:
-            return Verdict(allowed=False, policies=(EVALUATION,), failed=True)
+            return Verdict(allowed=False, policies=(EVALUATION,))
         result = cedarpy.is_authorized(request, policies, entities, schema)
         failed = bool(result.diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision
         allowed = result.decision is cedarpy.Decision.Allow and not failed
         fired = set(result.diagnostics.id_annotations_by_reason.values()) | ({EVALUATION} if failed else set())
-        return Verdict(allowed=allowed, policies=tuple(sorted(fired)), failed=failed)
+        return Verdict(allowed=allowed, policies=tuple(sorted(fired)))
 
     def _explain(self, action: Action, verdict: Verdict) -> tuple[RefusedElement, ...]:
         refusals = [

@@ -227,13 +227,11 @@ class Gate:
                 _must_have_decided(operation)
             return answer, unit.acknowledged
 
-    def note(
-        self, query: Callable[[Operation], BaseModel], record: Callable[[Operation], None], *, status: int = 200
-    ) -> Response:
+    def note(self, query: Callable[[Operation], BaseModel], record: Callable[[Operation], None]) -> Response:
         """Runs a query that holds up no writer, then records that it was made: before its answer leaves."""
         answer = self.read(query)
         _, acknowledged = self.perform(record)
-        return _render(answer, status=status, acknowledged=acknowledged)
+        return _render(answer, status=200, acknowledged=acknowledged)
 
     def change(
         self,

@@ -126,9 +126,10 @@ class Collector:
                 # Another process of ours is ahead, or this log was restored from a backup.
                 _log.warning("witness_is_ahead", host=_host(witness), size=old_size)
                 return None
-            proof = merkle.consistency_proof(tables.SessionNodes(session), old_size, latest.size)
-        lines = [f"old {old_size}", *map(to_base64, proof), "", latest.note]
-        return old_size, latest.size, latest.note, "\n".join(lines).encode()
+            old, size = old_size, latest.size
+            proof = tables.SessionNodes(session).at_once(lambda nodes: merkle.consistency_proof(nodes, old, size))
+        lines = [f"old {old}", *map(to_base64, proof), "", latest.note]
+        return old, size, latest.note, "\n".join(lines).encode()
 
     def _keep(self, witness: Witness, size: int, note: str, answer: str) -> None:
         found = answered_cosignatures(note, answer, [witness.key])

@@ -54,10 +54,7 @@ def export_events(draft: ExportDraft, gate: Annotated[Gate, guard(Action.EXPORT_
     def prepare(operation: Operation) -> exporting.Plan:
         operation.require(LEDGER)
         session = operation.session
-        planned = exporting.plan(session, wish, scope_of(session, operation.caller), checkpoint=checkpoint)
-        if draft.against is not None:
-            exporting.check_kept(session, log, draft.against, size=planned.size)
-        return planned
+        return exporting.plan(session, log, wish, scope_of(session, operation.caller), checkpoint=checkpoint)
 
     made = gate.read(prepare)
 

@@ -71,6 +71,7 @@ class Plan:
         stated: the filters, as the log may hold them.
         size: for a bundle, how many events its checkpoint speaks of.
         checkpoint: for a bundle, the signed note.
+        kept: how many events the checkpoint speaks of that the asker kept.
     """
 
     wish: Wish
@@ -80,6 +81,7 @@ class Plan:
     stated: Mapping[str, object]
     size: int
     checkpoint: str = ""
+    kept: int | None = None
 
     @property
     def media_type(self) -> str:
@@ -103,11 +105,12 @@ class Plan:
         }
 
 
-def plan(session: Session, wish: Wish, scope: Scope, *, checkpoint: str) -> Plan:
+def plan(session: Session, log: Log, wish: Wish, scope: Scope, *, checkpoint: str) -> Plan:
     """Decides what an export holds.
 
     Args:
         session: a transaction.
+        log: its keys.
         wish: what is wanted.
         scope: whose events the asker may see.
         checkpoint: the signed note of the log as it is now; a bundle ends where it does.
@@ -135,6 +138,7 @@ def plan(session: Session, wish: Wish, scope: Scope, *, checkpoint: str) -> Plan
         stated=search.stated(session, wish.filters, scope),
         size=size,
         checkpoint=checkpoint if bundle else "",
+        kept=None if wish.against is None else _kept_size(session, log, wish.against, size=size),
     )
 
 
@@ -176,15 +180,12 @@ def bundle(database: Database, log: Log, made: Plan, *, sees_body: SeesBody, now
         made: what was decided.
         sees_body: whether the asker may see the body of an event that it may see.
         now: the time.
-
-    Raises:
-        Invalid: the kept checkpoint is none of this log.
     """
     first, end = made.question.first, made.question.end
     with database.reading() as session:
         nodes = tables.SessionNodes(session)
-        left, right = merkle.range_proof(nodes, first, end, made.size)
-        consistency = _consistency(session, log, made)
+        left, right = nodes.at_once(lambda reader: merkle.range_proof(reader, first, end, made.size))
+        consistency = _consistency(nodes, made)
         documents = _documents(session, made)
         verifier, handovers = _trust_at(session, log, made.size)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
@@ -231,9 +232,7 @@ def write(database: Database, log: Log, wish: Wish, out: Path, *, now: datetime)
     """
     checkpoint = log.checkpoint(database) if wish.format == "bundle" else ""
     with database.reading() as session:
-        made = plan(session, wish, Scope(), checkpoint=checkpoint)
-        if wish.against is not None:
-            check_kept(session, log, wish.against, size=made.size)
+        made = plan(session, log, wish, Scope(), checkpoint=checkpoint)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
     # Bodies hold names of staff: the file is for its owner alone.
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -272,8 +271,8 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-def check_kept(session: Session, log: Log, note: str, *, size: int) -> Checkpoint:
-    """The checkpoint that an asker kept, by whichever of the log's keys spoke at its size.
+def _kept_size(session: Session, log: Log, note: str, *, size: int) -> int:
+    """How many events the checkpoint speaks of that an asker kept, by whichever of the log's keys spoke then.
 
     Raises:
         Invalid: it is none of this log, or speaks of more events than there are.
@@ -289,15 +288,14 @@ def check_kept(session: Session, log: Log, note: str, *, size: int) -> Checkpoin
             "says. If it was given to you by this service, keep it safe and treat this as a security incident.",
             errors=[wrong],
         )
-    return kept
+    return kept.size
 
 
-def _consistency(session: Session, log: Log, made: Plan) -> tuple[str, list[bytes]] | None:
-    if made.wish.against is None:
+def _consistency(nodes: tables.SessionNodes, made: Plan) -> tuple[str, list[bytes]] | None:
+    kept = made.kept
+    if made.wish.against is None or kept is None:
         return None
-    kept = check_kept(session, log, made.wish.against, size=made.size)
-    proof = merkle.consistency_proof(tables.SessionNodes(session), kept.size, made.size)
-    return made.wish.against, proof
+    return made.wish.against, nodes.at_once(lambda reader: merkle.consistency_proof(reader, kept, made.size))
 
 
 def _trust_at(session: Session, log: Log, size: int) -> tuple[str, list[str]]:

@@ -22,7 +22,6 @@ from linkage_service.audit.tables import AuditEvent, size_of
 # Which of several conditions the index is read by: the rarest, as far as this many entries tell.
 _COUNTED = 100_000
 _IN_STATEMENT = 2_000
-_PAGE = 1_000
 _VERSION, _ELEMENTS = "agreement_version", "elements"
 
 
@@ -140,11 +139,6 @@ def versions(session: Session, question: Question, scope: Scope) -> set[tuple[st
         )
         found |= {(reference, int(number)) for reference, number in session.execute(query.distinct())}
     return found
-
-
-def after(session: Session, question: Question, scope: Scope, *, limit: int = _PAGE) -> Sequence[AuditEvent]:
-    """The next events of a question in order, oldest first; ask again from the number after the last."""
-    return page(session, question, scope, limit=limit, newest_first=False)
 
 
 def stated(session: Session, filters: Filters, scope: Scope) -> dict[str, object]:

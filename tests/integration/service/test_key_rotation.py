@@ -170,7 +170,7 @@ def test_bundle_that_was_decided_on_before_a_hand_over_is_whole(service: Service
     log, database = service.runtime.log, service.runtime.database
     old, checkpoint = log.verifier, log.checkpoint(database)
     with database.reading() as session:
-        made = plan(session, Wish(format="bundle", filters=Filters()), Scope(), checkpoint=checkpoint)
+        made = plan(session, log, Wish(format="bundle", filters=Filters()), Scope(), checkpoint=checkpoint)
     service.officer.get("/v1/audit/events")
     handed(service)
     with bundle(database, log, made, sees_body=lambda _: True, now=service.clock()) as file:

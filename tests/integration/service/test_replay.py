@@ -50,7 +50,7 @@ def test_every_recorded_decision_is_made_again_with_the_same_answer(service: Ser
 @pytest.mark.parametrize("policies", [(), (EVALUATION,)])
 def test_decision_that_could_not_be_evaluated_agrees_however_it_was_recorded(policies: tuple[str, ...]) -> None:
     recorded = events.Decision("deny", policies, "a", "b")
-    failed = Verdict(allowed=False, policies=(EVALUATION,), failed=True)
+    failed = Verdict(allowed=False, policies=(EVALUATION,))
     found = Replayed(header=make_header(0), recorded=recorded, verdict=failed, request={}, policy_is_current=True)
     assert found.agrees
     assert not replace(found, recorded=replace(recorded, policies=("G1-purpose",))).agrees
