@@ -4,7 +4,6 @@ The format is https://c2sp.org/tlog-cosignature, version ``cosignature/v1`` (Ed2
 many of which witnesses must have given theirs, as in the flat form of https://c2sp.org/tlog-policy.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,7 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from linkage_ledger.checkpoints import Checkpoint
 from linkage_ledger.errors import NoteError, PolicyError
-from linkage_ledger.notes import SignatureLine, parse_signature_line, require_key_name, split_key, split_note, to_base64
+from linkage_ledger.notes import (
+    PublicKey,
+    SignatureLine,
+    parse_signature_line,
+    require_key_name,
+    split_key,
+    split_note,
+    to_base64,
+)
 
 _KIND = b"\x04"
 _KEY_BYTES = 32
@@ -28,34 +35,11 @@ _MAX_WITNESSES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class WitnessKey:
+class WitnessKey(PublicKey):
     """A witness's public key, under its name."""
 
-    name: str
-    public_bytes: bytes
-
-    def __post_init__(self) -> None:
-        require_key_name(self.name)
-        if len(self.public_bytes) != _KEY_BYTES:
-            raise NoteError("An Ed25519 public key is 32 bytes long; this is not one. Use the key as it was published.")
-
-    @property
-    def key_id(self) -> bytes:
-        """The four bytes that tell keys of one name apart; another than the same key would have as a log's."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _KIND + self.public_bytes).digest()[:_KEY_ID_BYTES]
-
-    def format(self) -> str:
-        """The key as one line, ``name+id+base64``."""
-        return f"{self.name}+{self.key_id.hex()}+{to_base64(_KIND + self.public_bytes)}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read the line that ``format`` writes."""
-        name, key_id, material = split_key(text, kind=_KIND)
-        key = cls(name=name, public_bytes=material)
-        if key.key_id.hex() != key_id:
-            raise NoteError("The witness key's id does not fit its name and bytes: it was mistyped. Copy it again.")
-        return key
+    _kind = _KIND
+    _called = "witness key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -27,8 +27,11 @@ _MAX_NOTE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class VerifierKey:
-    """A log's public key, under its name: what an officer keeps to check the log with."""
+class PublicKey:
+    """A public key under its name, of a kind that its type byte says: a log's or a witness's."""
+
+    _kind: ClassVar[bytes]
+    _called: ClassVar[str]
 
     name: str
     public_bytes: bytes
@@ -40,21 +43,32 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        """The four bytes that tell keys of one name apart. Not a fingerprint: it is short enough to forge."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public_bytes).digest()[:_KEY_ID_BYTES]
+        """The four bytes that tell keys of one name apart. Not a fingerprint: it is short enough to forge.
+
+        The same key has another as a log's than as a witness's.
+        """
+        return hashlib.sha256(self.name.encode() + b"\n" + self._kind + self.public_bytes).digest()[:_KEY_ID_BYTES]
 
     def format(self) -> str:
         """The key as one line, ``name+id+base64``."""
-        return f"{self.name}+{self.key_id.hex()}+{to_base64(_ED25519 + self.public_bytes)}"
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(self._kind + self.public_bytes)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the line that ``format`` writes."""
-        name, key_id, material = split_key(text)
+        name, key_id, material = split_key(text, kind=cls._kind)
         key = cls(name=name, public_bytes=material)
         if key.key_id.hex() != key_id:
-            raise NoteError("The verifier key's id does not fit its name and bytes: it was mistyped. Copy it again.")
+            raise NoteError(f"The {cls._called}'s id does not fit its name and bytes: it was mistyped. Copy it again.")
         return key
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey(PublicKey):
+    """A log's public key, under its name: what an officer keeps to check the log with."""
+
+    _kind = _ED25519
+    _called = "verifier key"
 
 
 @dataclass(frozen=True, slots=True)
