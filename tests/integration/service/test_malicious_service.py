@@ -1,0 +1,485 @@
+"""A service that lies while the secret is shared: each attempt is refused, or shows in the code that people compare.
+
+The real service stands behind a go-between that may change what each provider is shown. It plays the operator who wants
+the secret, with keys of its own and everything that passes through the service.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from linkage_client._authentication import Clock, Credentials
+from linkage_client._protocol import Limits
+from linkage_client._transport import Transport
+from linkage_client.client import LinkageClient
+from linkage_client.config import Profile
+from linkage_client.errors import KeyExchangeError, LinkageClientError
+from linkage_client.exchange.ceremony import Ceremony
+from linkage_client.exchange.envelopes import wrap
+from linkage_client.exchange.keyset import Keyset
+from linkage_client.exchange.private_keys import ExchangeKeys
+from linkage_client.exchange.storage import keep_new
+from linkage_client.keys import SigningKey
+from linkage_client.keystore import Secrets
+from support.service_app import ISSUER, Linked, Organisation, ServiceApp, service_app
+
+Json = dict[str, Any]
+Lie = Callable[[str, str, Json], None]
+EVIL_SECRET = b"what the operator would like to know"
+
+
+class Provider:
+    """A provider's machine, with a go-between on its line that may lie."""
+
+    def __init__(self, service: ServiceApp, organisation: Organisation, folder: Path) -> None:
+        folder.mkdir()
+        self.id = organisation.organisation
+        self.profile = Profile(
+            path=folder / "profile.toml",
+            service_url=ISSUER,
+            organisation_id=organisation.organisation,
+            client_id=organisation.client,
+        )
+        self.lies: list[Lie] = []
+        self._service = service
+        private = organisation.key.private
+        assert isinstance(private, Ed25519PrivateKey)
+        transport = Transport(
+            ISSUER,
+            credentials=Credentials(client_id=organisation.client, client_key=SigningKey(private)),
+            limits=Limits(attempts=1),
+            clock=Clock(now=partial(_seconds, service), monotonic=lambda: 0.0, sleep=lambda _: None),
+            http_transport=httpx.MockTransport(self._handle),
+        )
+        self.client = LinkageClient(service_url=ISSUER, transport=transport)
+        self.keys = ExchangeKeys.generate()
+        self.profile = keep_new(self.profile, self.keys)
+        self.ceremony = Ceremony(self.client, self.profile, now=service.clock)
+        self.ceremony.publish()
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        answer = self._service.http.request(
+            request.method, str(request.url), content=request.read(), headers=dict(request.headers)
+        )
+        content = answer.content
+        if self.lies and "json" in answer.headers.get("content-type", ""):
+            document = json.loads(content)
+            for lie in self.lies:
+                lie(request.method, request.url.path, document)
+            content = json.dumps(document).encode()
+        headers = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
+        return httpx.Response(answer.status_code, headers=headers, content=content)
+
+    def code(self, project: str) -> str:
+        code = self.ceremony.look(project).code
+        assert code is not None
+        return code
+
+    def secret(self, project: str, epoch: int = 1) -> bytes | None:
+        secrets = Secrets(self.profile)
+        return None if secrets.find(project, epoch) is None else secrets.read(project, epoch)
+
+    def keyset(self, project: str) -> Keyset:
+        keyset = self.ceremony.look(project).keyset
+        assert keyset is not None
+        return keyset
+
+
+def _seconds(service: ServiceApp) -> float:
+    return service.clock.now.timestamp()
+
+
+class Round:
+    """A project of three providers who have published their cards."""
+
+    def __init__(self, service: ServiceApp, linked: Linked, folder: Path) -> None:
+        self.service = service
+        self.linked = linked
+        self.project = linked.project
+        self.a, self.b, self.c = (
+            Provider(service, organisation, folder / name)
+            for name, organisation in zip("abc", linked.providers, strict=True)
+        )
+
+    def compare(self) -> None:
+        """The honest call: each hears what the first one sees."""
+        code = self.a.code(self.project)
+        for provider in (self.a, self.b, self.c):
+            provider.ceremony.confirm_code(self.project, said=code)
+
+    def share(self) -> None:
+        self.compare()
+        self.a.ceremony.share(self.project)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceApp]:
+    with service_app(tmp_path_factory.mktemp("service")) as found:
+        yield found
+
+
+@pytest.fixture
+def linked(service: ServiceApp) -> Linked:
+    return service.project(providers=3)
+
+
+@pytest.fixture
+def round_(service: ServiceApp, linked: Linked, tmp_path: Path) -> Round:
+    return Round(service, linked, tmp_path)
+
+
+def replaced_card(of: Provider, keys: ExchangeKeys) -> Lie:
+    """Shows a card with the operator's keys for a provider, wherever it is shown, with a keyset digest that fits."""
+    card = keys.card(of.id).document
+
+    def lie(_: str, path: str, document: Json) -> None:
+        if path.endswith("/key-exchange") or "keyset_sha256" in document:
+            for one in document.get("providers", []):
+                if one["organisation"] == of.id:
+                    one["card"] = copy.deepcopy(card)
+            # The digest of the real cards would give the lie away at once; a clever operator leaves it out.
+            document["keyset_sha256"] = None
+
+    return lie
+
+
+def on_envelopes(change: Callable[[Json], Json | None]) -> Lie:
+    """Changes every envelope that is handed out; one that becomes None is withheld."""
+
+    def lie(method: str, path: str, document: Json) -> None:
+        if method == "GET" and path.endswith("/key-envelopes"):
+            changed = [(item, change(item["envelope"])) for item in document["items"]]
+            document["items"] = [{**item, "envelope": envelope} for item, envelope in changed if envelope is not None]
+
+    return lie
+
+
+def refused(action: Callable[[], object]) -> KeyExchangeError:
+    with pytest.raises(KeyExchangeError) as raised:
+        action()
+    return raised.value
+
+
+def members(**values: Any) -> Callable[[Json], Json]:
+    return lambda envelope: {**envelope, **values}
+
+
+# ---- cards ----
+
+
+def test_swapped_card_before_the_call_changes_the_code_and_stops_everything(round_: Round) -> None:
+    evil = ExchangeKeys.generate()
+    round_.a.lies.append(replaced_card(round_.b, evil))
+    assert round_.a.code(round_.project) != round_.b.code(round_.project)
+    heard = round_.b.code(round_.project)
+    error = refused(lambda: round_.a.ceremony.confirm_code(round_.project, said=heard))
+    assert error.code == "codes_differ"
+    assert "different keys" in error.message
+    assert refused(lambda: round_.a.ceremony.share(round_.project)).code == "not_compared"
+    assert round_.a.secret(round_.project) is None
+
+
+def test_cards_shown_differently_to_each_provider_give_each_another_code(round_: Round) -> None:
+    round_.a.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
+    round_.b.lies.append(replaced_card(round_.a, ExchangeKeys.generate()))
+    codes = {provider.code(round_.project) for provider in (round_.a, round_.b, round_.c)}
+    assert len(codes) == 3
+
+
+def test_swapped_card_after_the_call_is_named_and_nothing_is_sealed(round_: Round) -> None:
+    round_.compare()
+    round_.a.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
+    error = refused(lambda: round_.a.ceremony.share(round_.project))
+    assert error.code == "cards_changed"
+    assert "not those that were compared" in error.message
+    assert round_.a.secret(round_.project) is None
+
+
+def test_swapped_card_after_the_secret_was_shared_does_not_get_it_again(round_: Round) -> None:
+    round_.share()
+    evil = ExchangeKeys.generate()
+    round_.a.lies.append(replaced_card(round_.c, evil))
+
+    def pretend_that_it_waits(_: str, path: str, document: Json) -> None:
+        for one in document.get("providers", []) if path.endswith("/key-exchange") else []:
+            if one["organisation"] == round_.c.id:
+                one |= {"confirmed_at": None, "envelope_waiting": False, "envelope_retrieved_at": None}
+
+    round_.a.lies.append(pretend_that_it_waits)
+    assert refused(lambda: round_.a.ceremony.share(round_.project)).code == "cards_changed"
+
+
+def test_own_card_that_is_shown_swapped_is_noticed_by_its_owner(round_: Round) -> None:
+    round_.b.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
+    assert round_.b.ceremony.look(round_.project).own_keys == "other_card"
+    said = "0" * 30
+    assert refused(lambda: round_.b.ceremony.confirm_code(round_.project, said=said)).code == "own_card_replaced"
+
+
+def test_card_with_a_forged_signature_is_refused(round_: Round) -> None:
+    def forge(_: str, path: str, document: Json) -> None:
+        for one in document.get("providers", []) if path.endswith("/key-exchange") else []:
+            if one["organisation"] == round_.b.id:
+                one["card"]["hpke_keys"] = ExchangeKeys.generate().card(round_.b.id).document["hpke_keys"]
+
+    round_.a.lies.append(forge)
+    assert refused(lambda: round_.a.ceremony.look(round_.project)).code == "bad_card"
+
+
+def test_provider_that_no_agreement_names_is_refused(round_: Round, service: ServiceApp) -> None:
+    stranger = service.join().organisation
+
+    def slip_in(_: str, path: str, document: Json) -> None:
+        if path.endswith("/key-exchange"):
+            one = copy.deepcopy(document["providers"][1])
+            card = ExchangeKeys.generate().card(stranger).document
+            document["providers"].append({**one, "organisation": stranger, "name": "A hospital", "card": card})
+            document["keyset_sha256"] = None
+
+    round_.a.lies.append(slip_in)
+    error = refused(lambda: round_.a.ceremony.look(round_.project))
+    assert error.code == "not_agreed"
+    assert "A hospital" in error.message
+
+
+def test_provider_that_is_left_out_changes_the_code(round_: Round) -> None:
+    def leave_out(_: str, path: str, document: Json) -> None:
+        if path.endswith("/key-exchange"):
+            document["providers"] = [one for one in document["providers"] if one["organisation"] != round_.c.id]
+            document["keyset_sha256"] = None
+
+    round_.a.lies.append(leave_out)
+    assert round_.a.code(round_.project) != round_.b.code(round_.project)
+
+
+def test_suite_that_the_service_talks_down_is_refused(service: ServiceApp, tmp_path: Path) -> None:
+    from support.service_app import agreement_document  # noqa: PLC0415
+
+    security = agreement_document({"org": ["provider"]})["security"] | {"secret_exchange": "mlkem768-x25519"}
+    round_ = Round(service, service.project(providers=3, security=security), tmp_path)
+
+    def talk_down(_: str, path: str, document: Json) -> None:
+        if path.endswith("/key-exchange"):
+            document |= {"suite": "x25519", "keyset_sha256": None}
+
+    round_.a.lies.append(talk_down)
+    assert refused(lambda: round_.a.ceremony.look(round_.project)).code == "other_suite"
+    round_.a.lies.clear()
+    round_.share()
+    round_.b.ceremony.accept(round_.project)
+    assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
+
+
+# ---- envelopes ----
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param(members(project="prj_other"), "envelope_other_project", id="other-project"),
+        pytest.param(members(epoch=2), "envelope_other_epoch", id="other-epoch"),
+        pytest.param(members(to="org_other"), "envelope_other_recipient", id="retargeted"),
+        pytest.param(members(at="2031-01-01T00:00:00Z"), "envelope_forged", id="other-time"),
+        pytest.param(members(suite="mlkem768-x25519"), "envelope_forged", id="other-suite"),
+        pytest.param(members(extra="1"), "envelope_damaged", id="further-member"),
+        pytest.param(lambda e: {**e, "ciphertext": e["ciphertext"][:-4]}, "envelope_forged", id="truncated"),
+        pytest.param(lambda e: {**e, "ciphertext": ""}, "envelope_damaged", id="emptied"),
+        pytest.param(lambda e: {k: v for k, v in e.items() if k != "signature"}, "envelope_damaged", id="unsigned"),
+        pytest.param(lambda e: {**e, "ciphertext": "A" + e["ciphertext"][1:]}, "envelope_forged", id="bytes-changed"),
+    ],
+)
+def test_envelope_that_the_service_changes_is_refused(
+    round_: Round, change: Callable[[Json], Json], code: str
+) -> None:
+    round_.share()
+    round_.b.lies.append(on_envelopes(change))
+    error = refused(lambda: round_.b.ceremony.accept(round_.project))
+    assert error.code == code
+    assert len(error.message) > 40
+    assert round_.b.secret(round_.project) is None
+    round_.b.lies.clear()
+    round_.b.ceremony.accept(round_.project)
+    assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
+
+
+def test_envelope_of_another_provider_is_refused_by_whom_it_is_not_for(round_: Round) -> None:
+    round_.share()
+    for_c = round_.c.client.keys.envelopes(project_id=round_.project)[0].envelope
+    round_.b.lies.append(on_envelopes(lambda _: dict(for_c)))
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_other_recipient"
+    retargeted = {**for_c, "to": round_.b.id}
+    round_.b.lies[:] = [on_envelopes(lambda _: retargeted)]
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
+
+
+def test_envelope_that_the_operator_makes_with_its_own_keys_is_refused(round_: Round) -> None:
+    round_.share()
+    evil = ExchangeKeys.generate()
+    honest = round_.b.keyset(round_.project)
+    cards = tuple(evil.card(card.organisation) if card.organisation == round_.a.id else card for card in honest.cards)
+    false = Keyset(project_id=honest.project_id, epoch=honest.epoch, suite=honest.suite, cards=cards)
+    made = wrap(
+        keys=evil, keyset=false, sender=round_.a.id, recipient=round_.b.id, secret=EVIL_SECRET, at=datetime.now(UTC)
+    )
+    # Under its own keyset it is none that counts; under the one that was compared its signature is not the sender's.
+    round_.b.lies.append(on_envelopes(lambda _: made))
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "nothing_to_accept"
+    round_.b.lies[:] = [on_envelopes(lambda _: {**made, "keyset": honest.digest})]
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
+    assert round_.b.secret(round_.project) is None
+
+
+def test_envelope_that_another_provider_forges_in_a_partners_name_is_refused(round_: Round) -> None:
+    round_.share()
+    keyset = round_.c.keyset(round_.project)
+    forged = wrap(
+        keys=round_.c.keys,
+        keyset=keyset,
+        sender=round_.c.id,
+        recipient=round_.b.id,
+        secret=EVIL_SECRET,
+        at=datetime.now(UTC),
+    )
+    round_.b.lies.append(on_envelopes(lambda _: {**forged, "from": round_.a.id}))
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
+
+
+def test_second_secret_that_a_provider_slips_in_is_refused(round_: Round) -> None:
+    round_.share()
+    keyset = round_.c.keyset(round_.project)
+    other = wrap(
+        keys=round_.c.keys,
+        keyset=keyset,
+        sender=round_.c.id,
+        recipient=round_.b.id,
+        secret=EVIL_SECRET,
+        at=datetime.now(UTC),
+    )
+
+    def add(method: str, path: str, document: Json) -> None:
+        if method == "GET" and path.endswith("/key-envelopes"):
+            document["items"].append({**document["items"][0], "envelope": other})
+
+    round_.b.lies.append(add)
+    error = refused(lambda: round_.b.ceremony.accept(round_.project))
+    assert error.code == "secrets_differ"
+    assert round_.b.secret(round_.project) is None
+
+
+def test_envelope_of_another_project_of_the_same_providers_does_not_open(
+    round_: Round, service: ServiceApp
+) -> None:
+    opened = service.open_project(round_.linked.providers[0], round_.linked.agreement, name="Second round")
+    second = opened.json()["id"]
+    round_.share()
+    first = round_.b.client.keys.envelopes(project_id=round_.project)[0].envelope
+    code = round_.a.code(second)
+    for provider in (round_.a, round_.b, round_.c):
+        provider.ceremony.confirm_code(second, said=code)
+    round_.a.ceremony.share(second)
+    keyset = round_.b.keyset(second)
+    round_.b.lies.append(on_envelopes(lambda _: dict(first)))
+    assert refused(lambda: round_.b.ceremony.accept(second)).code == "nothing_to_accept"
+    round_.b.lies[:] = [on_envelopes(lambda _: {**first, "keyset": keyset.digest})]
+    assert refused(lambda: round_.b.ceremony.accept(second)).code == "envelope_other_project"
+    round_.b.lies[:] = [on_envelopes(lambda _: {**first, "keyset": keyset.digest, "project": second})]
+    assert refused(lambda: round_.b.ceremony.accept(second)).code == "envelope_forged"
+    assert round_.b.secret(second) is None
+
+
+def test_envelope_of_a_closed_epoch_does_not_open_in_the_next(round_: Round) -> None:
+    round_.share()
+    old = round_.b.client.keys.envelopes(project_id=round_.project)[0].envelope
+    round_.a.ceremony.new_epoch(round_.project, reason="suspected_leak")
+    round_.share()
+    keyset = round_.b.keyset(round_.project)
+    assert keyset.epoch == 2
+    round_.b.lies.append(on_envelopes(lambda _: {**old, "keyset": keyset.digest}))
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_other_epoch"
+    round_.b.lies[:] = [on_envelopes(lambda _: {**old, "keyset": keyset.digest, "epoch": 2})]
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
+
+
+def test_service_that_goes_back_to_a_closed_epoch_is_noticed(round_: Round) -> None:
+    round_.share()
+    round_.b.ceremony.accept(round_.project)
+    shown: list[Json] = []
+    round_.b.lies.append(lambda _, path, document: shown.append(copy.deepcopy(document)))
+    round_.b.client.keys.exchange(project_id=round_.project)
+    before = shown[-1]
+    round_.b.lies.clear()
+    round_.a.ceremony.new_epoch(round_.project, reason="suspected_leak")
+    round_.share()
+    round_.b.ceremony.accept(round_.project)
+
+    def go_back(_: str, path: str, document: Json) -> None:
+        if path.endswith("/key-exchange"):
+            document.clear()
+            document.update(copy.deepcopy(before))
+
+    round_.b.lies.append(go_back)
+    assert refused(lambda: round_.b.ceremony.look(round_.project)).code == "epoch_went_back"
+
+
+# ---- withholding ----
+
+
+def test_envelope_that_is_withheld_is_missed_by_both_sides(round_: Round) -> None:
+    round_.share()
+    round_.b.lies.append(on_envelopes(lambda _: None))
+    error = refused(lambda: round_.b.ceremony.accept(round_.project))
+    assert error.code == "nothing_to_accept"
+    assert "share-secret" in error.message
+    awaited = " ".join(round_.a.ceremony.look(round_.project).awaited)
+    assert "has not opened its envelope" in awaited
+
+
+def test_confirmation_that_the_service_makes_up_does_not_make_a_secret(round_: Round) -> None:
+    """The service can say that all is well. Whoever holds no secret knows better, and cannot encode."""
+    round_.share()
+
+    def all_is_well(_: str, path: str, document: Json) -> None:
+        for one in document.get("providers", []) if path.endswith("/key-exchange") else []:
+            one["confirmed_at"] = document["opened_at"]
+
+    round_.b.lies += [all_is_well, on_envelopes(lambda _: None)]
+    assert round_.b.ceremony.look(round_.project).held is False
+    assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "nothing_to_accept"
+
+
+# ---- what the operator can see ----
+
+
+def test_what_passed_the_service_does_not_open_without_a_providers_key(round_: Round) -> None:
+    """All that the operator has are the cards and the envelopes; its own keys open none of them."""
+    round_.share()
+    keyset = round_.b.keyset(round_.project)
+    envelopes = [
+        posted.envelope
+        for provider in (round_.b, round_.c)
+        for posted in provider.client.keys.envelopes(project_id=round_.project)
+    ]
+    secret = round_.a.secret(round_.project)
+    assert secret is not None
+    stored = round_.service.database_file.read_bytes()
+    assert secret not in stored
+    assert secret.hex().encode() not in stored
+    from linkage_client.exchange.envelopes import unwrap  # noqa: PLC0415
+
+    for envelope in envelopes:
+        with pytest.raises(LinkageClientError):
+            unwrap(
+                keys=ExchangeKeys.generate(),
+                keyset=keyset,
+                sender=round_.a.id,
+                recipient=str(envelope["to"]),
+                envelope=envelope,
+            )
