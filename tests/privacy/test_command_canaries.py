@@ -258,10 +258,10 @@ def _set_up(stage: Stage, say: Say) -> None:
         client=stage.members["northgate"].client,
     )
     say("whoami", who="third")
-    say("key", "new", folder / "machine.jwk", "--public-out", folder / "machine.public", who="")
+    say("key-file", "new", folder / "machine.jwk", "--public-out", folder / "machine.public", who="")
     stage.canaries["private key of a machine"] = json.loads((folder / "machine.jwk").read_text("utf-8"))["d"].encode()
-    say("key", "show", folder / "machine.jwk", who="")
-    say("key", "rotate", who="third")
+    say("key-file", "show", folder / "machine.jwk", who="")
+    say("keys", "rotate-client", who="third")
     for key in folder.glob("*.jwk"):
         stage.canaries[f"private key third/{key.name}"] = json.loads(key.read_text("utf-8"))["d"].encode()
     admitting = ("--name", "second machine", "--public-key", folder / "machine.public", "--role", "analyst")

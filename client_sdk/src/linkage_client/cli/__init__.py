@@ -30,7 +30,8 @@ SECRET_OPTION = re.compile(r"--?([a-z]+-)?(secret|password|passphrase|token|pin|
 COMMANDS = {
     "register": ("linkage_client.cli.identity:register", "Redeem an invitation: make keys, write a profile file."),
     "whoami": ("linkage_client.cli.identity:whoami", "Show who this client is to the service."),
-    "key": ("linkage_client.cli.identity:key", "Make and show key files."),
+    "key-file": ("linkage_client.cli.identity:key_file", "Make and show key files."),
+    "keys": ("linkage_client.cli.keys:keys", "Keys to share linkage secrets with, and the key of this machine."),
     "config": ("linkage_client.cli.config:config", "Profiles, defaults, and where keys are kept."),
     "organisation": ("linkage_client.cli.organisations:organisation", "Organisations, invitations and clients."),
     "agreement": ("linkage_client.cli.agreements:agreement", "Write, check, sign, amend, review and end agreements."),
