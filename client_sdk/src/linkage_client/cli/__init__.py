@@ -35,7 +35,7 @@ COMMANDS = {
     "config": ("linkage_client.cli.config:config", "Profiles, defaults, and where keys are kept."),
     "organisation": ("linkage_client.cli.organisations:organisation", "Organisations, invitations and clients."),
     "agreement": ("linkage_client.cli.agreements:agreement", "Write, check, sign, amend, review and end agreements."),
-    "project": ("linkage_client.cli.projects:project", "Open and show linkage rounds."),
+    "project": ("linkage_client.cli.projects:project", "Open and show linkage rounds, and share their secrets."),
     "secret": ("linkage_client.cli.secret:secret", "Draw, keep or compare a linkage secret."),
     "schema": ("linkage_client.cli.schema:schema", "Propose, explain or check a linkage schema."),
     "check": ("linkage_client.cli.check:check", "Say how good an extract is, and what to mend first."),
