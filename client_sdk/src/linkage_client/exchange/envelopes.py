@@ -197,7 +197,7 @@ def _signed_message(signed: Mapping[str, Any]) -> bytes:
 
 
 def _check_own(keys: ExchangeKeys, keyset: Keyset, organisation_id: str) -> None:
-    if keys.card(organisation_id).digest != keyset.card_of(organisation_id).digest:
+    if not keys.are_on(keyset.card_of(organisation_id)):
         raise KeyExchangeError(
             "The card that the service shows for your own organisation is not the card of the exchange keys that are "
             "kept here. Use the machine that has them, or publish the card of these keys; if nobody of your "

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, NoReturn, Self
+from typing import Final, NoReturn, Self
 
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,11 +36,13 @@ _SEED_BYTES: Final = 32
 class ExchangeKeys:
     """The private halves of a provider's key card. They leave only through `to_bytes`, to be kept."""
 
-    __slots__ = ("_decryption", "_signing")
+    __slots__ = ("_decryption", "_hpke_keys", "_signing", "_signing_key")
 
     def __init__(self, *, signing: Ed25519PrivateKey, decryption: Mapping[Suite, DecryptionKey]) -> None:
         self._signing = signing
+        self._signing_key = signing.public_key().public_bytes_raw()
         self._decryption = dict(decryption)
+        self._hpke_keys = {suite: key.public_key for suite, key in self._decryption.items()}
 
     def __repr__(self) -> str:
         return f"ExchangeKeys(thumbprint={self.thumbprint!r})"
@@ -103,7 +105,7 @@ class ExchangeKeys:
     @property
     def thumbprint(self) -> str:
         """SHA-256 over all public halves, base64url: which keys these are, whoever's card they are on."""
-        body = self._body("")
+        body = card_body("", self._signing_key, self._hpke_keys)
         public = {name: body[name] for name in ("signing_key", "hpke_keys")}
         return to_base64url(hashlib.sha256(_THUMBPRINT_CONTEXT + rfc8785.dumps(public)).digest())
 
@@ -118,13 +120,17 @@ class ExchangeKeys:
         Raises:
             KeyExchangeError: `bad_card`; there can be no such organisation.
         """
-        body = self._body(organisation_id)
+        body = card_body(organisation_id, self._signing_key, self._hpke_keys)
         return KeyCard(
             organisation=organisation_id,
-            signing_key=self._signing.public_key().public_bytes_raw(),
-            hpke_keys={suite: key.public_key for suite, key in self._decryption.items()},
+            signing_key=self._signing_key,
+            hpke_keys=self._hpke_keys,
             signature=self._signing.sign(signed_message(body)),
         )
+
+    def are_on(self, card: KeyCard) -> bool:
+        """Whether a card shows the public halves of these keys and no others."""
+        return card.signing_key == self._signing_key and dict(card.hpke_keys) == self._hpke_keys
 
     def sign(self, message: bytes) -> bytes:
         """Ed25519 signature, 64 bytes. The message has to begin with what it is for."""
@@ -140,7 +146,3 @@ class ExchangeKeys:
         if key is None:
             raise ValueError("no key of this suite")
         return key.decrypt(ciphertext, info=info)
-
-    def _body(self, organisation_id: str) -> dict[str, Any]:
-        hpke_keys = {suite: key.public_key for suite, key in self._decryption.items()}
-        return card_body(organisation_id, self._signing.public_key().public_bytes_raw(), hpke_keys)

@@ -106,13 +106,12 @@ def test_digest_depends_on_what_is_in_the_keyset_and_on_nothing_else(
     same = Keyset(project_id=project, epoch=epoch, suite=suite, cards=list(cards.values()))
     other = Keyset(project_id=project + "x" if len(project) < 64 else "y", epoch=epoch, suite=suite, cards=same.cards)
     assert keyset.digest == same.digest != other.digest
-    assert _keyset(cards, epoch=epoch, project_id=project).digest != keyset.digest or suite is Suite.X25519
 
 
 def test_keyset_that_cannot_be_one_is_refused(cards: dict[str, KeyCard]) -> None:
     arguments = {"project_id": PROJECT, "epoch": 1, "suite": Suite.X25519, "cards": list(cards.values())}
     north = keys_of(Party("org_north"))
-    for changes in (
+    wrong: tuple[dict[str, Any], ...] = (
         {"cards": []},
         {"cards": [cards["org_north"], cards["org_north"]]},
         {"cards": [cards["org_north"], ExchangeKeys.generate().card("org_north")]},
@@ -129,7 +128,8 @@ def test_keyset_that_cannot_be_one_is_refused(cards: dict[str, KeyCard]) -> None
         {"project_id": "prj_é"},
         {"project_id": "p" * 65},
         {"project_id": None},
-    ):
+    )
+    for changes in wrong:
         assert _code(**{**arguments, **changes}) == "bad_keyset", changes
 
 

@@ -23,10 +23,11 @@ def _refused(raw: bytes, how: str = "") -> None:
     try:
         ExchangeKeys.from_bytes(raw)
     except KeyFileError as error:
-        assert error.message.startswith("These exchange keys are damaged")
-        assert error.__suppress_context__
+        refusal = error
     else:
         pytest.fail(f"keys were taken: {how}")
+    assert refusal.message.startswith("These exchange keys are damaged")
+    assert refusal.__suppress_context__
 
 
 def test_keys_are_the_known_ones(known: Any) -> None:

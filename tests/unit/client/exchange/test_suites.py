@@ -60,7 +60,6 @@ def test_same_plaintext_is_never_encrypted_to_the_same_bytes(suite: Suite) -> No
 
 @pytest.mark.parametrize("suite", list(Suite))
 def test_encapsulated_key_of_low_order_opens_nothing(suite: Suite) -> None:
-    """Were the shared secret of zeroes taken, anybody could encrypt to anybody without their key; they can, but not so."""
     key = DecryptionKey.generate(suite)
     raw = encrypt(suite, b"plaintext", public_key=key.public_key, info=b"")
     at = suite.overhead_bytes - 16 - 32
