@@ -22,6 +22,7 @@ from linkage_service.audit import routes as audit
 from linkage_service.audit import trust_routes as audit_trust
 from linkage_service.errors import LinkageError, TooLarge, Unavailable
 from linkage_service.health import router as health
+from linkage_service.keys import routes as keys
 from linkage_service.link_tables import routes as link_tables
 from linkage_service.organisations import routes as organisations
 from linkage_service.people import routes as people
@@ -44,6 +45,10 @@ _TAGS = [
     {"name": "people", "description": "People of organisations: enrolment, sign-in, sessions."},
     {"name": "agreements", "description": "Information sharing protocols: documents, signatures, state."},
     {"name": "projects", "description": "Linkage rounds under an agreement."},
+    {
+        "name": "keys",
+        "description": "Key cards, and the exchange of a project's secret, which the service does not learn.",
+    },
     {"name": "uploads", "description": "Encodings and their manifests."},
     {"name": "runs", "description": "Executions of the matcher."},
     {"name": "results", "description": "Releases, link tables, disclosures."},
@@ -85,7 +90,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.service = runtime
     problems.install(app)
     for room in (
-        organisations, people, agreements, projects, uploads, runs, link_tables, retention, rights, audit,
+        organisations, people, agreements, projects, keys, uploads, runs, link_tables, retention, rights, audit,
         audit_trust, audit_exports, audit_alarms,
     ):  # fmt: skip
         app.include_router(room.router)

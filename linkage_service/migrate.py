@@ -14,6 +14,7 @@ import linkage_service.access.seen
 import linkage_service.agreements.tables
 import linkage_service.audit.alarm_tables
 import linkage_service.audit.tables
+import linkage_service.keys.tables
 import linkage_service.link_tables.tables
 import linkage_service.organisations.tables
 import linkage_service.people.tables

@@ -64,6 +64,7 @@ class Action(Enum):
     )
     MANAGE_SELF = ("manageSelf", "person", "the person")
     CHANGE_PASSWORD = ("changePassword", "person", "the person")
+    PUBLISH_KEY_CARD = ("publishKeyCard", "key_card", "an analyst of the organisation")
     DRAFT_AGREEMENT = (
         "draftAgreement",
         "agreement",
@@ -96,6 +97,18 @@ class Action(Enum):
     OPEN_PROJECT = ("openProject", "project", "an analyst or recipient of a party")
     READ_PROJECT = ("readProject", "project", "a client or person of a party, or an officer of the linkage unit")
     CLOSE_PROJECT = ("closeProject", "project", "an analyst or signatory of a party, or an officer of the linkage unit")
+    EXCHANGE_KEYS = ("exchangeKeys", "key_exchange", "an analyst of a provider in this project")
+    OPEN_KEY_EPOCH = (
+        "openKeyEpoch",
+        "key_epoch",
+        "an analyst of a provider in this project, or an officer of the linkage unit",
+    )
+    JOIN_PROJECT = ("joinProject", "project", "an analyst of a provider in the agreement")
+    LEAVE_PROJECT = (
+        "leaveProject",
+        "project",
+        "an analyst or signatory of the provider that leaves, or an officer of the linkage unit",
+    )
     READ_CERTIFICATES = (
         "readCertificates",
         "certificate",

@@ -342,6 +342,7 @@ _KIND: Mapping[Action, str] = {
         (
             Action.INVITE_ORGANISATION, Action.READ_ORGANISATION, Action.RECORD_ASSURANCE, Action.SANCTION_ORGANISATION,
             Action.READ_CLIENTS, Action.MANAGE_CLIENTS, Action.MANAGE_PEOPLE, Action.READ_PEOPLE,
+            Action.PUBLISH_KEY_CARD,
         ),
         "Organisation",
     ),
@@ -358,7 +359,8 @@ _KIND: Mapping[Action, str] = {
     **dict.fromkeys(
         (
             Action.READ_PROJECT, Action.CLOSE_PROJECT, Action.READ_CERTIFICATES, Action.UPLOAD_ENCODINGS,
-            Action.START_RUN, Action.CARRY_OUT_RUN, Action.READ_DISCLOSURES,
+            Action.START_RUN, Action.CARRY_OUT_RUN, Action.READ_DISCLOSURES, Action.EXCHANGE_KEYS,
+            Action.OPEN_KEY_EPOCH, Action.JOIN_PROJECT, Action.LEAVE_PROJECT,
         ),
         "Project",
     ),
@@ -402,6 +404,7 @@ def _context(action: Action, under: Governing) -> dict[str, Attribute]:
             "fields": frozenset({"surname"}), "incomplete_fields": frozenset[str](), "tier": 0,
             "opt_outs_applied": _NOW - _DAY,
         },
+        Action.LEAVE_PROJECT: {"leaving": organisation_reference("provider")},
         Action.START_RUN: run,
         Action.CARRY_OUT_RUN: run,
         Action.REQUEST_RELEASE: {

@@ -40,6 +40,9 @@ class EventType(StrEnum):
     PERSON_ENABLED = "person.enabled"
     PERSON_REFUSED = "person.refused"
 
+    KEY_CARD_PUBLISHED = "key_card.published"
+    KEY_CARD_REFUSED = "key_card.refused"
+
     TOKEN_ISSUED = "token.issued"  # noqa: S105 - the name of an event
     TOKEN_REFUSED = "token.refused"  # noqa: S105 - the name of an event
 
@@ -58,8 +61,19 @@ class EventType(StrEnum):
 
     PROJECT_OPENED = "project.opened"
     PROJECT_CLOSED = "project.closed"
+    PROJECT_PROVIDER_JOINED = "project.provider_joined"
+    PROJECT_PROVIDER_LEFT = "project.provider_left"
     PROJECT_DISCLOSURES_VIEWED = "project.disclosures_viewed"
     PROJECT_REFUSED = "project.refused"
+
+    KEY_EPOCH_OPENED = "key_epoch.opened"
+    KEY_EPOCH_REFUSED = "key_epoch.refused"
+
+    KEY_EXCHANGE_CODE_COMPARED = "key_exchange.code_compared"
+    KEY_EXCHANGE_ENVELOPES_POSTED = "key_exchange.envelopes_posted"
+    KEY_EXCHANGE_ENVELOPES_RETRIEVED = "key_exchange.envelopes_retrieved"
+    KEY_EXCHANGE_SECRET_CONFIRMED = "key_exchange.secret_confirmed"  # noqa: S105 - the name of an event
+    KEY_EXCHANGE_REFUSED = "key_exchange.refused"
 
     UPLOAD_DECLARED = "upload.declared"
     UPLOAD_PART_RECEIVED = "upload.part_received"

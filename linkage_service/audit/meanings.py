@@ -45,6 +45,8 @@ _KEY = {"key_thumbprint": "of the key (RFC 7638)"}
 _DUE = {"due": "the date by which it was to be deleted", "reason": "which date that is"}
 _SESSIONS = {"sessions": "how many ended"}
 _ATTEMPT = {"attempt": "number of the attempt"}
+_EPOCH = {"epoch": "number of the key epoch"}
+_KEYSET = {"keyset": "digest of the cards of all providers"}
 _RECORDS = {"records": "rows of the upload"}
 _SIZE = {**_RECORDS, "bytes": "size of the encodings"}
 
@@ -100,6 +102,12 @@ MEANINGS: Mapping[E, Meaning] = {
         "Something about a person was refused, or somebody failed to sign in as one; then the actor is unknown.",
         ("person", "organisation"),
     ),
+    E.KEY_CARD_PUBLISHED: Meaning(
+        "An organisation published its key card, or another one in its place. Only it and the linkage unit's officers "
+        "see this event; the other providers see the card, and since when, in the exchange of keys.",
+        ("organisation",), {}, {"card": "digest of the card", "replaced": "digest of the one before"},
+    ),
+    E.KEY_CARD_REFUSED: Meaning("A key card was refused.", ("organisation", "key_card")),
     E.TOKEN_ISSUED: Meaning("A machine got an access token.", ("client",)),
     E.TOKEN_REFUSED: Meaning(
         "A registered machine was refused a token, or a token was used without its key.", ("client",)
@@ -119,13 +127,42 @@ MEANINGS: Mapping[E, Meaning] = {
     E.AGREEMENT_TERMINATED: Meaning("It was ended for good.", ("agreement",), {}, _REASON),
     E.AGREEMENT_WITHDRAWN: Meaning("A version was taken back before all had signed.", ("agreement",)),
     E.AGREEMENT_REFUSED: Meaning("Something about an agreement was refused.", ("agreement", "service")),
-    E.PROJECT_OPENED: Meaning("A linkage round was opened.", ("project",)),
+    E.PROJECT_OPENED: Meaning("A linkage round was opened.", ("project",), {"providers": "that take part"}),
     E.PROJECT_CLOSED: Meaning(
         "It was closed; every provider's encodings were deleted.", ("project",),
         {"uploads": "deleted", "runs": "cancelled"},
     ),
+    E.PROJECT_PROVIDER_JOINED: Meaning(
+        "A provider of the agreement joined it.", ("project",), _EPOCH, {"provider": "id of the organisation"}
+    ),
+    E.PROJECT_PROVIDER_LEFT: Meaning(
+        "A provider left it, or an officer took it out.", ("project",), _EPOCH, {"provider": "id of the organisation"}
+    ),
     E.PROJECT_DISCLOSURES_VIEWED: Meaning("Somebody read who retrieved what.", ("project",)),
     E.PROJECT_REFUSED: Meaning("Something about a project was refused.", ("project", "agreement")),
+    E.KEY_EPOCH_OPENED: Meaning(
+        "The secret of a project was given up for a new one: encodings made with it are matched no more, and deleted "
+        "by the next sweep.", ("project",),
+        {**_EPOCH, "uploads": "that are matched no more", "runs": "that were ended"}, {"reason": "why it was opened"},
+    ),
+    E.KEY_EPOCH_REFUSED: Meaning("A new key epoch was refused.", ("project", "key_epoch")),
+    E.KEY_EXCHANGE_CODE_COMPARED: Meaning(
+        "A provider's people compared the safety code with the others.", ("project",), _EPOCH, _KEYSET
+    ),
+    E.KEY_EXCHANGE_ENVELOPES_POSTED: Meaning(
+        "A provider sent the secret, encrypted, to others.", ("project",), {**_EPOCH, "envelopes": "how many"},
+        {**_KEYSET, "to": "ids of the organisations", "initiator": "whether it was the first of the epoch"},
+    ),
+    E.KEY_EXCHANGE_ENVELOPES_RETRIEVED: Meaning(
+        "A provider fetched the envelopes that were sent to it.", ("project",), {**_EPOCH, "envelopes": "how many"},
+        {**_KEYSET, "from": "ids of the organisations"},
+    ),
+    E.KEY_EXCHANGE_SECRET_CONFIRMED: Meaning(
+        "A provider showed that it holds the secret of the epoch.", ("project",), _EPOCH
+    ),
+    E.KEY_EXCHANGE_REFUSED: Meaning(
+        "Something about the exchange of keys was refused.", ("project", "key_exchange")
+    ),
     E.UPLOAD_DECLARED: Meaning("A provider said what it will upload.", ("upload",), _SIZE),
     E.UPLOAD_PART_RECEIVED: Meaning(
         "A part of it arrived.", ("upload",), {"part": "its number", "bytes": "its size"}

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from linkage_service.wire import AgreementId, Code, Document, Input, Name, Output, Timestamp
+from linkage_service.wire import AgreementId, Code, Document, Input, Name, OrganisationId, Output, Timestamp
 
 ProjectKind = Literal["linkage", "feasibility"]
 _EXAMPLE: dict[str, Any] = {
@@ -50,6 +50,13 @@ class ProjectDraft(Input):
             description="clkhash linkage schema, version 3; its canonical digest must be the one the agreement names."
         ),
     ]
+    providers: Annotated[
+        list[OrganisationId] | None,
+        Field(
+            max_length=100,
+            description="Which of the agreement's providers take part; left out: all of them. Others can join later.",
+        ),
+    ] = None
 
 
 class AgreementVersionRef(Output):
@@ -72,9 +79,9 @@ class Project(Output):
     state: Literal["open", "closed"]
     linkage_schema_sha256: str
     bits: int
-    providers: list[str]
+    providers: Annotated[list[str], Field(description="Those that take part in this project now.")]
     recipients: list[str]
-    key_epoch: int
+    key_epoch: Annotated[int, Field(description="Generation of the linkage secret; only uploads of it are matched.")]
     created_at: Timestamp
 
 

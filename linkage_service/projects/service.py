@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,27 @@ from linkage_service.agreements.service import InForce, in_force
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import FieldError, Invalid, NotFound
 from linkage_service.ids import new_id
+from linkage_service.keys.tables import KeyEpoch
 from linkage_service.projects import schemas, tables
 
 _SMALLEST_BITS, _LARGEST_BITS, _WORD_BITS = 256, 4096, 64
 _FORMAT_VERSIONS = (1, 2, 3)
+_FEWEST_PROVIDERS = 2  # linking needs two
 
 
 @dataclass(frozen=True, slots=True)
 class Governed:
-    """A project with the agreement version that governs it."""
+    """A project with the agreement version that governs it.
+
+    Attributes:
+        row: the project.
+        agreement: the version.
+        providers: the organisations that upload in this project now, in the order of the agreement.
+    """
 
     row: tables.Project
     agreement: InForce
+    providers: tuple[str, ...]
 
     def entity(self) -> Entity:
         """The project as the policy sees it."""
@@ -42,14 +51,9 @@ class Governed:
                 "providers": frozenset(map(organisation_reference, self.providers)),
             },
             parents=(Reference("Agreement", self.row.agreement),),
-            # A project keeps its version, and with it its providers and all else but its state.
-            key=("project", self.row.id, self.row.agreement, self.row.state),
+            # A project keeps its version, and with it all but its state and who takes part.
+            key=("project", self.row.id, self.row.agreement, self.row.state, self.providers),
         )
-
-    @property
-    def providers(self) -> list[str]:
-        """The organisations that upload."""
-        return self.agreement.document.organisations("provider")
 
     def resource(self) -> Resource:
         """The project as something that is acted on."""
@@ -84,7 +88,14 @@ def governed(session: Session, project_id: str) -> Governed:
     row = tables.project(session, project_id)
     if row is None:
         raise NotFound(NotFound.HIDDEN)
-    return Governed(row=row, agreement=in_force(session, row.agreement, version=row.agreement_version))
+    return under(session, row, agreement=in_force(session, row.agreement, version=row.agreement_version))
+
+
+def under(session: Session, row: tables.Project, *, agreement: InForce) -> Governed:
+    """A project that was read already, with those who take part in it now."""
+    taking_part = tables.providers(session, row.id)
+    known = agreement.document.organisations("provider")
+    return Governed(row=row, agreement=agreement, providers=tuple(one for one in known if one in taking_part))
 
 
 def open_project(
@@ -93,9 +104,11 @@ def open_project(
     """Opens a project under the agreement's present version, with the schema that the policy has compared.
 
     Raises:
-        Invalid: the schema makes encodings that cannot be matched here.
+        Invalid: the schema makes encodings that cannot be matched here, or an organisation is to take part that the
+            agreement does not name as a provider.
     """
     bits = encoding_bits(draft.linkage_schema)
+    providers = _taking_part(agreement, draft.providers)
     row = tables.Project(
         id=new_id("prj", operation.now),
         name=draft.name,
@@ -111,14 +124,54 @@ def open_project(
         created_at=operation.now,
     )
     operation.session.add(row)
-    opened = Governed(row=row, agreement=agreement)
+    operation.session.flush()
+    operation.session.add_all(
+        tables.ProjectProvider(project=row.id, organisation=one, joined_epoch=row.key_epoch) for one in providers
+    )
+    operation.session.add(
+        KeyEpoch(
+            project=row.id,
+            epoch=row.key_epoch,
+            reason="opened",
+            opened_by=operation.caller.organisation,
+            opened_at=operation.now,
+        )
+    )
+    opened = Governed(row=row, agreement=agreement, providers=providers)
     operation.record(
         EventType.PROJECT_OPENED,
         resource=events.Resource("project", row.id),
         under=opened.resource(),
         purpose=draft.purpose,
+        counts={"providers": len(providers)},
     )
     return opened
+
+
+def _taking_part(agreement: InForce, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The providers of a new project, in the order of the agreement.
+
+    Raises:
+        Invalid: one of those wanted is no provider in the agreement, or they are too few to link.
+    """
+    known = agreement.document.organisations("provider")
+    if wanted is None:
+        return tuple(known)
+    errors = [
+        FieldError(f"/providers/{place}", "not_a_provider", "The agreement does not name it as a provider.")
+        for place, one in enumerate(wanted)
+        if one not in known
+    ]
+    if errors:
+        raise Invalid(
+            "An organisation that is to take part is not a provider in this agreement. Name its providers only, or "
+            "have the parties sign an amendment.",
+            errors=errors,
+        )
+    fewest = min(_FEWEST_PROVIDERS, len(known))
+    if len(set(wanted)) < fewest:
+        raise _wrong("/providers", "too_few", f"At least {fewest} different providers must take part.")
+    return tuple(one for one in known if one in wanted)
 
 
 def canonical(document: Mapping[str, Any], *, pointer: str) -> CanonicalSchema:
@@ -199,7 +252,7 @@ def _common(project: Governed) -> dict[str, Any]:
         "state": row.state,
         "linkage_schema_sha256": row.linkage_schema_sha256,
         "bits": row.bits,
-        "providers": project.providers,
+        "providers": list(project.providers),
         "recipients": agreement.document.organisations("recipient"),
         "key_epoch": row.key_epoch,
         "created_at": row.created_at,

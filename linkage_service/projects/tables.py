@@ -10,7 +10,7 @@ from linkage_service.database import UtcDateTime
 
 
 class Project(SQLModel, table=True):
-    """One linkage round under one agreement version."""
+    """One linkage round under one agreement version. `key_epoch` is the generation of its secret now."""
 
     __tablename__ = "project"
 
@@ -29,9 +29,29 @@ class Project(SQLModel, table=True):
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
+class ProjectProvider(SQLModel, table=True):
+    """A provider of the agreement version that takes part in a project, from a key epoch of it on."""
+
+    __tablename__ = "project_provider"
+
+    project: str = Field(primary_key=True, foreign_key="project.id")
+    organisation: str = Field(primary_key=True, foreign_key="organisation.id")
+    joined_epoch: int
+
+
 def project(session: Session, project_id: str) -> Project | None:
     """One project."""
     return session.get(Project, project_id)
+
+
+def providers(session: Session, project_id: str) -> set[str]:
+    """Ids of the organisations that upload in a project now."""
+    return set(session.exec(select(ProjectProvider.organisation).where(ProjectProvider.project == project_id)))
+
+
+def provider(session: Session, project_id: str, organisation: str) -> ProjectProvider | None:
+    """An organisation's part in a project, if it has one."""
+    return session.get(ProjectProvider, (project_id, organisation))
 
 
 def projects_of_agreement(session: Session, agreement_id: str) -> Sequence[Project]:

@@ -24,6 +24,7 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, body_of, entry
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.ids import new_id
+from linkage_service.keys import tables as keys
 from linkage_service.link_tables import recipient_keys
 from linkage_service.link_tables import tables as link_tables
 from linkage_service.link_tables.tables import Release
@@ -46,7 +47,7 @@ _BODIES_AT_ONCE = 10_000
 _BODIES_IN_STATEMENT = 500
 
 Kind = Literal["upload", "run", "release"]
-Reason = Literal["date", "agreement_ended", "agreement_terminated"]
+Reason = Literal["date", "agreement_ended", "agreement_terminated", "epoch_closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,16 @@ def due(session: Session, *, now: datetime) -> list[Due]:
     kept = _kept_by_holds(session)
     found: list[Due] = []
 
-    def judge(kind: Kind, row: Upload | Run | Release, delete_by: datetime) -> None:
+    def judge(kind: Kind, row: Upload | Run | Release, delete_by: datetime, *, dated: Reason = "date") -> None:
         past = terms.first_past(row.project, delete_by)
         if past is not None:
-            found.append(Due(kind, row.id, row.project, *past, held=kept.get((kind, row.id))))
+            at, which = past
+            reason = dated if which == "date" else which
+            found.append(Due(kind, row.id, row.project, at, reason, held=kept.get((kind, row.id))))
 
     for upload in tables.kept_uploads(session):
-        judge("upload", upload, upload.delete_by)
+        closed = upload.key_epoch < terms.of(upload.project).row.key_epoch
+        judge("upload", upload, upload.delete_by, dated="epoch_closed" if closed else "date")
     for run in tables.kept_runs(session):
         judge("run", run, delete_by_of(run, terms))
     for release in tables.kept_releases(session):
@@ -311,6 +315,15 @@ def forget_sketches(session: Session, due: SketchesDue) -> None:
         probing.forget_upload(session, upload=upload_id)
     for project_id in due.projects:
         probing.forget(session, project=project_id)
+
+
+def due_envelopes(session: Session, *, now: datetime) -> list[str]:
+    """Projects under agreements that are over, of which envelopes of their secret are kept."""
+    kept = keys.projects_with_envelopes(session)
+    over = over_agreements(session, now=now) if kept else {}
+    return sorted(
+        project.id for agreement in over for project in projects_of_agreement(session, agreement) if project.id in kept
+    )
 
 
 def due_bodies(session: Session, *, now: datetime, ungoverned_days: int) -> list[int]:
@@ -503,6 +516,7 @@ def close(operation: Operation, *, project: Governed) -> list[uploads.Discarded]
     session.flush()
     live = live_uploads(session, row.id)
     probing.forget(session, project=row.id)
+    keys.forget_envelopes(session, row.id)
     gone = [uploads.delete(operation, row=upload) for upload in live]
     operation.record(
         EventType.PROJECT_CLOSED,

@@ -15,6 +15,7 @@ from linkage_service.audit.log import Log
 from linkage_service.clock import Clock
 from linkage_service.database import Database
 from linkage_service.ids import new_id
+from linkage_service.keys import tables as keys
 from linkage_service.projects.service import governed
 from linkage_service.retention import service, tables
 from linkage_service.rights import tables as rights
@@ -38,6 +39,7 @@ class Swept:
         deleted: what was past its date, by kind.
         overdue: what is past its date and kept by a hold.
         sketches: of how many uploads and projects the sketches were destroyed.
+        envelopes: of how many projects the envelopes of their secret were deleted.
         bodies: how many ledger events lost their body.
         certificates: ids of the certificates that were issued.
         blobs: how many blobs without a key were removed.
@@ -48,6 +50,7 @@ class Swept:
     deleted: dict[str, int] = field(default_factory=dict)
     overdue: list[service.Due] = field(default_factory=list)
     sketches: int = 0
+    envelopes: int = 0
     bodies: int = 0
     certificates: list[str] = field(default_factory=list)
     blobs: int = 0
@@ -57,7 +60,7 @@ class Swept:
     @property
     def did_something(self) -> bool:
         """Whether it changed anything."""
-        return bool(self.deleted or self.sketches or self.bodies or self.certificates or self.blobs)
+        return bool(self.deleted or self.sketches or self.envelopes or self.bodies or self.certificates or self.blobs)
 
 
 class Sweeper:
@@ -144,7 +147,14 @@ class Sweeper:
     def _clear_files(self, swept: Swept, keys_gone: set[tuple[str, str]]) -> bool:
         """Rewrites the database's files if anything was deleted from them since they were; whether they are clear."""
         deleted = any(kind != "release" for kind in swept.deleted)  # a release stays, with the date of its end
-        if deleted or swept.bodies or swept.sketches or not self._traceless or not keys_gone <= self._clear:
+        if (
+            deleted
+            or swept.bodies
+            or swept.sketches
+            or swept.envelopes
+            or not self._traceless
+            or not keys_gone <= self._clear
+        ):
             self._traceless = self._database.leave_no_trace()
             if not self._traceless:
                 _log.warning("database_not_rewritten")
@@ -182,7 +192,7 @@ class Sweeper:
             swept.deleted[item.kind] = swept.deleted.get(item.kind, 0) + 1
 
     def _delete_keys(self, swept: Swept, request_id: str) -> None:
-        """Deletes the keys of link ids of agreements that are over, and what their uploads were compared by."""
+        """Deletes the keys of link ids of agreements that are over, what their uploads were compared by, envelopes."""
         now = self._clock()
         with self._database.reading() as session:
             found = service.due_keys(session, now=now)
@@ -199,6 +209,13 @@ class Sweeper:
             with self._database.writing() as session:
                 service.forget_sketches(session, sketches)
             swept.sketches = len(sketches.projects) + len(sketches.uploads)
+        with self._database.reading() as session:
+            envelopes = service.due_envelopes(session, now=now)
+        if envelopes:
+            with self._database.writing() as session:
+                for project in envelopes:
+                    keys.forget_envelopes(session, project)
+            swept.envelopes = len(envelopes)
 
     def _dispose_of_bodies(self, swept: Swept, request_id: str) -> None:
         now = self._clock()

@@ -101,7 +101,7 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
         Conflict: a provider has not uploaded yet.
     """
     session = operation.session
-    ready = uploads.complete_uploads(session, project.row.id)
+    ready = uploads.complete_uploads(session, project.row.id, epoch=project.row.key_epoch)
     awaited = len(set(project.providers) - {upload.organisation for upload in ready})
     if awaited:
         raise Conflict(
@@ -170,7 +170,7 @@ def cancel(operation: Operation, *, row: tables.Run) -> tables.Run:
 
 def terms_of(session: Session, project: Governed, aim: Aim) -> dict[str, Attribute]:
     """What the policy judges of a run on the project's complete uploads: its aim, and the oldest of them."""
-    ready = uploads.complete_uploads(session, project.row.id)
+    ready = uploads.complete_uploads(session, project.row.id, epoch=project.row.key_epoch)
     applied = [uploads.opt_outs_applied_at(upload) for upload in ready]
     stated = [moment for moment in applied if moment is not None]
     terms: dict[str, Attribute] = {
@@ -230,6 +230,13 @@ def withdraw_from(operation: Operation, *, row: tables.Run) -> None:
         now=operation.now,
     )
     operation.record(EventType.RUN_FAILED, resource=events.Resource("run", row.id), detail={"code": "rows_withdrawn"})
+
+
+def close_epoch(operation: Operation, *, row: tables.Run, because: str) -> None:
+    """Ends an unfinished run whose encodings' secret was given up; a worker that holds it notices at its next look."""
+    detail = f"{because} When every provider has uploaded again, start a new run."
+    _end(operation.session, row, code="closed_epoch", detail=detail, now=operation.now)
+    operation.record(EventType.RUN_FAILED, resource=events.Resource("run", row.id), detail={"code": "closed_epoch"})
 
 
 def recomputed(

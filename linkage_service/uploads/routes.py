@@ -130,7 +130,7 @@ async def put_part(
     def plan(operation: Operation) -> _Plan:
         tracked.append(operation)
         row = _require_own(operation, upload_id)
-        service.check_receiving(row)
+        service.check_receiving(operation.session, row)
         size = service.expected_size(row, number)
         return _Plan(size_bytes=size, data_key=blobs.unwrap(row.data_key or b""))
 

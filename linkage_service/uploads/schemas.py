@@ -135,6 +135,12 @@ class UploadFinding(Output):
     message: Annotated[str, Field(description="What it means and what to do.")]
 
 
+_Usable = Annotated[
+    bool, Field(description="Whether it may go on, or be matched: it is not deleted, and of the present key epoch.")
+]
+_Because = Annotated[str | None, Field(description="Why it is not usable and what to do; null while it is.")]
+
+
 class Upload(Output):
     """An upload as its provider sees it."""
 
@@ -150,6 +156,9 @@ class Upload(Output):
     created_at: Timestamp
     completed_at: Timestamp | None
     delete_by: Timestamp
+    key_epoch: int
+    usable: _Usable
+    unusable_because: _Because
     findings: list[UploadFinding]
 
 
@@ -165,6 +174,9 @@ class UploadSummary(Output):
     created_at: Timestamp
     completed_at: Timestamp | None
     delete_by: Timestamp
+    key_epoch: int
+    usable: _Usable
+    unusable_because: _Because
     findings: Annotated[
         list[UploadFinding] | None,
         Field(description="For its provider and the linkage unit's officers; null for others."),

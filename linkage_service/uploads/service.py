@@ -7,8 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 import structlog
 from sqlmodel import Session
@@ -22,6 +23,9 @@ from linkage_service.agreements.service import TIERS
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from linkage_service.ids import new_id
+from linkage_service.keys import tables as keys
+from linkage_service.keys.epochs import ClosedEpoch, closed_because
+from linkage_service.projects import tables as projects
 from linkage_service.projects.service import Governed, governed, hashed_fields
 from linkage_service.runs import results
 from linkage_service.runs import tables as runs
@@ -74,11 +78,21 @@ def resource_of(row: tables.Upload, project: Governed) -> Resource:
             "agreement": Reference("Agreement", project.row.agreement),
             "project": Reference("Project", row.project),
             "organisation": organisation_reference(row.organisation),
-            "delete_by": row.delete_by,
+            "delete_by": _date_agreed(row, project),
         },
         parents=(Reference("Project", row.project),),
     )
     return project.beneath(kind="upload", entity=entity)
+
+
+def _date_agreed(row: tables.Upload, project: Governed) -> datetime:
+    """The date by which the agreement has an upload deleted.
+
+    That of a closed key epoch is due at once. It takes nothing more either, and `check_receiving` says why.
+    """
+    if row.key_epoch == project.row.key_epoch:
+        return row.delete_by
+    return row.created_at + timedelta(days=project.agreement.document.retention.encodings_days)
 
 
 def require_processing(operation: Operation, project: Governed, manifest: schemas.Manifest) -> None:
@@ -112,14 +126,18 @@ def declare(
         Conflict: the other providers hold another secret, or normalised differently.
     """
     manifest = draft.manifest
-    _check_manifest(project, manifest)
+    _check_manifest(operation.session, project, manifest)
     if manifest.size_bytes > limits.upload_bytes or draft.part_size_bytes > limits.part_bytes:
         raise TooLarge(
             f"The upload may have {limits.upload_bytes} bytes in parts of {limits.part_bytes} at most. "
             "Choose smaller parts, or ask the operator."
         )
     mine, others = _live_by_ownership(operation, project)
-    if any(not hmac.compare_digest(other.check_value, manifest.key.check_value) for other in others):
+    epoch = keys.epoch(operation.session, project.row.id, project.row.key_epoch)
+    known = [other.check_value for other in others]
+    if epoch is not None and epoch.check_value is not None:
+        known.append(epoch.check_value)
+    if any(not hmac.compare_digest(value, manifest.key.check_value) for value in known):
         raise Conflict(
             "These encodings were made with another secret than those of the other providers, so nothing would match. "
             "Compare the secret's check value with the other providers, and encode again with the shared secret.",
@@ -145,6 +163,7 @@ def declare(
         size_bytes=manifest.size_bytes,
         sha256=manifest.sha256,
         check_value=manifest.key.check_value,
+        key_epoch=project.row.key_epoch,
         part_size_bytes=draft.part_size_bytes,
         parts_expected=-(-manifest.size_bytes // draft.part_size_bytes),
         data_key=blobs.new_data_key().wrapped,
@@ -187,23 +206,32 @@ def expected_size(row: tables.Upload, number: int) -> int:
     return min(row.part_size_bytes, row.size_bytes - before)
 
 
-def check_receiving(row: tables.Upload) -> None:
+def _is_of_present_epoch(session: Session, row: tables.Upload) -> bool:
+    """Whether an upload was made with the project's present secret."""
+    project = projects.project(session, row.project)
+    return project is not None and project.key_epoch == row.key_epoch
+
+
+def check_receiving(session: Session, row: tables.Upload) -> None:
     """Refuses parts for an upload that takes none.
 
     Raises:
+        ClosedEpoch: its secret was given up.
         Conflict: it is complete or deleted.
     """
+    if not _is_of_present_epoch(session, row):
+        raise ClosedEpoch(closed_because(session, project=row.project, epoch=row.key_epoch))
     if row.state != "receiving":
         raise Conflict("This upload takes no more parts: it is complete or was deleted. Declare a new one.")
 
 
-def check_part(row: tables.Upload, part: ReceivedPart) -> None:
+def check_part(session: Session, row: tables.Upload, part: ReceivedPart) -> None:
     """Compares what came with what was declared.
 
     Raises:
         Invalid: a part that was cut, or changed on its way.
     """
-    check_receiving(row)
+    check_receiving(session, row)
     size = expected_size(row, part.number)
     if part.size_bytes != size:
         wrong = FieldError("/body", "wrong_size", f"This part must have {size} bytes.")
@@ -227,8 +255,8 @@ def blob_keys(session: Session, upload_id: str) -> list[str]:
 
 def record_part(operation: Operation, *, row: tables.Upload, part: ReceivedPart) -> None:
     """Notes a part whose blob is stored."""
-    check_part(row, part)
     session = operation.session
+    check_part(session, row, part)
     known = tables.part(session, row.id, part.number) or tables.UploadPart(
         upload=row.id, number=part.number, size_bytes=part.size_bytes, sha256=part.sha256
     )
@@ -319,7 +347,7 @@ def complete(operation: Operation, *, row: tables.Upload, inspected: Inspected |
         NotAccepted: its bits are not what the manifest says.
     """
     session = operation.session
-    check_receiving(row)
+    check_receiving(session, row)
     received = tables.parts(session, row.id)
     if inspected is None or len(received) != row.parts_expected:
         raise Conflict(
@@ -405,7 +433,17 @@ def render(session: Session, row: tables.Upload) -> schemas.Upload:
         completed_at=row.completed_at,
         delete_by=row.delete_by,
         findings=_rendered_findings(session, row),
+        **_usability(session, row),
     )
+
+
+def _usability(session: Session, row: tables.Upload) -> dict[str, Any]:
+    because = None
+    if not _is_of_present_epoch(session, row):
+        because = closed_because(session, project=row.project, epoch=row.key_epoch)
+    elif row.state == "deleted":
+        because = "Its encodings were deleted. Declare a new upload."
+    return {"key_epoch": row.key_epoch, "usable": because is None, "unusable_because": because}
 
 
 def _rendered_findings(session: Session, row: tables.Upload) -> list[schemas.UploadFinding]:
@@ -430,10 +468,11 @@ def render_summary(session: Session, row: tables.Upload, *, caller: Caller) -> s
         completed_at=row.completed_at,
         delete_by=row.delete_by,
         findings=_rendered_findings(session, row) if sees else None,
+        **_usability(session, row),
     )
 
 
-def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
+def _check_manifest(session: Session, project: Governed, manifest: schemas.Manifest) -> None:
     row = project.row
     checks = (
         (
@@ -452,7 +491,7 @@ def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
             manifest.key.epoch == row.key_epoch,
             "/manifest/key/epoch",
             "other_epoch",
-            f"The project's secret is in epoch {row.key_epoch}. Encode again with the present secret.",
+            _other_epoch(session, project, manifest.key.epoch),
         ),
         (
             set(hashed_fields(json.loads(row.linkage_schema))) == set(manifest.completeness),
@@ -472,6 +511,13 @@ def _check_manifest(project: Governed, manifest: schemas.Manifest) -> None:
         raise Invalid(f"The upload does not fit the project. {errors[0].detail}", errors=errors)
 
 
+def _other_epoch(session: Session, project: Governed, epoch: int) -> str:
+    present = f"The project's secret is in epoch {project.row.key_epoch}."
+    if epoch < project.row.key_epoch:
+        return f"{present} {closed_because(session, project=project.row.id, epoch=epoch)}"
+    return f"{present} Encode again with the present secret."
+
+
 def _normalisation_of(row: tables.Upload) -> str | None:
     digest = json.loads(row.manifest).get("normalisation_sha256")
     return digest if isinstance(digest, str) else None
@@ -486,7 +532,10 @@ def _live_by_ownership(operation: Operation, project: Governed) -> tuple[list[ta
     mine: list[tables.Upload] = []
     others: list[tables.Upload] = []
     for live in tables.live_uploads(operation.session, project.row.id):
-        (mine if live.organisation == operation.caller.organisation else others).append(live)
+        if live.organisation == operation.caller.organisation:
+            mine.append(live)
+        elif live.key_epoch == project.row.key_epoch:
+            others.append(live)
     return mine, others
 
 

@@ -13,7 +13,10 @@ LIVE = ("receiving", "complete")
 
 
 class Upload(SQLModel, table=True):
-    """One provider's encodings for one project. Without its data key (null once deleted) its blobs are noise."""
+    """One provider's encodings for one project. Without its data key (null once deleted) its blobs are noise.
+
+    Only those of the project's present key epoch are matched; others were made with another secret.
+    """
 
     __tablename__ = "upload"
 
@@ -27,6 +30,7 @@ class Upload(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInt)
     sha256: str
     check_value: str
+    key_epoch: int
     part_size_bytes: int
     parts_expected: int
     data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
@@ -107,9 +111,9 @@ def live_uploads(session: Session, project_id: str) -> Sequence[Upload]:
     return session.exec(query.order_by(col(Upload.id))).all()
 
 
-def complete_uploads(session: Session, project_id: str) -> Sequence[Upload]:
-    """The one complete upload of each provider that has one, by provider."""
-    query = select(Upload).where(Upload.project == project_id, Upload.state == "complete")
+def complete_uploads(session: Session, project_id: str, *, epoch: int) -> Sequence[Upload]:
+    """The one complete upload of each provider that has one in a key epoch, by provider."""
+    query = select(Upload).where(Upload.project == project_id, Upload.state == "complete", Upload.key_epoch == epoch)
     return session.exec(query.order_by(col(Upload.organisation))).all()
 
 

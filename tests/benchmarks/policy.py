@@ -126,7 +126,8 @@ def main() -> None:
 def under(session: Session, project: Governed, agreement: str) -> Governed:
     """The project as if it had been opened under this agreement."""
     row = Project(**{**project.row.model_dump(), "agreement": agreement})
-    return Governed(row=row, agreement=in_force(session, agreement))
+    present = in_force(session, agreement)
+    return Governed(row=row, agreement=present, providers=tuple(present.document.organisations("provider")))
 
 
 def plain_entities(resources: list[Resource], caller: tuple[Entity, ...]) -> str:

@@ -73,7 +73,7 @@ def practice(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path, environment)
     started = json.loads(shell.run(f"linkage demo --practice {' '.join(FEWER)}"))
     try:
-        shell.known |= {"FOLDER": started["folder"], "PROJECT_ID": started["project"]}
+        shell.known |= {"FOLDER": started["folder"], "PROJECT_ID": started["project"], "CODE": started["code"]}
         yield shell
     finally:
         os.kill(started["process"], signal.SIGTERM)

@@ -85,7 +85,7 @@ def link_everything(service: RunningService, inputs: Inputs) -> dict[str, bytes]
         *providers, recipient = members
         agreement = flow.agree(members, schema=inputs.schema, completeness=inputs.completeness)
         project = flow.open_project(recipient, agreement=agreement, schema=inputs.schema, name="Canaries")
-        flow.share_secret(providers)
+        flow.share_secret(providers, project_id=project.id)
         for provider, source in zip(providers, inputs.sources, strict=True):
             manifest = flow.encode(provider, project_id=project.id, extract=source.path, methods=inputs.methods)
             flow.upload(provider, project_id=project.id, manifest=manifest)
@@ -101,13 +101,18 @@ def link_everything(service: RunningService, inputs: Inputs) -> dict[str, bytes]
             assert flow.retrieve(provider, release_id=granted.id) == ROWS
         for member in members:
             list(member.client.audit.events())
-        return secrets_of([member.folder for member in members], providers[0].folder / flow.SECRET_FILE)
+        secret = flow.secret_file(providers[0], project_id=project.id)
+        return secrets_of([member.folder for member in members], secret)
 
 
 def secrets_of(folders: list[Path], secret_file: Path) -> dict[str, bytes]:
-    secret = secret_file.read_bytes().strip()
+    secret = secret_file.read_bytes()
     found = {"the linkage secret": secret}
     for folder in folders:
+        for file in folder.glob("exchange-keys*.json"):
+            kept = json.loads(file.read_text("utf-8"))
+            for name, value in {"signing_key": kept["signing_key"], **kept["hpke_keys"]}.items():
+                found[f"exchange key {folder.name}/{name}"] = value.encode()
         for key in folder.glob("*.jwk"):
             jwk = json.loads(key.read_text("utf-8"))
             if "d" in jwk:

@@ -21,6 +21,7 @@ from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.demo import flow
 from linkage_client.demo.agreement import PURPOSE
 from linkage_client.demo.inputs import read_directory
+from linkage_client.keys import write_private_file
 from linkage_client.reference import leaf_commands
 from linkage_client.testing import RunningService, registered
 from support.canaries import files_below, search, spellings
@@ -36,6 +37,7 @@ HOLDERS = frozenset(
         "links.csv",
         "damaged.csv",
         "linkage-secret",
+        "passphrase",
         "invitation.txt",
         "link.txt",
         "second-link.txt",
@@ -95,10 +97,20 @@ def marks_of(people: list[dict[str, str]], members: list[flow.Member]) -> dict[s
     # A few dates and postcodes are enough: each mark is looked for in every spelling and every file.
     for row, someone in enumerate(people[:3]):
         marks |= {f"{column} of person {row}": someone[column].encode() for column in ("date_of_birth", "postcode")}
-    marks["the linkage secret"] = (members[0].folder / flow.SECRET_FILE).read_bytes().strip()
     for member in members:
+        marks |= exchange_keys_in(member.folder)
         for key in member.folder.glob("*.jwk"):
             marks[f"private key {member.name}/{key.name}"] = json.loads(key.read_text("utf-8"))["d"].encode()
+    return marks
+
+
+def exchange_keys_in(folder: Path) -> dict[str, bytes]:
+    """The private halves of the exchange keys that are kept in a folder."""
+    marks = {}
+    for file in folder.glob("exchange-keys*.json"):
+        kept = json.loads(file.read_text("utf-8"))
+        for name, value in {"signing_key": kept["signing_key"], **kept["hpke_keys"]}.items():
+            marks[f"exchange key {name} of {folder.name} in {file.name}"] = value.encode()
     return marks
 
 
@@ -123,12 +135,16 @@ def stage(places: Path) -> Iterator[Stage]:
         *providers, recipient = members
         agreement = flow.agree(members, schema=inputs.schema, completeness=inputs.completeness)
         project = flow.open_project(recipient, agreement=agreement, schema=inputs.schema, name="Canaries")
-        flow.share_secret(providers)
+        flow.share_secret(providers, project_id=project.id)
         manifest = flow.encode(providers[1], project_id=project.id, extract=places / "data" / "hospital.csv")
         flow.upload(providers[1], project_id=project.id, manifest=manifest)
         everybody = {"northgate": members[0], "hospital": members[1], "recipient": recipient}
         everybody |= {"administrator": service.unit.administrator, "officer": service.unit.officer}
         stage = Stage(places, everybody, marks_of(people, members))
+        # A copy under a name of its own, as for a hand-over without the service.
+        secret = flow.secret_file(members[0], project_id=project.id).read_bytes()
+        write_private_file(stage.north / "linkage-secret", secret)
+        stage.canaries["the linkage secret"] = secret
         stage.ids |= {"project": project.id, "agreement": agreement.id, "service": service.url}
         (stage.north / "schema.json").write_text(json.dumps(inputs.schema.document), encoding="utf-8")
         yield stage
@@ -172,7 +188,7 @@ def id_of(printed: str) -> str:
 
 def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: Say) -> None:
     north, project = stage.north, stage.ids["project"]
-    extract, secret = stage.folder / "data" / "northgate.csv", north / flow.SECRET_FILE
+    extract, secret = stage.folder / "data" / "northgate.csv", north / "linkage-secret"
     _set_up(stage, say)
     _govern(stage, say)
     for_project = ("--project", project)
@@ -184,6 +200,8 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     say("risk", extract, *for_project, "--html", north / "risk.html")
     say("secret", "new", north / "another-secret", who="")
     say("secret", "check", secret, *for_project)
+    _share(stage, say)
+    say("secret", "delete", *for_project, "--epoch", "1")
     say("secret", "add", secret, *for_project)
     say("secret", "list")
     say("encode", extract, *for_project, "--opt-outs-applied", "today", "--out", north / "encoded")
@@ -210,7 +228,6 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     hospital = stage.folder / "data" / "hospital.csv"
     say("join", hospital, "--links", other / "links.csv", *for_project, "--out", other / "joined.csv", who="hospital")
     say("merge", f"north={joined}", f"hospital={other / 'joined.csv'}", "--out", north / "merged.csv", who="recipient")
-    say("secret", "delete", *for_project, "--epoch", "1")
     _end(stage, say, run_id, release)
 
     every_command = {" ".join(path[1:]) for path, _ in leaf_commands()}
@@ -258,10 +275,10 @@ def _set_up(stage: Stage, say: Say) -> None:
         client=stage.members["northgate"].client,
     )
     say("whoami", who="third")
-    say("key", "new", folder / "machine.jwk", "--public-out", folder / "machine.public", who="")
+    say("key-file", "new", folder / "machine.jwk", "--public-out", folder / "machine.public", who="")
     stage.canaries["private key of a machine"] = json.loads((folder / "machine.jwk").read_text("utf-8"))["d"].encode()
-    say("key", "show", folder / "machine.jwk", who="")
-    say("key", "rotate", who="third")
+    say("key-file", "show", folder / "machine.jwk", who="")
+    say("keys", "rotate-client", who="third")
     for key in folder.glob("*.jwk"):
         stage.canaries[f"private key third/{key.name}"] = json.loads(key.read_text("utf-8"))["d"].encode()
     admitting = ("--name", "second machine", "--public-key", folder / "machine.public", "--role", "analyst")
@@ -283,6 +300,35 @@ def _set_up(stage: Stage, say: Say) -> None:
     say("config", "use", "nobody", who="", code=ExitCode.CONFIGURATION)
     say("completion", "bash", who="")
     say("exit-codes", who="")
+
+
+def _share(stage: Stage, say: Say) -> None:
+    """What providers do to share a secret, and with the keys for it."""
+    project, folder = stage.ids["project"], stage.north
+    code = flow.ceremony_of(stage.members["hospital"]).look(project).code
+    say("project", "status", project)
+    say("project", "confirm-code", project, "--code", "1" * 30, code=ExitCode.KEY_EXCHANGE)
+    say("project", "confirm-code", project, "--code", code)
+    say("project", "share-secret", project)
+    say("project", "accept-secret", project)
+    passphrase = folder / "passphrase"
+    write_private_file(passphrase, b"qxphrase harbour ninety two")
+    stage.canaries["the passphrase"] = b"qxphrase harbour"
+    sealed = (folder / "keys.sealed", "--passphrase-file", passphrase)
+    say("keys", "init")
+    say("keys", "show")
+    say("keys", "export", *sealed)
+    say("keys", "import", *sealed)
+
+
+def _begin_anew(stage: Stage, say: Say) -> None:
+    """New keys, a new secret, a provider that leaves and comes back."""
+    project = stage.ids["project"]
+    say("keys", "rotate", "--yes", who="hospital")
+    stage.canaries |= exchange_keys_in(stage.members["hospital"].folder)
+    say("project", "new-epoch", project, "--because", "planned", "--yes")
+    say("project", "leave", project, "--yes", who="hospital")
+    say("project", "join", project, "--yes", who="hospital")
 
 
 def _govern(stage: Stage, say: Say) -> None:
@@ -348,6 +394,7 @@ def _end(stage: Stage, say: Say, run_id: str, release: str) -> None:
     say("hold", "put", run_id, "--ground", "accuracy", "--reason", "Case 1.", who="officer")
     say("hold", "list", project, who="officer")
     say("hold", "lift", run_id, "--reason", "Closed.", who="officer")
+    _begin_anew(stage, say)
     say("project", "close", project, "--yes")
     say("certificate", "list", project)
     say("certificate", "show", f"crt_{'0' * 26}", code=ExitCode.NOT_FOUND)
@@ -364,7 +411,7 @@ def _strangers(stage: Stage) -> list[Path]:
 
 
 def _is_kept_secret(path: Path) -> bool:
-    return "secrets" in path.parts
+    return "secrets" in path.parts or path.name.startswith("exchange-keys")
 
 
 DAMAGED: dict[str, Callable[[list[str]], list[str]]] = {
@@ -384,7 +431,7 @@ def test_commands_that_refuse_a_damaged_extract_quote_nothing_of_it(stage: Stage
     schema = ("--schema", stage.north / "schema.json")
     stage.leaks.clear()
 
-    say("encode", damaged, *schema, "--secret-file", stage.north / flow.SECRET_FILE, "--out", stage.north / "never",
+    say("encode", damaged, *schema, "--secret-file", stage.north / "linkage-secret", "--out", stage.north / "never",
         code=ExitCode.DATA)  # fmt: skip
     for words in (("check", damaged, *schema), ("risk", damaged, *schema), ("schema", "propose", damaged)):
         say(*words, code=None)
@@ -399,7 +446,7 @@ def test_defect_while_data_are_read_prints_no_value(stage: Stage, say: Say, monk
         raise ValueError("Qxgivenboth001")
 
     monkeypatch.setattr("linkage_client.encoding.extract.plan_encoding", fail)
-    secret = ("--secret-file", stage.north / flow.SECRET_FILE)
+    secret = ("--secret-file", stage.north / "linkage-secret")
     stage.leaks.clear()
     say(
         "encode",

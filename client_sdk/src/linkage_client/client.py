@@ -23,6 +23,7 @@ from linkage_client.models import Me, ServiceVersion
 from linkage_client.resources._base import parsed
 from linkage_client.resources.agreements import Agreements
 from linkage_client.resources.audit import Audit
+from linkage_client.resources.keys import Keys
 from linkage_client.resources.organisations import Organisations
 from linkage_client.resources.projects import Projects
 from linkage_client.resources.releases import Releases
@@ -90,6 +91,7 @@ class LinkageClient:
         self.organisations = Organisations(self._transport)
         self.agreements = Agreements(self._transport)
         self.projects = Projects(self._transport)
+        self.keys = Keys(self._transport)
         self.uploads = Uploads(self._transport)
         self.runs = Runs(self._transport)
         self.releases = Releases(self._transport)

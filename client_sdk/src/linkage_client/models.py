@@ -221,6 +221,64 @@ class Project(Answer):
     linkage_schema: dict[str, Any] | None = None
 
 
+class PublishedKeyCard(Answer):
+    """A provider's key card as the service holds it; `linkage_client.exchange.cards` reads and checks the document."""
+
+    organisation: str
+    digest: str
+    document: dict[str, Any]
+    published_at: datetime
+
+
+class KeyExchangeProvider(Answer):
+    """How far one provider of a project is in sharing the linkage secret of the present key epoch."""
+
+    organisation: str
+    name: str
+    card: dict[str, Any] | None
+    published_at: datetime | None = None
+    card_changed_at: datetime | None = None
+    code_compared_at: datetime | None = None
+    """When its people compared the safety code of the present cards; None if they have not."""
+    envelope_waiting: bool = False
+    """Whether an envelope for it, sealed under the present cards, has not been fetched yet."""
+    envelope_retrieved_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    """When it showed that it holds the secret of this epoch."""
+    uploaded: bool = False
+
+
+class KeyExchange(Answer):
+    """Where the providers of a project are in sharing the linkage secret. The secret and check values are not in it."""
+
+    project: str
+    epoch: int
+    reason: str
+    """Why this epoch was opened: opened, provider_joined, provider_left, suspected_leak or planned."""
+    opened_by: str | None = None
+    opened_at: datetime
+    suite: str
+    initiator: str | None = None
+    """The provider that drew the secret of this epoch, once it has sent envelopes."""
+    keyset_sha256: str | None = None
+    """None while a card is missing or lacks keys of the suite."""
+    check_value_known: bool
+    providers: list[KeyExchangeProvider]
+
+
+class PostedEnvelope(Answer):
+    """An envelope for the caller, as its sender posted it."""
+
+    envelope: dict[str, Any]
+    posted_at: datetime
+
+
+class Envelopes(Answer):
+    """The envelopes that wait for the caller in the present key epoch."""
+
+    items: list[PostedEnvelope]
+
+
 class Encoder(Answer):
     """The program that made the encodings."""
 

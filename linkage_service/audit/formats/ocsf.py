@@ -27,9 +27,9 @@ _SIGNING_IN = {
 _SIGN_IN_ACTIONS = {"signIn": _LOGON, "stepUp": _OTHER}
 _CREATES = {
     "initialised", "created", "invited", "registered", "added", "key_added", "enrolled", "drafted", "opened",
-    "declared", "requested", "granted", "made", "raised", "issued",
+    "declared", "requested", "granted", "made", "raised", "issued", "published", "envelopes_posted",
 }  # fmt: skip
-_READS = {"retrieved", "viewed", "disclosures_viewed", "exported", "row_traced"}
+_READS = {"retrieved", "envelopes_retrieved", "viewed", "disclosures_viewed", "exported", "row_traced"}
 _DELETES = {"deleted", "key_deleted", "revoked", "key_revoked", "bodies_disposed", "withdrawn"}
 _INFORMATIONAL, _LOW, _MEDIUM, _HIGH = 1, 2, 3, 4
 _USER_TYPES = {"person": 1, "system": 3, "client": 99, "unknown": 0}

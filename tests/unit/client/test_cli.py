@@ -294,11 +294,11 @@ def test_register_over_plain_http_to_another_machine_is_refused(linkage: Linkage
 
 
 def test_key_new_hands_out_the_public_half_only(linkage: Linkage, tmp_path: Path) -> None:
-    outcome = linkage("key", "new", tmp_path / "k.jwk", "--public-out", tmp_path / "pub.jwk", "--json")
+    outcome = linkage("key-file", "new", tmp_path / "k.jwk", "--public-out", tmp_path / "pub.jwk", "--json")
     public = json.loads((tmp_path / "pub.jwk").read_text())
     assert set(public) == {"crv", "kty", "x"}
     assert outcome.json()["public_jwk"] == public
-    assert linkage("key", "show", tmp_path / "k.jwk", "--json").json()["public_jwk"] == public
+    assert linkage("key-file", "show", tmp_path / "k.jwk", "--json").json()["public_jwk"] == public
 
 
 @pytest.mark.usefixtures("registered")
@@ -633,7 +633,7 @@ def test_kept_checkpoint_with_other_line_ends_is_sent_as_it_was_signed(
 def test_reader_that_goes_away_is_no_defect(tmp_path: Path) -> None:
     key = tmp_path / "k.jwk"
     SigningKey.generate().save(key)
-    program = f"{sys.executable} -m linkage_client key show {key} | true"
+    program = f"{sys.executable} -m linkage_client key-file show {key} | true"
     done = subprocess.run(["/bin/sh", "-c", program], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
     assert "defect" not in done.stderr

@@ -124,7 +124,7 @@ def test_keystore_that_is_not_there_cannot_be_moved_to(linkage: Linkage) -> None
 
 
 def test_config_new_writes_a_profile(linkage: Linkage, tmp_path: Path, config: Path) -> None:
-    linkage("key", "new", tmp_path / "k.jwk")
+    linkage("key-file", "new", tmp_path / "k.jwk")
     service = ("--service", "https://a.example", "--organisation", "org_1", "--client", "cli_9")
     assert linkage("config", "new", *service, "--client-key", tmp_path / "k.jwk").code == 0
     assert load_profile(config).client_id == "cli_9"

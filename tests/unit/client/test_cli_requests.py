@@ -113,7 +113,7 @@ def test_add_client_takes_a_public_key_and_no_private_one(
 ) -> None:
     service.on("POST", "/v1/organisations/org_own/clients", Reply(201, client()))
     private, public = tmp_path / "key.jwk", tmp_path / "public.jwk"
-    linkage("key", "new", private, "--public-out", public)
+    linkage("key-file", "new", private, "--public-out", public)
     words = ("organisation", "add-client", OWN, "--name", "laptop", "--role", "analyst", "--public-key")
     assert linkage(*words, private).code == ExitCode.USAGE
     assert service.asked == []

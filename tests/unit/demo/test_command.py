@@ -63,6 +63,7 @@ def outcome(**result: float | None) -> Outcome:
     finding = {"code": "few_matches", "organisations": ["org_a"], "message": "Few."}
     report = RunReport.model_validate({"run": "run_1", "findings": [finding], "result": result})
     return Outcome(
+        project_id="prj_1",
         parties=("A", "B"),
         rows={"A": 3, "B": 4},
         quality=Quality(precision=0.9, recall=0.8, f1=0.85),

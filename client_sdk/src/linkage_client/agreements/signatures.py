@@ -79,6 +79,18 @@ def parties_of(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def providers_of(document: Mapping[str, Any]) -> list[str]:
+    """Ids of the parties that a document names as providers, in its order."""
+    element = document.get("recipients")
+    parties = element.get("parties") if isinstance(element, Mapping) else None
+    roles = {
+        party.get("organisation"): party.get("roles")
+        for party in (parties if isinstance(parties, list) else [])
+        if isinstance(party, Mapping)
+    }
+    return [party for party in parties_of(document) if "provider" in (roles.get(party) or ())]
+
+
 def checked_digest(signed: SignedDocument) -> str:
     """The digest of the text, computed here.
 

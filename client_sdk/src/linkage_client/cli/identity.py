@@ -121,16 +121,16 @@ def whoami(session: Session) -> None:
     )
 
 
-@click.group()
-def key() -> None:
-    """Make and show key files, and rotate the key of this machine."""
+@click.group("key-file")
+def key_file() -> None:
+    """Make and show key files."""
 
 
-@key.command("new")
+@key_file.command("new")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--public-out", type=click.Path(path_type=Path), help="Also write the public half, to hand on.")
 @common_options
-def key_new(session: Session, *, file: Path, public_out: Path | None) -> None:
+def key_file_new(session: Session, *, file: Path, public_out: Path | None) -> None:
     """Make an Ed25519 key in a new FILE that only this account can read (JWK, or PKCS#8 if its name ends in .pem)."""
     from linkage_client.keys import SigningKey  # noqa: PLC0415 - keeps `--help` quick
 
@@ -141,34 +141,12 @@ def key_new(session: Session, *, file: Path, public_out: Path | None) -> None:
     session.show({"thumbprint": made.thumbprint, "public_jwk": made.public_jwk, "file": str(file)})
 
 
-@key.command("show")
+@key_file.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
 @common_options
-def key_show(session: Session, *, file: Path) -> None:
+def key_file_show(session: Session, *, file: Path) -> None:
     """Show the public half of a key file."""
     from linkage_client.keys import SigningKey  # noqa: PLC0415 - keeps `--help` quick
 
     loaded = SigningKey.load(file)
     session.show({"thumbprint": loaded.thumbprint, "public_jwk": loaded.public_jwk})
-
-
-@key.command("rotate")
-@common_options
-def key_rotate(session: Session) -> None:
-    """Give this machine a new key and revoke the old one.
-
-    The new key is kept where the old one was, before the service hears of it; if anything breaks, say it again and it
-    goes on. Every other profile that uses the old key has to be removed first.
-    """
-    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
-    from linkage_client.rotation import rotate_client_key  # noqa: PLC0415 - as above
-
-    quieten_retries()
-    profile = session.profile()
-    rotated = rotate_client_key(profile, others=other_profiles(profile))
-    file = rotated.profile.client_key_file
-    if file is not None:
-        session.say(f"The key lies in {file}. Keep a copy of it where nobody else can read it.")
-    session.show(
-        {"revoked": rotated.old, "key_thumbprint": rotated.new, "client_key_file": str(file) if file else None}
-    )

@@ -78,7 +78,9 @@ def add_client(session: Session, *, organisation_id: str, name: str, public_key:
     """Admit another machine of your organisation (signatory)."""
     jwk = read_document(public_key)
     if "d" in jwk:
-        raise click.UsageError(f"{public_key} holds a private key. Hand on only the public half (linkage key show).")
+        raise click.UsageError(
+            f"{public_key} holds a private key. Hand on only the public half (linkage key-file show)."
+        )
     with session.client() as client:
         added = client.organisations.add_client(organisation_id=organisation_id, name=name, public_jwk=jwk, roles=roles)
     session.show(added)

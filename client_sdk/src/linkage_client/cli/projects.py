@@ -4,13 +4,18 @@ from pathlib import Path
 
 import click
 
+from linkage_client.cli import sharing
 from linkage_client.cli._session import Session, common_options, read_document, write_document
 from linkage_client.errors import UnexpectedAnswerError
 
 
 @click.group()
 def project() -> None:
-    """Open and show linkage rounds."""
+    """Open and show linkage rounds, and share their secrets."""
+
+
+for _command in sharing.COMMANDS:
+    project.add_command(_command)
 
 
 @project.command("open")
@@ -23,9 +28,23 @@ def project() -> None:
 @click.option(
     "--feasibility", is_flag=True, help="Only the suppressed summary: how far registers overlap, before linking them."
 )
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="ORG",
+    help="Id of a provider of the agreement that takes part; may be repeated. Default: all of them.",
+)
 @common_options
 def open_(
-    session: Session, *, agreement_id: str, name: str, purpose: str, schema_file: Path, feasibility: bool
+    session: Session,
+    *,
+    agreement_id: str,
+    name: str,
+    purpose: str,
+    schema_file: Path,
+    feasibility: bool,
+    providers: tuple[str, ...],
 ) -> None:
     """Open a project under an agreement."""
     linkage_schema = read_document(schema_file)
@@ -36,6 +55,7 @@ def open_(
             purpose=purpose,
             linkage_schema=linkage_schema,
             kind="feasibility" if feasibility else "linkage",
+            providers=providers or None,
         )
     session.show(opened)
 

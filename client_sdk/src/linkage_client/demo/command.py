@@ -124,7 +124,7 @@ def demo(
             seconds = {**outcome.seconds, "total": time.perf_counter() - started}
             _show(outcome, seconds, as_json=as_json)
             if keep:
-                _say_how_to_look(workspace, run_id=outcome.report.run)
+                _say_how_to_look(workspace, run_id=outcome.report.run, project_id=outcome.project_id)
     if not outcome.ledger_verified:
         context.exit(ExitCode.FAILURE)
 
@@ -191,6 +191,7 @@ def _leave_the_rest(play: "Play", workspace: _Workspace, *, seed: int, as_json: 
     write_defaults(prepared.yours / DEFAULTS_FILE_NAME, project_id=prepared.project_id)
     _say()
     _say(f"You are {play.inputs.sources[0].name}. Your folder, with {EXPORT_FILE} in it, is {prepared.yours}.")
+    _say(f"On the phone, {play.inputs.sources[1].name} reads out the code that it sees: {prepared.code}")
     _say("The tutorial in docs/tutorial.md goes on from here.")
     _say_how_to_stop(workspace)
     if as_json:
@@ -199,6 +200,7 @@ def _leave_the_rest(play: "Play", workspace: _Workspace, *, seed: int, as_json: 
             "service": play.service.url,
             "process": play.service.pid,
             "project": prepared.project_id,
+            "code": prepared.code,
             "export": str(export),
         }
         click.echo(json.dumps(document, indent=2))
@@ -361,7 +363,7 @@ def _verdict(outcome: "Outcome") -> str:
     return "verified: nothing was changed" if outcome.ledger_verified else "NOT as they were recorded"
 
 
-def _say_how_to_look(workspace: _Workspace, *, run_id: str | None = None) -> None:
+def _say_how_to_look(workspace: _Workspace, *, run_id: str | None = None, project_id: str | None = None) -> None:
     service = workspace.service
     if service is None:
         return
@@ -378,6 +380,9 @@ def _say_how_to_look(workspace: _Workspace, *, run_id: str | None = None) -> Non
         _say(f"  linkage whoami --config {profile}")
     if profiles and run_id is not None:
         _say(f"  linkage run show {run_id} --html report.html --config {profiles[0]}")
+    if profiles and project_id is not None:
+        _say(f"  linkage project status {project_id} --config {profiles[0]}")
+        _say(f"  linkage keys show --config {profiles[0]}")
     if profiles:
         _say(f"  linkage agreement list --config {profiles[0]}")
         _say(f"  linkage project list --config {profiles[0]}")

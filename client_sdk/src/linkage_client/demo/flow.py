@@ -5,7 +5,6 @@ own with its keys, its profile file, its secret and its files, so nothing is sha
 """
 
 import json
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +14,18 @@ from typing import Any, Final
 
 from linkage_client.agreed import agreed_terms
 from linkage_client.client import LinkageClient
-from linkage_client.config import Profile, save_profile
+from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.demo.agreement import PURPOSE, AgreedData, Signatory, draft
 from linkage_client.demo.inputs import LINKAGE_UNIT, slug
 from linkage_client.demo.service import LocalService
-from linkage_client.encoding.key_check import read_secret
 from linkage_client.encoding.normalise import DEFAULT_NORMALISATION, normalisation
 from linkage_client.encoding.package import ENCODINGS_FILE, ROWS_FILE, encode_file
 from linkage_client.encoding.package_files import WITHHELD_FILE
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.errors import LocalServiceError, PolicyRefusalError, UnexpectedAnswerError
+from linkage_client.exchange.ceremony import Ceremony
+from linkage_client.exchange.private_keys import ExchangeKeys
+from linkage_client.exchange.storage import exchange_keys_of, keep_exchange_keys
 from linkage_client.joining import (
     Columns,
     ExtractFormat,
@@ -33,7 +34,8 @@ from linkage_client.joining import (
     telling_columns,
     write_links,
 )
-from linkage_client.keys import SigningKey, write_private_file
+from linkage_client.keys import SigningKey
+from linkage_client.keystore import SECRETS_FOLDER, Secrets
 from linkage_client.merging import Duplicates, How, Payload, merge_payloads
 from linkage_client.models import Agreement, Project, Release, Run, Upload
 from linkage_client.provenance import Provenance, note_path
@@ -48,7 +50,6 @@ CLIENT_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     RECIPIENT: ("recipient", "signatory"),
 }
 PROFILE_FILE: Final = "profile.toml"
-SECRET_FILE: Final = "linkage-secret"  # noqa: S105 - the name of a file
 ENCODED_FOLDER: Final = "encoded"
 LINKS_FILE: Final = "links.csv"
 JOINED_FILE: Final = "for-recipient.csv"
@@ -203,11 +204,52 @@ def open_project(
     )
 
 
-def share_secret(providers: Sequence[Member]) -> None:
-    """The first provider draws the linkage secret and hands it to the others, past the linkage unit."""
-    secret = (secrets.token_hex(32) + "\n").encode()
+def make_exchange_keys(provider: Member) -> None:
+    """Make the provider's exchange keys and publish their card; keys that it has already are used."""
+    profile = load_profile(provider.profile)
+    if exchange_keys_of(profile) is None:
+        keep_exchange_keys(profile, ExchangeKeys.generate())
+    ceremony_of(provider).publish()
+
+
+def compare_code(providers: Sequence[Member], *, project_id: str) -> str:
+    """Have each provider hear the code that the one before it sees; returns it.
+
+    Raises:
+        KeyExchangeError: two see different codes.
+    """
+    ceremonies = [ceremony_of(provider) for provider in providers]
+    codes = [ceremony.look(project_id).code or "" for ceremony in ceremonies]
+    for place, ceremony in enumerate(ceremonies):
+        ceremony.confirm_code(project_id, said=codes[place - 1])
+    return codes[0]
+
+
+def hand_over(providers: Sequence[Member], *, project_id: str) -> None:
+    """The first provider draws the secret and seals it for all others of the project; the others of these accept it."""
+    first, *others = providers
+    ceremony_of(first).share(project_id)
+    for provider in others:
+        ceremony_of(provider).accept(project_id)
+
+
+def share_secret(providers: Sequence[Member], *, project_id: str) -> str:
+    """All that providers do to hold one secret, with keys that are made for it; returns the code that they compared."""
     for provider in providers:
-        write_private_file(provider.folder / SECRET_FILE, secret)
+        make_exchange_keys(provider)
+    code = compare_code(providers, project_id=project_id)
+    hand_over(providers, project_id=project_id)
+    return code
+
+
+def ceremony_of(provider: Member) -> Ceremony:
+    """What the provider does to share secrets, with what its folder holds."""
+    return Ceremony(provider.client, load_profile(provider.profile))
+
+
+def secret_file(provider: Member, *, project_id: str, epoch: int = 1) -> Path:
+    """Where the provider keeps the secret of a project."""
+    return provider.folder / SECRETS_FOLDER / f"{project_id}.{epoch}.secret"
 
 
 def encode(
@@ -226,7 +268,7 @@ def encode(
         extract,
         provider.folder / ENCODED_FOLDER,
         schema=terms.schema,
-        secret=read_secret(provider.folder / SECRET_FILE),
+        secret=Secrets(load_profile(provider.profile)).read(project_id, terms.epoch),
         normalise=normalisation(DEFAULT_NORMALISATION, methods=methods),
         encoding=encoding,
         renamed=renamed,

@@ -60,6 +60,7 @@ class Stopwatch:
 class Outcome:
     """What came of it."""
 
+    project_id: str
     parties: tuple[str, ...]
     rows: dict[str, int]
     quality: Quality
@@ -77,6 +78,8 @@ class Prepared:
     """A project that waits for the encodings of its first provider."""
 
     project_id: str
+    code: str
+    """The safety code, as the other providers read it out."""
     yours: Path
     """Folder of the first provider."""
     recipient: Path
@@ -101,6 +104,7 @@ class Play:
         with ExitStack() as stack:
             providers, recipient = self._register(stack)
             project = self._agree(providers, recipient)
+            self._share(providers, project)
             self._encode(list(zip(providers, self.inputs.sources, strict=True)), project)
             run = self._match(providers, project)
             report = self._read(providers, recipient, run)
@@ -110,6 +114,7 @@ class Play:
             groups = count_groups(links)
             size, verified, findings = self._verify(recipient)
         return Outcome(
+            project_id=project.id,
             parties=tuple(party.name for party in (*providers, recipient)),
             rows={source.name: source.rows for source in self.inputs.sources},
             quality=quality,
@@ -122,12 +127,16 @@ class Play:
         )
 
     def prepare(self) -> Prepared:
-        """Play all up to the uploads, and those of every provider but the first, whose part is left to practise."""
+        """Play all up to the uploads, and those of every provider but the first, whose part is left to practise.
+
+        The secret is sealed for the first one, who has keys and has neither compared the code nor accepted it.
+        """
         with ExitStack() as stack:
             providers, recipient = self._register(stack)
             project = self._agree(providers, recipient)
+            code = self._share(providers, project, left_to_others=1)
             self._encode(list(zip(providers, self.inputs.sources, strict=True))[1:], project)
-        return Prepared(project_id=project.id, yours=providers[0].folder, recipient=recipient.folder)
+        return Prepared(project_id=project.id, code=code, yours=providers[0].folder, recipient=recipient.folder)
 
     def _register(self, stack: ExitStack) -> tuple[list[flow.Member], flow.Member]:
         names = [(source.name, flow.PROVIDER) for source in self.inputs.sources] + [(RECIPIENT, flow.RECIPIENT)]
@@ -161,11 +170,23 @@ class Play:
             recipient, agreement=agreement, schema=self.inputs.schema, name="Joined-up services"
         )
         self.teller.step("Project", f"{project.name}, under {agreement.reference} version {project.agreement.version}")
-        flow.share_secret(providers)
-        self.teller.step(
-            "Secret", f"drawn by {providers[0].name}, handed to the other providers; the linkage unit never has it"
-        )
         return project
+
+    def _share(self, providers: list[flow.Member], project: "Project", *, left_to_others: int = 0) -> str:
+        """All make keys; then all but the first so many compare the code, and share and accept the secret."""
+        for provider in providers:
+            flow.make_exchange_keys(provider)
+            self.teller.step("Keys", f"{provider.name} publishes a key card; the private keys stay with it")
+        here = providers[left_to_others:]
+        code = flow.compare_code(here, project_id=project.id)
+        self.teller.step("Code", f"{code}: every provider sees these digits, and reads them out on a call")
+        flow.hand_over(here, project_id=project.id)
+        first, *others = here
+        sealed_for = " and ".join(one.name for one in providers if one is not first)
+        self.teller.step("Secret", f"drawn by {first.name}, and sealed for {sealed_for}")
+        for provider in others:
+            self.teller.step("Secret", f"{provider.name} opens its envelope, which the linkage unit cannot")
+        return code
 
     def _encode(self, providers: list[tuple[flow.Member, Source]], project: "Project") -> None:
         for provider, source in providers:

@@ -29,7 +29,7 @@ class Round:
 
     def secret_file(self, place: int) -> Path:
         """The provider's copy of the linkage secret."""
-        return self.providers[place].folder / flow.SECRET_FILE
+        return flow.secret_file(self.providers[place], project_id=self.project.id)
 
     def upload(self, place: int) -> Upload:
         """Encode and upload one provider's extract."""
@@ -106,7 +106,7 @@ def open_round(
         project = flow.open_project(
             recipient, agreement=agreement, schema=inputs.schema, name="Round", feasibility=feasibility
         )
-        flow.share_secret(held)
+        flow.share_secret(held, project_id=project.id)
         yield Round(
             service=service,
             inputs=inputs,

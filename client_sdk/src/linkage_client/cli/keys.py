@@ -1,0 +1,242 @@
+"""Commands about keys: those that an organisation shares secrets with, and the one that this machine logs in with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from linkage_client.cli._exchange import ceremony, passphrase_option
+from linkage_client.cli._passphrases import choose_passphrase, read_passphrase
+from linkage_client.cli._session import Session, common_options, quieten_retries
+from linkage_client.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from linkage_client.config import Profile
+    from linkage_client.exchange.private_keys import ExchangeKeys
+    from linkage_client.models import PublishedKeyCard
+
+_NEW_CODE = (
+    "In every project that you give data to, there is another code now: the providers compare it on a call before "
+    "anything is shared again."
+)
+
+
+@click.group()
+def keys() -> None:
+    """Keys to share linkage secrets with, and the key of this machine."""
+
+
+@keys.command("init")
+@click.option("--sealed", is_flag=True, help="Seal the keys with a passphrase, which every use then asks for.")
+@passphrase_option
+@click.option("--yes", is_flag=True, help="Do not ask before another card of your organisation is replaced.")
+@common_options
+def init(session: Session, *, sealed: bool, passphrase_file: str | None, yes: bool) -> None:
+    """Make your organisation's exchange keys, and publish their public halves at the service.
+
+    Once for all projects, on one machine of the organisation: the one that encodes. The private keys stay here, in the
+    keystore of the operating system or in a file that only you can read. Keys that exist are used and never replaced,
+    so this can be repeated.
+    """
+    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.storage import keep_exchange_keys  # noqa: PLC0415 - as above
+
+    profile = session.profile()
+    with ceremony(session, passphrase_file) as own:
+        kept = own.own_keys()
+        shown = own.published_card()
+        mine = kept is not None and shown is not None and kept.card(profile.organisation_id).digest == shown.digest
+        if shown is not None and not mine:
+            _ask_to_replace(shown, yes=yes)
+        if kept is None:
+            passphrase = choose_passphrase(passphrase_file) if sealed else None
+            kept = ExchangeKeys.generate()
+            keep_exchange_keys(profile, kept, passphrase=passphrase)
+        published = own.publish(kept)
+        own.confirm_again()
+    session.say(
+        "Your key card is published. The private keys stay on this machine: keep a copy (`linkage keys export`)."
+    )
+    if shown is not None and not mine:
+        session.say(_NEW_CODE)
+    session.say("What comes next in a project: `linkage project status PROJECT`.")
+    session.show(_described(kept, published))
+
+
+@keys.command("show")
+@passphrase_option
+@common_options
+def show(session: Session, *, passphrase_file: str | None) -> None:
+    """Show which exchange keys are kept here, and whether the service shows the card of these."""
+    profile = session.profile()
+    with ceremony(session, passphrase_file) as own:
+        kept, shown = own.own_keys(), own.published_card()
+    digest = None if kept is None else kept.card(profile.organisation_id).digest
+    if kept is None:
+        session.say(
+            "No exchange keys are kept here. `linkage keys init` makes them, `linkage keys import` brings a copy."
+        )
+    elif shown is None:
+        session.say("Their card is not published yet: `linkage keys init` does that.")
+    elif shown.digest != digest:
+        session.say(
+            "THE SERVICE SHOWS ANOTHER CARD of your organisation. If a colleague made keys on another machine, use one "
+            "set (`linkage keys export`, `linkage keys import`). If nobody did, tell the linkage unit and your officer."
+        )
+    session.show(
+        {
+            "organisation": profile.organisation_id,
+            "thumbprint": None if kept is None else kept.thumbprint,
+            "suites": [] if kept is None else sorted(kept.suites),
+            "card_sha256": digest,
+            "published_card_sha256": None if shown is None else shown.digest,
+            "published_at": None if shown is None else shown.published_at.isoformat(),
+        }
+    )
+
+
+@keys.command("rotate")
+@passphrase_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common_options
+def rotate(session: Session, *, passphrase_file: str | None, yes: bool) -> None:
+    """Make new exchange keys, publish their card, and forget the old ones.
+
+    Secrets that are kept here stay, and nobody encodes again. Envelopes that wait for the old keys cannot be opened any
+    more. If keys may have been stolen, begin a new key epoch in each project as well.
+    """
+    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.storage import (  # noqa: PLC0415 - as above
+        are_sealed,
+        forget_exchange_keys,
+        keep_exchange_keys,
+    )
+
+    profile = session.profile()
+    if not yes:
+        click.confirm(f"{_NEW_CODE} Make new keys?", abort=True, err=True)
+    with ceremony(session, passphrase_file) as own:
+        old = own.own_keys()
+        if old is None:
+            raise ConfigurationError(
+                "No exchange keys are kept here, so there is nothing to rotate: `linkage keys init`."
+            )
+        passphrase = read_passphrase(passphrase_file) if are_sealed(profile) else None
+        new = ExchangeKeys.generate()
+        # The profile names the new keys before the service hears of them; cut off here, `keys init` publishes them.
+        keep_exchange_keys(profile, new, passphrase=passphrase)
+        published = own.publish(new)
+        forget_exchange_keys(profile)
+        own.confirm_again()
+    session.say(f"New keys are published, the old ones are gone. {_NEW_CODE}")
+    session.show({"replaced": old.thumbprint, **_described(new, published)})
+
+
+@keys.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@passphrase_option
+@common_options
+def export(session: Session, *, file: Path, passphrase_file: str | None) -> None:
+    """Write the exchange keys to a new FILE, sealed with a passphrase: a copy for a safe, or for another machine.
+
+    Keep the passphrase apart from it. Whoever has both can open every envelope that is sealed for your organisation.
+    """
+    from linkage_client.exchange.sealed import seal  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.keys import write_private_file  # noqa: PLC0415 - as above
+
+    kept = _kept(session.profile(), passphrase_file)
+    write_private_file(file, seal(kept.to_bytes(), kind="exchange-keys", passphrase=choose_passphrase(passphrase_file)))
+    session.say("Keep the passphrase apart from the file.")
+    session.show({"file": str(file), "thumbprint": kept.thumbprint})
+
+
+@keys.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--sealed", is_flag=True, help="Keep them sealed here too, with the same passphrase.")
+@click.option("--replace", is_flag=True, help="Forget other exchange keys that are kept here.")
+@passphrase_option
+@common_options
+def import_(session: Session, *, file: Path, sealed: bool, replace: bool, passphrase_file: str | None) -> None:
+    """Keep the exchange keys that `linkage keys export` wrote to FILE, on another machine or after a loss."""
+    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.sealed import unseal  # noqa: PLC0415 - as above
+    from linkage_client.exchange.storage import forget_exchange_keys, keep_exchange_keys  # noqa: PLC0415 - as above
+
+    profile = session.profile()
+    passphrase = read_passphrase(passphrase_file)
+    brought = ExchangeKeys.from_bytes(unseal(_sealed_bytes(file), kind="exchange-keys", passphrase=passphrase))
+    others = profile.exchange_keys not in {None, brought.thumbprint}
+    if others and not replace:
+        raise ConfigurationError(
+            "Other exchange keys are kept here already, and nothing was changed. If they are to go, use --replace."
+        )
+    if profile.exchange_keys != brought.thumbprint:
+        keep_exchange_keys(profile, brought, passphrase=passphrase if sealed else None)
+        if others:
+            forget_exchange_keys(profile)
+    session.say("The keys are kept here. `linkage keys show` says whether the service shows their card.")
+    session.show({"thumbprint": brought.thumbprint})
+
+
+@keys.command("rotate-client")
+@common_options
+def rotate_client(session: Session) -> None:
+    """Give this machine a new key to log in with, and revoke the old one.
+
+    The new key is kept where the old one was, before the service hears of it; if anything breaks, say it again and it
+    goes on. Every other profile that uses the old key has to be removed first.
+    """
+    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.rotation import rotate_client_key  # noqa: PLC0415 - as above
+
+    quieten_retries()
+    profile = session.profile()
+    rotated = rotate_client_key(profile, others=other_profiles(profile))
+    file = rotated.profile.client_key_file
+    if file is not None:
+        session.say(f"The key lies in {file}. Keep a copy of it where nobody else can read it.")
+    session.show(
+        {"revoked": rotated.old, "key_thumbprint": rotated.new, "client_key_file": str(file) if file else None}
+    )
+
+
+def _ask_to_replace(shown: "PublishedKeyCard", *, yes: bool) -> None:
+    if yes:
+        return
+    click.confirm(
+        f"Your organisation has published a key card on {shown.published_at:%d %B %Y}, of keys that are not kept on "
+        "this machine. If a colleague's machine has them, stop here, and bring them over with `linkage keys export` "
+        "and `linkage keys import`. If they are lost, go on: the other providers compare a new code with you, and one "
+        "of them seals the secret for you again. If none of you published a card, stop, and tell the linkage unit. Go on?",
+        abort=True,
+        err=True,
+    )
+
+
+def _kept(profile: "Profile", passphrase_file: str | None) -> "ExchangeKeys":
+    from linkage_client.exchange.storage import exchange_keys_of  # noqa: PLC0415 - keeps `--help` quick
+
+    kept = exchange_keys_of(profile, passphrase=lambda: read_passphrase(passphrase_file))
+    if kept is None:
+        raise ConfigurationError("No exchange keys are kept here: `linkage keys init` makes them.")
+    return kept
+
+
+def _sealed_bytes(file: Path) -> bytes:
+    from linkage_client.exchange.sealed import MAXIMUM_FILE_BYTES  # noqa: PLC0415 - keeps `--help` quick
+
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAXIMUM_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}. Name the sealed file.") from None
+
+
+def _described(kept: "ExchangeKeys", published: "PublishedKeyCard") -> dict[str, Any]:
+    return {
+        "organisation": published.organisation,
+        "thumbprint": kept.thumbprint,
+        "suites": sorted(kept.suites),
+        "card_sha256": published.digest,
+        "published_at": published.published_at.isoformat(),
+    }

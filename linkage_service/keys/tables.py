@@ -1,0 +1,133 @@
+"""Key cards, key epochs, envelopes and how far each provider is, with every query on them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from linkage_service.database import UtcDateTime
+
+
+class KeyCard(SQLModel, table=True):
+    """A card that an organisation published: public keys, signed by itself. The one without an end counts."""
+
+    __tablename__ = "key_card"
+
+    organisation: str = Field(primary_key=True, foreign_key="organisation.id")
+    digest: str = Field(primary_key=True)
+    document: str
+    published_at: datetime = Field(sa_type=UtcDateTime)
+    superseded_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
+
+
+class KeyEpoch(SQLModel, table=True):
+    """A generation of a project's secret.
+
+    `reason` says why it was opened, and so why the one before it was closed. `check_value` is a keyed digest by which
+    equal secrets are known; it is never given out.
+    """
+
+    __tablename__ = "key_epoch"
+
+    project: str = Field(primary_key=True, foreign_key="project.id")
+    epoch: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    reason: str
+    opened_by: str | None = Field(foreign_key="organisation.id")
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    initiator: str | None = Field(default=None, foreign_key="organisation.id")
+    check_value: str | None = None
+
+
+class KeyEnvelope(SQLModel, table=True):
+    """The secret of an epoch, encrypted by one provider to another. It counts under the keyset it was made for."""
+
+    __tablename__ = "key_envelope"
+
+    project: str = Field(primary_key=True, foreign_key="project.id")
+    epoch: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    sender: str = Field(primary_key=True, foreign_key="organisation.id")
+    recipient: str = Field(primary_key=True, foreign_key="organisation.id")
+    keyset: str
+    document: str
+    posted_at: datetime = Field(sa_type=UtcDateTime)
+    retrieved_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
+
+
+class KeyStanding(SQLModel, table=True):
+    """How far a provider is with the secret of an epoch: which keyset its people compared, and that it holds it."""
+
+    __tablename__ = "key_standing"
+
+    project: str = Field(primary_key=True, foreign_key="project.id")
+    epoch: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    organisation: str = Field(primary_key=True, foreign_key="organisation.id")
+    compared_keyset: str | None = None
+    compared_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
+    confirmed_at: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
+
+
+def card(session: Session, organisation: str) -> KeyCard | None:
+    """The card of an organisation that counts."""
+    query = select(KeyCard).where(KeyCard.organisation == organisation, col(KeyCard.superseded_at).is_(None))
+    return session.exec(query).first()
+
+
+def earlier_card(session: Session, organisation: str, digest: str) -> KeyCard | None:
+    """A card that an organisation published at some time."""
+    return session.get(KeyCard, (organisation, digest))
+
+
+def cards(session: Session, organisations: Sequence[str]) -> dict[str, KeyCard]:
+    """The cards that count, by organisation."""
+    query = select(KeyCard).where(col(KeyCard.organisation).in_(organisations), col(KeyCard.superseded_at).is_(None))
+    return {row.organisation: row for row in session.exec(query)}
+
+
+def changed_cards(session: Session, organisations: Sequence[str]) -> set[str]:
+    """Those of the organisations that have had another card before."""
+    query = select(KeyCard.organisation).where(col(KeyCard.organisation).in_(organisations))
+    return set(session.exec(query.group_by(col(KeyCard.organisation)).having(func.count() > 1)))
+
+
+def epoch(session: Session, project: str, number: int) -> KeyEpoch | None:
+    """One epoch of a project."""
+    return session.get(KeyEpoch, (project, number))
+
+
+def standing(session: Session, project: str, number: int, organisation: str) -> KeyStanding | None:
+    """How far a provider is in an epoch; None where it has done nothing yet."""
+    return session.get(KeyStanding, (project, number, organisation))
+
+
+def standings(session: Session, project: str, number: int) -> dict[str, KeyStanding]:
+    """How far each provider is in an epoch, by organisation."""
+    query = select(KeyStanding).where(KeyStanding.project == project, KeyStanding.epoch == number)
+    return {row.organisation: row for row in session.exec(query)}
+
+
+def envelope(session: Session, project: str, number: int, *, sender: str, recipient: str) -> KeyEnvelope | None:
+    """The envelope from one provider to another in an epoch."""
+    return session.get(KeyEnvelope, (project, number, sender, recipient))
+
+
+def envelopes(
+    session: Session, project: str, number: int, *, keyset: str, recipient: str | None = None
+) -> Sequence[KeyEnvelope]:
+    """Envelopes of an epoch under a keyset, oldest first; those to one provider only, if one is named."""
+    query = select(KeyEnvelope).where(
+        KeyEnvelope.project == project, KeyEnvelope.epoch == number, KeyEnvelope.keyset == keyset
+    )
+    if recipient is not None:
+        query = query.where(KeyEnvelope.recipient == recipient)
+    return session.exec(query.order_by(col(KeyEnvelope.posted_at), col(KeyEnvelope.sender))).all()
+
+
+def projects_with_envelopes(session: Session) -> set[str]:
+    """Projects of which envelopes are kept."""
+    return set(session.exec(select(KeyEnvelope.project).distinct()))
+
+
+def forget_envelopes(session: Session, project: str) -> None:
+    """Deletes every envelope of a project."""
+    session.execute(delete(KeyEnvelope).where(col(KeyEnvelope.project) == project))

@@ -1,0 +1,270 @@
+"""The commands by which providers share a secret, at the real service in this process: what is typed, and what is said."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from linkage_client import cli as command
+from linkage_client.cli.exit_codes import ExitCode
+from linkage_client.client import LinkageClient
+from linkage_client.config import Profile
+from linkage_client.exchange.storage import exchange_keys_of
+from support.command import Outcome
+from support.providers import Machine, machines_of
+from support.service_app import Linked, ServiceApp, ok, service_app
+
+Say = Callable[..., Outcome]
+PASSPHRASE = "quince harbour ninety two"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceApp]:
+    with service_app(tmp_path_factory.mktemp("service")) as made:
+        yield made
+
+
+@pytest.fixture
+def linked(service: ServiceApp) -> Linked:
+    return service.project(providers=2)
+
+
+@pytest.fixture
+def machines(service: ServiceApp, linked: Linked, tmp_path: Path) -> list[Machine]:
+    return machines_of(linked, service, tmp_path)
+
+
+@pytest.fixture
+def say(
+    machines: list[Machine], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Say:
+    """Types a command on one of the machines."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    monkeypatch.chdir(tmp_path)
+    known = {machine.profile_file: machine for machine in machines}
+    monkeypatch.setattr(LinkageClient, "from_profile", lambda profile: _machine_of(profile, known).connect())
+
+    def call(machine: Machine, *words: object, code: int = ExitCode.DONE) -> Outcome:
+        known[machine.profile_file] = machine
+        ended = command.run([*map(str, words), "--config", str(machine.profile_file)])
+        captured = capsys.readouterr()
+        assert ended == code, captured.err
+        return Outcome(ended, captured.out, captured.err)
+
+    return call
+
+
+def _machine_of(profile: Profile, known: dict[Path, Machine]) -> Machine:
+    return known[profile.path]
+
+
+@pytest.fixture
+def private_passphrase(tmp_path: Path) -> Path:
+    path = tmp_path / "passphrase"
+    path.write_text(PASSPHRASE + "\n", encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def code_of(machine: Machine, project: str) -> str:
+    code = machine.look(project).code
+    assert code is not None
+    return code
+
+
+def test_commands_of_the_ceremony_as_they_are_typed(linked: Linked, machines: list[Machine], say: Say) -> None:
+    project = linked.project
+    a, b = machines
+    made = say(a, "keys", "init", "--json").json()
+    assert made["organisation"] == a.id
+    assert say(a, "keys", "init", "--json").json() == made
+    status = say(a, "project", "status", project)
+    assert "Your next step: none for now; others have something to do first." in status.out
+    assert "has not published its keys yet" in status.out
+    said = say(a, "project", "confirm-code", project, "--code", "1" * 30, code=ExitCode.KEY_EXCHANGE)
+    assert "has not published keys" in said.err
+
+    say(b, "keys", "init")
+    for machine, other in ((a, b), (b, a)):
+        say(machine, "project", "confirm-code", project, "--code", code_of(other, project))
+    shared = say(a, "project", "share-secret", project, "--json").json()
+    assert (shared["drawn"], shared["sealed_for"]) == (True, [b.id])
+    assert "`linkage project accept-secret" in say(b, "project", "status", project).out
+    assert say(b, "project", "accept-secret", project, "--json").json()["sent_by"] != []
+    again = say(b, "project", "accept-secret", project)
+    assert "already" in again.err
+    assert a.secret(project) == b.secret(project)
+    document = say(a, "project", "status", project, "--json").json()
+    assert [one["has_secret"] for one in document["providers"]] == [True, True]
+    everything = f"{status}{said}{shared}{again}{document}"
+    secret = a.secret(project)
+    assert secret is not None
+    assert secret.hex() not in everything
+
+
+def test_status_is_a_table_with_the_next_step_below(linked: Linked, machines: list[Machine], say: Say) -> None:
+    a, b = machines
+    for machine in machines:
+        say(machine, "keys", "init")
+    lines = say(a, "project", "status", linked.project).out.splitlines()
+    assert lines[0].startswith("Spring round, key epoch 1 (since ")
+    assert lines[0].endswith(": the project was opened)")
+    assert lines[2].split("  ")[0] == "Provider"
+    (own,) = [line for line in lines if "(you)" in line]
+    assert own.split()[-4:] == ["yes", "no", "no", "no"]
+    assert any(line.startswith("Your next step: Get on a call with") for line in lines)
+    assert any(line.startswith("Awaited: ") and b.look(linked.project).name_of(b.id) in line for line in lines)
+
+
+def test_code_is_shown_and_asked_for_on_a_terminal(
+    linked: Linked, machines: list[Machine], say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = linked.project
+    a, b = machines
+    for machine in machines:
+        machine.init()
+    code = code_of(a, project)
+    typed: list[str] = ["1" * 30, code_of(b, project)]
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: typed.pop(0))
+    wrong = say(a, "project", "confirm-code", project, code=ExitCode.KEY_EXCHANGE)
+    assert "THE CODES DIFFER" in wrong.err
+    assert "Tell the linkage unit and your officer." in wrong.err
+    assert not a.look(project).compared_here
+    right = say(a, "project", "confirm-code", project)
+    assert "".join(code.split()) in "".join(right.err.split())
+    names = [one.name for one in a.look(project).providers]
+    assert all(name in right.err for name in names)
+    assert a.look(project).compared_here
+
+
+def test_code_without_a_terminal_has_to_be_given(linked: Linked, machines: list[Machine], say: Say) -> None:
+    for machine in machines:
+        machine.init()
+    assert "--code" in say(machines[0], "project", "confirm-code", linked.project, code=ExitCode.USAGE).err
+
+
+def test_keys_on_another_machine_are_replaced_only_when_somebody_says_so(
+    service: ServiceApp, linked: Linked, machines: list[Machine], say: Say, tmp_path: Path
+) -> None:
+    a = machines[0]
+    say(a, "keys", "init")
+    before = a.client.keys.card(organisation_id=a.id).digest
+    new = Machine(service, a.organisation, tmp_path / "new-laptop")
+    say(new, "keys", "init", code=ExitCode.INTERRUPTED)
+    assert a.client.keys.card(organisation_id=a.id).digest == before
+    assert exchange_keys_of(new.profile) is None
+    said = say(new, "keys", "init", "--yes")
+    assert "another code now" in said.err
+    assert a.client.keys.card(organisation_id=a.id).digest != before
+    assert "THE SERVICE SHOWS ANOTHER CARD" in say(a, "keys", "show").err
+    assert "not of the keys on this machine" in say(a, "project", "status", linked.project).out
+
+
+def test_keys_are_carried_to_another_machine_in_a_sealed_file(
+    service: ServiceApp, machines: list[Machine], say: Say, tmp_path: Path, private_passphrase: Path
+) -> None:
+    a = machines[0]
+    made = say(a, "keys", "init", "--json").json()
+    sealed, with_passphrase = tmp_path / "keys.sealed", ("--passphrase-file", private_passphrase)
+    say(a, "keys", "export", sealed, *with_passphrase)
+    assert PASSPHRASE not in sealed.read_text("utf-8")
+    new = Machine(service, a.organisation, tmp_path / "new-laptop")
+    say(new, "keys", "import", sealed, *with_passphrase)
+    shown = say(new, "keys", "show", "--json").json()
+    assert shown["thumbprint"] == made["thumbprint"]
+    assert shown["card_sha256"] == shown["published_card_sha256"] == made["card_sha256"]
+
+
+def test_keys_that_are_there_are_not_replaced_by_an_import_unasked(
+    machines: list[Machine], say: Say, tmp_path: Path, private_passphrase: Path
+) -> None:
+    a, b = machines
+    sealed, with_passphrase = tmp_path / "keys.sealed", ("--passphrase-file", private_passphrase)
+    for machine in machines:
+        say(machine, "keys", "init")
+    say(a, "keys", "export", sealed, *with_passphrase)
+    kept = say(b, "keys", "show", "--json").json()["thumbprint"]
+    say(b, "keys", "import", sealed, *with_passphrase, code=ExitCode.CONFIGURATION)
+    assert say(b, "keys", "show", "--json").json()["thumbprint"] == kept
+    say(b, "keys", "import", sealed, "--replace", *with_passphrase)
+    assert say(b, "keys", "show", "--json").json()["thumbprint"] != kept
+
+
+def test_sealed_keys_ask_for_their_passphrase_only_where_they_are_used(
+    linked: Linked, machines: list[Machine], say: Say, private_passphrase: Path
+) -> None:
+    project = linked.project
+    a, b = machines
+    with_passphrase = ("--passphrase-file", private_passphrase)
+    say(a, "keys", "init", "--sealed", *with_passphrase)
+    say(b, "keys", "init")
+    say(a, "project", "status", project)
+    for machine, other in ((a, b), (b, a)):
+        say(machine, "project", "confirm-code", project, "--code", code_of(other, project))
+    assert "--passphrase-file" in say(a, "project", "share-secret", project, code=ExitCode.CONFIGURATION).err
+    say(a, "project", "share-secret", project, *with_passphrase)
+    say(b, "project", "accept-secret", project)
+    assert a.secret(project) == b.secret(project)
+
+
+def test_keys_are_rotated_and_the_old_ones_forgotten(machines: list[Machine], say: Say) -> None:
+    a = machines[0]
+    made = say(a, "keys", "init", "--json").json()
+    rotated = say(a, "keys", "rotate", "--yes", "--json").json()
+    assert rotated["replaced"] == made["thumbprint"]
+    assert rotated["thumbprint"] != made["thumbprint"]
+    kept = [path for path in a.profile.folder.rglob("*") if path.is_file() and "exchange-keys" in path.name]
+    assert len(kept) == 1
+    shown = say(a, "keys", "show", "--json").json()
+    assert shown["card_sha256"] == shown["published_card_sha256"] == rotated["card_sha256"]
+
+
+def test_keys_that_are_not_there_cannot_be_rotated_or_exported(
+    machines: list[Machine], say: Say, tmp_path: Path
+) -> None:
+    a = machines[0]
+    assert "linkage keys init" in say(a, "keys", "rotate", "--yes", code=ExitCode.CONFIGURATION).err
+    say(a, "keys", "export", tmp_path / "keys.sealed", code=ExitCode.CONFIGURATION)
+    assert "linkage keys init" in say(a, "keys", "show").err
+
+
+def test_new_epoch_says_that_everybody_encodes_again(linked: Linked, machines: list[Machine], say: Say) -> None:
+    a, b = machines
+    because = ("--because", "suspected-leak")
+    say(a, "project", "new-epoch", linked.project, *because, code=ExitCode.INTERRUPTED)
+    assert b.client.keys.exchange(project_id=linked.project).epoch == 1
+    said = say(a, "project", "new-epoch", linked.project, *because, "--yes")
+    assert "all encode again" in said.err
+    again = say(a, "project", "new-epoch", linked.project, *because, "--yes", "--json").json()
+    assert (again["epoch"], again["opened"]) == (2, False)
+
+
+def test_providers_join_and_leave_by_command(
+    service: ServiceApp, linked: Linked, machines: list[Machine], say: Say
+) -> None:
+    a, b = machines
+    project = ok(service.open_project(linked.providers[0], linked.agreement, providers=[a.id]), 201)["id"]
+    joined = say(b, "project", "join", project, "--yes", "--json").json()
+    assert (sorted(joined["providers"]), joined["key_epoch"]) == (sorted([a.id, b.id]), 2)
+    assert "already" in say(b, "project", "join", project).err
+    left = say(b, "project", "leave", project, "--yes", "--json").json()
+    assert (left["providers"], left["key_epoch"]) == ([a.id], 3)
+    assert "no provider" in say(b, "project", "leave", project).err
+
+
+def test_project_is_opened_for_some_of_the_providers(
+    linked: Linked, machines: list[Machine], say: Say, tmp_path: Path
+) -> None:
+    import json
+
+    from support.service_app import SCHEMA
+
+    a = machines[0]
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
+    words: list[Any] = ["--agreement", linked.agreement["id"], "--name", "A", "--purpose", "planning"]
+    opened = say(a, "project", "open", *words, "--schema", tmp_path / "schema.json", "--provider", a.id, "--json")
+    assert opened.json()["providers"] == [a.id]
