@@ -17,6 +17,7 @@
     ├── ConfigurationError            the profile file, an address or an option cannot be used
     │   └── KeystoreError             the keystore of the operating system is absent, locked, or lacks an entry
     ├── KeyFileError                  a key file is absent, readable by others, or not a key
+    ├── KeyExchangeError              a key card, an envelope or a sealed file is not what it should be; `code` says why
     ├── JoinError                     an extract, a rows file and a link table do not belong together
     ├── AgreementMismatchError        a document is not the one whose digest was stated, or not signed as it should be
     ├── AgreementInvalidError         a document cannot be an agreement
@@ -199,6 +200,12 @@ class KeyFileError(LinkageClientError):
     """A key file is absent, readable by others, or does not hold the key it should."""
 
     code = "key_file"
+
+
+class KeyExchangeError(LinkageClientError):
+    """A key card, a keyset, an envelope or a sealed file is not what it should be; nothing of it has been used."""
+
+    code = "key_exchange"
 
 
 class JoinError(LinkageClientError):

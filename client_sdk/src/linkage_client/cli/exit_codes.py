@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
     RUN_STILL_GOING = 13, "the run goes on, but the time to wait for it is over"
     RISK = 14, "encodings would give away more than the maximum allows"
     LEDGER_ALARM = 15, "the service's ledger is not the one that it was; ask your officer before you go on"
+    KEY_EXCHANGE = 16, "a key card, an envelope or a sealed file is not what it should be, or a passphrase is wrong"
     DEFECT = 70, "a defect in this program"
     INTERRUPTED = 130, "interrupted (Ctrl-C)"
     TERMINATED = 143, "told to end (SIGTERM), or the terminal was closed"
@@ -45,6 +46,7 @@ CODES: tuple[tuple[type[errors.LinkageClientError], ExitCode], ...] = (
     (errors.ConfigurationError, ExitCode.CONFIGURATION),
     (errors.KeyFileError, ExitCode.CONFIGURATION),
     (errors.SecretError, ExitCode.CONFIGURATION),
+    (errors.KeyExchangeError, ExitCode.KEY_EXCHANGE),
     (errors.DataError, ExitCode.DATA),
     (errors.SchemaError, ExitCode.DATA),
     (errors.PackageError, ExitCode.DATA),
