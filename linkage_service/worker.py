@@ -1,7 +1,6 @@
 """Claims queued runs and carries them out. Safe to kill at any moment, safe to run twice, safe to run many."""
 
 import hashlib
-import json
 import os
 import secrets
 import socket
@@ -335,7 +334,7 @@ class Worker:
                     "Every row of an upload of this run was withdrawn, so there is nothing to match.",
                     code="nothing_left",
                 )
-            profiles = {json.loads(row.manifest).get("encoding_profile") for row in rows if row is not None}
+            profiles = {uploads.encoding_profile_of(row) for row in rows if row is not None}
             return _Taken(
                 sources=[
                     _Source(

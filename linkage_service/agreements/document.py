@@ -33,6 +33,7 @@ Output = Literal["link_table_blind", "link_table_matched", "summary"]
 Column = Literal["match_probability", "group_size"]
 # Each level includes those before it.
 Tier = Literal["plain", "folded", "hardened"]
+SecretExchange = Literal["x25519", "mlkem768-x25519"]
 Assurance = Literal["none", "approaching_standards", "standards_met", "standards_exceeded"]
 OptOutType = Literal["none", "local_objection", "national_data_opt_out"]
 Sanction = Literal["warn", "suspend_client", "suspend_organisation", "suspend_agreement", "terminate"]
@@ -471,6 +472,15 @@ class SecurityElement(Input):
         description="Largest share of records that a provider may have measured as re-identifiable by somebody "
         "who holds its encodings and knows 300 of its people. Uploads then have to declare what was measured.",
     )
+    secret_exchange: Annotated[
+        SecretExchange,
+        Field(
+            title="Encryption of the linkage secret",
+            description="How the linkage secret is encrypted where providers share it through the service: x25519 "
+            "(RFC 9180), or mlkem768-x25519, which a quantum computer of later years does not open either. The latter "
+            "follows a draft, not a standard yet; it is for agreements whose encodings are kept for years.",
+        ),
+    ] = "x25519"  # noqa: S105 - a way of encrypting, no secret
 
 
 class RetentionElement(Input):

@@ -98,7 +98,7 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
     """Queues a run on the complete uploads of every provider.
 
     Raises:
-        Conflict: a provider has not uploaded yet.
+        Conflict: a provider has not uploaded yet, or encodings of before working keys meet such as are made today.
     """
     session = operation.session
     ready = uploads.complete_uploads(session, project.row.id, epoch=project.row.key_epoch)
@@ -108,6 +108,14 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
             f"{awaited} of {len(project.providers)} providers have not completed their upload yet; "
             "the project's list of uploads says who. Start the run when all are there.",
             code="uploads_awaited",
+        )
+    older = sum(uploads.derivation_of(upload) is None for upload in ready)
+    if 0 < older < len(ready):
+        raise Conflict(
+            f"{older} of {len(ready)} uploads were encoded by an older version, with another kind of key than the "
+            "rest, so nothing would match. Their providers encode again with a current linkage command, and upload; "
+            "then start the run.",
+            code="other_derivation",
         )
     row = tables.Run(
         id=new_id("run", operation.now),

@@ -21,7 +21,7 @@ _EXAMPLE: dict[str, Any] = {
         "bits": 1024,
         "size_bytes": 640_000,
         "sha256": "c3" * 32,
-        "key": {"epoch": 1, "check_value": "9a" * 16},
+        "key": {"epoch": 1, "check_value": "9a" * 16, "derivation": "linkage/derive/v1"},
         "completeness": {"given_name": 0.98, "surname": 1.0},
         "validity": {"given_name": 1.0, "surname": 0.998},
         "leakage": {
@@ -46,8 +46,11 @@ class Encoder(Input):
     version: Name
 
 
-class ManifestKey(Input):
-    """Which secret the encodings were made with, without saying anything about it."""
+Derivation = Literal["linkage/derive/v1"]
+
+
+class _Key(Input):
+    """What every version of a manifest says of its secret."""
 
     epoch: Annotated[int, Field(ge=1, le=10_000)]
     check_value: Annotated[
@@ -57,6 +60,37 @@ class ManifestKey(Input):
             description="Equal for all providers that hold the same secret; keyed, so it does not reveal the secret."
         ),
     ]
+
+
+class ManifestKey(_Key):
+    """Which secret the encodings were made with, without saying anything about it, and how their key followed."""
+
+    derivation: Annotated[
+        Derivation,
+        Field(
+            description="How the key of the encodings was made from the secret, so that it is the project's alone: "
+            "encodings that were made with the secret itself are not taken."
+        ),
+    ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derived(cls, sent: Any) -> Any:
+        # Clients of before derivation leave it out, and those of today where no project was named.
+        if isinstance(sent, dict) and sent.get("derivation") is None:
+            raise ValueError(
+                "derivation is missing: these encodings were made by an older client, or without naming the project, "
+                "and match none that are made today. Encode again with a current linkage command, and --project"
+            )
+        return sent
+
+
+class KeptKey(_Key):
+    """The same as it was declared, maybe to an older version of the service."""
+
+    derivation: Annotated[
+        Derivation | None, Field(description="Null: the encodings were made with the secret itself.")
+    ] = None
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -76,9 +110,7 @@ class Leakage(Input):
     fill: Annotated[Share, Field(description="Mean share of bits that are set.")]
 
 
-class Manifest(Input):
-    """What a client says of its encodings. It holds no value of any record."""
-
+class _Manifest(Input):
     version: Literal[1]
     linkage_schema_sha256: Sha256
     encoding_profile: Name | None = None
@@ -91,7 +123,6 @@ class Manifest(Input):
     bits: Annotated[int, Field(ge=256, le=4096, multiple_of=64, description="Length of each encoding in bits.")]
     size_bytes: Annotated[int, Field(ge=32)]
     sha256: Annotated[Sha256, Field(description="SHA-256 of all encodings, row-major, bits/8 bytes a row.")]
-    key: ManifestKey
     completeness: Annotated[
         dict[FieldName, Share],
         Field(max_length=64, description="Share of records that have a value, for each hashed field of the schema."),
@@ -111,6 +142,18 @@ class Manifest(Input):
         if self.size_bytes != self.count * self.bits // 8:
             raise ValueError("size_bytes must be count times bits / 8")
         return self
+
+
+class Manifest(_Manifest):
+    """What a client says of its encodings. It holds no value of any record."""
+
+    key: ManifestKey
+
+
+class KeptManifest(_Manifest):
+    """What a client said of its encodings when it declared them."""
+
+    key: KeptKey
 
 
 class UploadDraft(Input):
@@ -148,7 +191,7 @@ class Upload(Output):
     project: str
     organisation: str
     state: UploadState
-    manifest: Manifest
+    manifest: KeptManifest
     size_bytes: int
     part_size_bytes: int
     parts_expected: int

@@ -123,7 +123,7 @@ def declare(
     Raises:
         Invalid: the manifest does not fit project or agreement.
         TooLarge: more than this service takes.
-        Conflict: the other providers hold another secret, or normalised differently.
+        Conflict: the other providers hold another secret, encoded under another profile, or normalised differently.
     """
     manifest = draft.manifest
     _check_manifest(operation.session, project, manifest)
@@ -142,6 +142,13 @@ def declare(
             "These encodings were made with another secret than those of the other providers, so nothing would match. "
             "Compare the secret's check value with the other providers, and encode again with the shared secret.",
             code="other_secret",
+        )
+    if any(tables.encoding_profile_of(other) != manifest.encoding_profile for other in others):
+        raise Conflict(
+            "These encodings name another encoding profile than those of the other providers. The key of encodings "
+            "follows from the profile's name, so nothing would match. Agree with the other providers on one name, and "
+            "encode again with it.",
+            code="other_profile",
         )
     if any(_differs(_normalisation_of(other), manifest.normalisation_sha256) for other in others):
         raise Conflict(
@@ -379,7 +386,7 @@ def complete(operation: Operation, *, row: tables.Upload, inspected: Inspected |
 
 
 def _judged(row: tables.Upload, statistics: Statistics) -> list[Found]:
-    profile = json.loads(row.manifest).get("encoding_profile")
+    profile = tables.encoding_profile_of(row)
     verdict = judge(statistics, profile=profile, bits=row.bits)
     if verdict.refusal is not None:
         code, message = verdict.refusal.code, verdict.refusal.message
@@ -424,7 +431,7 @@ def render(session: Session, row: tables.Upload) -> schemas.Upload:
         project=row.project,
         organisation=row.organisation,
         state=row.state,
-        manifest=schemas.Manifest.model_validate_json(row.manifest),
+        manifest=schemas.KeptManifest.model_validate_json(row.manifest),
         size_bytes=row.size_bytes,
         part_size_bytes=row.part_size_bytes,
         parts_expected=row.parts_expected,

@@ -89,6 +89,18 @@ def opt_outs_applied_at(row: Upload) -> datetime | None:
     return datetime.fromisoformat(declared) if isinstance(declared, str) else None
 
 
+def encoding_profile_of(row: Upload) -> str | None:
+    """The name of the encoding profile, as its provider declared; None where it named none."""
+    declared = json.loads(row.manifest).get("encoding_profile")
+    return declared if isinstance(declared, str) else None
+
+
+def derivation_of(row: Upload) -> str | None:
+    """How the key of the encodings was made from the secret; None: by an older version, with the secret itself."""
+    declared = json.loads(row.manifest)["key"].get("derivation")
+    return declared if isinstance(declared, str) else None
+
+
 def upload(session: Session, upload_id: str) -> Upload | None:
     """One upload."""
     return session.get(Upload, upload_id)

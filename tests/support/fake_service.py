@@ -418,6 +418,6 @@ def manifest_of(content: bytes, *, bits: int = 1024, schema_digest: str = "ab" *
         "bits": bits,
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "key": {"epoch": 1, "check_value": "00" * 16},
+        "key": {"epoch": 1, "check_value": "00" * 16, "derivation": "linkage/derive/v1"},
         "completeness": {"given_name": 1.0},
     }

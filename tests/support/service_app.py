@@ -637,7 +637,7 @@ def manifest(rows: bytes, **changes: Any) -> Json:
         "bits": BITS,
         "size_bytes": len(rows),
         "sha256": hashlib.sha256(rows).hexdigest(),
-        "key": {"epoch": 1, "check_value": "ab" * 16},
+        "key": {"epoch": 1, "check_value": "ab" * 16, "derivation": "linkage/derive/v1"},
         "completeness": dict.fromkeys(FIELDS, 0.9),
         "opt_outs_applied_at": "2026-02-28T00:00:00Z",
         **changes,

@@ -291,6 +291,8 @@ class KeyReference(Answer):
 
     epoch: int
     check_value: str
+    derivation: str | None = None
+    """How the key was made from the secret; None: it was used as it is, and no service takes the encodings."""
 
 
 class Leakage(Answer):

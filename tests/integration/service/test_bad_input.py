@@ -22,6 +22,7 @@ from support.service_app import (
 
 CANARY = "zq-canary-zq"
 ROWS, OTHER_ROWS = data_sets(50, 50, shared=10)
+KEY = {"epoch": 1, "check_value": "ab" * 16, "derivation": "linkage/derive/v1"}
 LEAKAGE = {
     "sample": 2500,
     "reidentified_50": 0.01,
@@ -50,7 +51,8 @@ def provider(linked: Linked) -> Organisation:
         ({"bits": 250}, "/manifest/bits"),
         ({"count": 51}, "/manifest"),
         ({"linkage_schema_sha256": "0" * 64}, "/manifest/linkage_schema_sha256"),
-        ({"key": {"epoch": 2, "check_value": "ab" * 16}}, "/manifest/key/epoch"),
+        ({"key": {**KEY, "epoch": 2}}, "/manifest/key/epoch"),
+        ({"key": {**KEY, "derivation": "linkage/derive/v2"}}, "/manifest/key/derivation"),
         ({"completeness": {"given_name": 1.0}}, "/manifest/completeness"),
         ({"completeness": {"given_name": 1.0, "surname": 1.5}}, "/manifest/completeness/surname"),
         ({"validity": {"given_name": 1.0, CANARY: 1.0}}, "/manifest/validity"),
@@ -77,8 +79,26 @@ def test_manifest_with_another_field_than_agreed_is_refused(service: ServiceApp)
 def test_manifest_made_with_another_secret_is_refused_to_the_second_provider(linked: Linked) -> None:
     first, second = linked.providers
     first.upload(linked.project, ROWS)
-    key = {"epoch": 1, "check_value": "cd" * 16}
+    key = {**KEY, "check_value": "cd" * 16}
     problem(second.declare(linked.project, OTHER_ROWS, key=key), 409, "other_secret")
+
+
+@pytest.mark.parametrize("derivation", [{}, {"derivation": None}])
+def test_manifest_of_an_older_client_is_refused_with_what_to_do(
+    provider: Organisation, linked: Linked, derivation: dict[str, None]
+) -> None:
+    key = {"epoch": 1, "check_value": "ab" * 16, **derivation}
+    document = problem(provider.declare(linked.project, ROWS, key=key), 422)
+    (error,) = document["errors"]
+    assert error["pointer"] == "/manifest/key"
+    assert "Encode again with a current linkage command" in error["detail"]
+
+
+def test_manifest_under_another_profile_is_refused_to_the_second_provider(linked: Linked) -> None:
+    first, second = linked.providers
+    first.upload(linked.project, ROWS)
+    problem(second.declare(linked.project, OTHER_ROWS, encoding_profile="ours"), 409, "other_profile")
+    ok(first.declare(linked.project, ROWS, encoding_profile="ours"), 201)
 
 
 def test_manifest_normalised_otherwise_is_refused_to_the_second_provider(linked: Linked) -> None:

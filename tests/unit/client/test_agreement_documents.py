@@ -44,7 +44,7 @@ FULL["data"] |= {
     "international_transfers": "None but to Jersey.",
 }
 FULL["quality"]["sampling_plan"] = "200 links a year."
-FULL["security"]["maximum_reidentification"] = 0.055
+FULL["security"] |= {"maximum_reidentification": 0.055, "secret_exchange": "mlkem768-x25519"}
 FULL["rights"]["freedom_of_information"] = "Each party for itself."
 FULL["purpose"]["necessity"] = "=HYPERLINK(1)\nA second line."
 
@@ -218,7 +218,17 @@ def test_every_value_of_a_document_changes_what_is_read(pointer: str) -> None:
         "https://else.example/",
         "ab" * 32,
     ]
-    others += ["08:00", "10.0.0.0/8", "Europe/Paris", "sat", "hardened", "standards_exceeded", "none", "processor"]
+    others += [
+        "08:00",
+        "10.0.0.0/8",
+        "Europe/Paris",
+        "sat",
+        "hardened",
+        "standards_exceeded",
+        "none",
+        "processor",
+        "x25519",
+    ]
     others += ["org_" + "0" * 26, "link_table_blind", "changed-code", 7, 0.6, 20]
     changed = [_put(FULL, pointer, other) for other in others if other != before]
     valid = [document for document in changed if not findings(document)]

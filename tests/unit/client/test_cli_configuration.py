@@ -11,7 +11,7 @@ from linkage_client.config import load_profile, save_profile
 from linkage_client.keys import document_digest
 from linkage_client.keystore import client_key_of, signing_key_of
 from support.command import Linkage, Outcome
-from support.fake_service import FakeService, FakeUploads, Reply, client, organisation, problem, project
+from support.fake_service import FakeService, FakeUploads, Reply, agreed, client, organisation, problem, project
 from support.keystores import MemoryKeyring
 from support.linkage_schemas import linkage_schema
 
@@ -260,18 +260,18 @@ def test_encoding_and_uploading_take_the_secret_that_is_kept(
 ) -> None:
     schema = linkage_schema()
     FakeUploads(service, schema_digest=document_digest(schema))
-    (folder / "schema.json").write_text(json.dumps(schema))
+    agreed(service, schema)
     (folder / "extract.csv").write_text("record_id,given_name,surname\n1,ann,ash\n2,bob,birch\n")
-    words = ("upload", "encoded", "--project", "prj_1")
     linkage("secret", "new", "secret.txt")
-    encode = ("encode", "extract.csv", "--schema", "schema.json", "--skip-risk", "--normalisation", "none")
-    assert linkage(*encode, "--secret-file", "secret.txt", "--out", "encoded").code == 0
-    assert linkage(*words).code == ExitCode.CONFIGURATION
+    encode = ["encode", "extract.csv", "--project", "prj_1", "--skip-risk", "--normalisation", "none"]
+    encode += ["--opt-outs-applied", "today", "--out", "encoded"]
+    assert linkage(*encode).code == ExitCode.CONFIGURATION
     assert linkage("secret", "add", "secret.txt", "--project", "prj_1", "--epoch", "1").code == 0
-    outcome = linkage(*words, "--json")
+    assert linkage(*encode).code == 0
+    outcome = linkage("upload", "encoded", "--project", "prj_1", "--json")
     assert outcome.code == 0, outcome.err
     checked = linkage("secret", "check", "--project", "prj_1", "--epoch", "1", "--json").json()["check_value"]
-    assert outcome.json()["manifest"]["key"] == {"epoch": 1, "check_value": checked}
+    assert outcome.json()["manifest"]["key"]["check_value"] == checked
 
 
 def test_signatory_signs_with_the_key_of_the_keystore(

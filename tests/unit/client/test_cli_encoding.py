@@ -9,6 +9,7 @@ from linkage_client import keys
 from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.encoding.key_check import check_value
 from linkage_client.encoding.package import export_clkhash_json, read_encodings
+from linkage_client.encoding.working_keys import DERIVATION
 from support.command import Linkage
 from support.fake_service import FakeService, FakeUploads, agreed
 
@@ -129,7 +130,11 @@ def test_encode_and_upload_for_a_project(linkage: Linkage, files: Files, uploads
     words = ("--project", "prj_1", "--secret-file", files.secret, "--out", out, "--json")
     manifest = linkage("encode", files.data, *words).json()["manifest"]
     raw = files.secret.read_bytes().strip()
-    assert manifest["key"] == {"epoch": 1, "check_value": check_value(raw, project_id="prj_1", epoch=1)}
+    assert manifest["key"] == {
+        "epoch": 1,
+        "check_value": check_value(raw, project_id="prj_1", epoch=1),
+        "derivation": DERIVATION,
+    }
     assert manifest["encoding_profile"] == "clk-1024-v1"
     outcome = linkage("upload", out, "--project", "prj_1", "--json")
     assert outcome.code == 0, outcome.err
@@ -173,17 +178,18 @@ def test_encode_with_mapped_columns_gives_the_same_encodings(linkage: Linkage, f
 
 
 @pytest.mark.usefixtures("registered")
-def test_upload_of_encodings_made_without_the_project_needs_the_secret(
+def test_upload_of_encodings_made_without_the_project_is_refused_before_anything_is_sent(
     linkage: Linkage, files: Files, uploads: FakeUploads
 ) -> None:
     out = files.folder / "encodings"
     assert (
         linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out).code == 0
     )
-    assert linkage("upload", out, "--project", "prj_1").code == ExitCode.CONFIGURATION
-    assert linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret).code == 0
-    (upload,) = uploads.uploads.values()
-    assert len(upload["manifest"]["key"]["check_value"]) == 32
+    refused = linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret)
+    assert refused.code == ExitCode.DATA
+    assert "Encode again" in refused.err
+    assert "--project" in refused.err
+    assert uploads.uploads == {}
 
 
 @pytest.mark.usefixtures("registered")
@@ -198,49 +204,71 @@ def test_upload_with_another_secret_than_encoded_with_is_refused(
 
 
 @pytest.mark.usefixtures("registered")
-def test_upload_of_encodings_made_without_a_project_knows_their_secret(
+def test_upload_compares_the_secret_that_is_kept_with_the_encodings(
     linkage: Linkage, files: Files, uploads: FakeUploads
 ) -> None:
     out, other = files.folder / "encodings", files.folder / "other.txt"
-    linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out)
+    linkage("encode", files.data, "--project", "prj_1", "--secret-file", files.secret, "--out", out)
     linkage("secret", "new", other)
+    assert linkage("secret", "add", other, "--project", "prj_1", "--epoch", "1").code == 0
+    refused = linkage("upload", out, "--project", "prj_1")
+    assert refused.code == ExitCode.DATA
+    assert "another secret" in refused.err
+    assert uploads.uploads == {}
+    assert linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret).code == 0
+
+
+@pytest.mark.usefixtures("registered")
+def test_upload_of_encodings_whose_rows_belie_the_manifest_is_refused(
+    linkage: Linkage, files: Files, uploads: FakeUploads
+) -> None:
+    out, other = files.folder / "encodings", files.folder / "other.txt"
+    linkage("encode", files.data, "--project", "prj_1", "--secret-file", files.secret, "--out", out)
+    linkage("secret", "new", other)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["key"]["check_value"] = check_value(other.read_bytes().strip(), project_id="prj_1", epoch=1)
+    (out / "manifest.json").write_text(json.dumps(manifest))
     refused = linkage("upload", out, "--project", "prj_1", "--secret-file", other)
     assert refused.code == ExitCode.DATA
     assert "another secret" in refused.err
     assert uploads.uploads == {}
-    sent = linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret)
-    assert sent.code == 0
-    assert "do not say which secret" not in sent.err
-
-
-@pytest.mark.usefixtures("registered")
-def test_upload_of_encodings_whose_rows_are_elsewhere_warns_of_their_secret(
-    linkage: Linkage, files: Files, uploads: FakeUploads
-) -> None:
-    out = files.folder / "encodings"
-    linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out)
-    (out / "rows.parquet").rename(files.folder / "rows.parquet")
-    sent = linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret)
-    assert sent.code == 0
-    assert "do not say which secret" in sent.err
-    assert len(uploads.uploads) == 1
 
 
 @pytest.mark.usefixtures("registered")
 def test_upload_of_clkhash_encodings_fills_the_manifest(linkage: Linkage, files: Files, uploads: FakeUploads) -> None:
     out, clks = files.folder / "encodings", files.folder / "clks.json"
-    linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out)
+    linkage("encode", files.data, "--project", "prj_1", "--secret-file", files.secret, "--out", out)
     export_clkhash_json(read_encodings(out), clks)
     words = ("upload", clks, "--project", "prj_1", "--secret-file", files.secret)
     refused = linkage(*words)
     assert refused.code == ExitCode.USAGE
+    assert "working key" in refused.err
+    refused = linkage(*words, "--with-working-key")
+    assert refused.code == ExitCode.USAGE
     assert "given_name" in refused.err
-    features = json.loads((out / "manifest.json").read_text())["completeness"]
-    shares = [word for name in features for word in ("--completeness", f"{name}=0.9")]
-    assert linkage(*words, *shares, "--clkhash-version", "0.18.3").code == 0
+    ours = json.loads((out / "manifest.json").read_text())
+    shares = [word for name in ours["completeness"] for word in ("--completeness", f"{name}=0.9")]
+    sent = linkage(*words, *shares, "--clkhash-version", "0.18.3", "--with-working-key")
+    assert sent.code == 0, sent.err
+    assert "do not say which secret" in sent.err
     (upload,) = uploads.uploads.values()
     assert upload["manifest"]["encoder"] == {"name": "clkhash", "version": "0.18.3"}
-    assert upload["manifest"]["sha256"] == json.loads((out / "manifest.json").read_text())["sha256"]
+    for member in ("sha256", "key", "encoding_profile"):
+        assert upload["manifest"][member] == ours[member]
+
+
+@pytest.mark.usefixtures("registered")
+def test_upload_of_clkhash_encodings_under_a_profile_that_clkhash_lacks_is_refused(
+    linkage: Linkage, files: Files, uploads: FakeUploads
+) -> None:
+    agreed(uploads.service, json.loads(files.schema.read_text()), security={"encoding_profile": "saul-k3-2048-v1"})
+    clks = files.folder / "clks.json"
+    clks.write_text('{"clks": ["AA=="]}')
+    words = ("upload", clks, "--project", "prj_1", "--secret-file", files.secret, "--with-working-key")
+    refused = linkage(*words)
+    assert refused.code == ExitCode.DATA
+    assert "clkhash cannot make encodings of the profile" in refused.err
+    assert uploads.uploads == {}
 
 
 @pytest.mark.usefixtures("registered", "uploads")

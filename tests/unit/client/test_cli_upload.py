@@ -1,7 +1,6 @@
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Self
 
 import pytest
@@ -111,16 +110,16 @@ def test_bars_are_shown_one_after_the_other_and_remarks_between_them(monkeypatch
     ]
 
 
-def test_encodings_that_do_not_say_their_secret_are_sent_with_a_warning() -> None:
-    said: list[str] = []
-    session = SimpleNamespace(linkage_secret=lambda *_: b"0123456789abcdef", say=said.append)
-    project = SimpleNamespace(id="prj_1", key_epoch=1)
-
-    described = module._with_check_value(session, {"key": {"epoch": 1, "check_value": None}}, project, None)  # type: ignore[arg-type]  # stand-ins
-    module._with_check_value(session, described, project, "secret.txt")  # type: ignore[arg-type]  # stand-ins
-
-    assert len(said) == 1
-    assert "as made with the one kept for this project" in said[0]
+def test_upload_of_encodings_by_an_older_version_is_refused_before_anything_is_asked(
+    linkage: Linkage, uploads: FakeUploads, folder: Path
+) -> None:
+    older = {**manifest_of(CONTENT), "key": {"epoch": 1, "check_value": "00" * 16}}
+    (folder / "manifest.json").write_text(json.dumps(older))
+    outcome = linkage("upload", folder, "--project", "prj_1")
+    assert outcome.code == ExitCode.DATA
+    assert "older version" in outcome.err
+    assert uploads.uploads == {}
+    assert uploads.service.asked == []
 
 
 def test_upload_with_opt_outs_too_long_ago_is_refused_before_anything_is_sent(

@@ -294,6 +294,19 @@ def test_doctor_compares_what_is_here_with_the_project(
     assert "key epoch" in later["encodings"].detail
 
 
+@pytest.mark.parametrize("derivation", [{}, {"derivation": None}])
+def test_doctor_finds_encodings_that_no_service_takes(
+    doctor: Doctor, agreed: Callable[..., None], tmp_path: Path, derivation: dict[str, None]
+) -> None:
+    agreed()
+    manifest = manifest_of(bytes(384), schema_digest=document_digest(linkage_schema()))
+    manifest["key"] = {"epoch": 1, "check_value": "00" * 16, **derivation}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    found = doctor(project_id="prj_1", encodings=tmp_path)["encodings"]
+    assert found.verdict is Verdict.FAILED
+    assert "no service takes it" in found.detail
+
+
 def test_doctor_takes_the_project_of_linkage_toml(doctor: Doctor, agreed: Callable[..., None]) -> None:
     agreed()
     (doctor.work / "linkage.toml").write_text('project = "prj_1"\n')

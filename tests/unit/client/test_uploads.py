@@ -92,7 +92,8 @@ def test_send_under_another_secret_does_not_continue_the_old_upload(
     client: LinkageClient, uploads: FakeUploads, encodings: Path
 ) -> None:
     uploads.add("upl_7", manifest=manifest_of(CONTENT), size_bytes=len(CONTENT), part_size=256)
-    manifest = {**manifest_of(CONTENT), "key": {"epoch": 1, "check_value": "11" * 16}}
+    manifest = manifest_of(CONTENT)
+    manifest["key"]["check_value"] = "11" * 16
     assert client.uploads.send(project_id="prj_1", manifest=manifest, encodings=encodings).id != "upl_7"
 
 
@@ -124,7 +125,10 @@ def test_send_with_a_refused_part_raises_its_problem(
         {"size_bytes": 1},
         {"linkage_schema_sha256": "00" * 32},
         {"bits": 512},
-        {"key": {"epoch": 2, "check_value": "00" * 16}},
+        {"key": {"epoch": 2, "check_value": "00" * 16, "derivation": "linkage/derive/v1"}},
+        {"key": {"epoch": 1, "check_value": "00" * 16}},
+        {"key": {"epoch": 1, "check_value": None, "derivation": None}},
+        {"key": None},
         {"count": "many"},
         {"encoder": None},
     ],

@@ -92,15 +92,19 @@ def test_encode_file_manifest_tells_what_the_contract_names(source: Path, tmp_pa
         "bits": 1024,
         "size_bytes": 40 * 128,
         "sha256": hashlib.sha256(raw).hexdigest(),
-        "key": {"epoch": 2, "check_value": check_value(SECRET, project_id="prj_1", epoch=2)},
+        "key": {
+            "epoch": 2,
+            "check_value": check_value(SECRET, project_id="prj_1", epoch=2),
+            "derivation": "linkage/derive/v1",
+        },
         "completeness": {"given_name": 1.0, "town": 0.75},
         "validity": {"given_name": 1.0, "town": 1.0},
     }
 
 
-def test_encode_file_without_project_has_no_check_value(source: Path, tmp_path: Path) -> None:
+def test_encode_file_without_project_has_no_check_value_and_no_derivation(source: Path, tmp_path: Path) -> None:
     manifest = encode_file(source, tmp_path / "out", schema=SCHEMA, secret=SECRET).manifest
-    assert manifest["key"] == {"epoch": 1, "check_value": None}
+    assert manifest["key"] == {"epoch": 1, "check_value": None, "derivation": None}
 
 
 def test_encode_file_record_ids_are_for_the_owner_only(source: Path, tmp_path: Path) -> None:
@@ -121,8 +125,12 @@ def test_encode_file_rows_name_the_encodings_that_they_belong_to(source: Path, t
     assert metadata[b"linkage.encodings_sha256"] == manifest["sha256"].encode()
 
 
-def test_encode_file_rows_tell_the_secret_of_their_encodings_from_others(source: Path, tmp_path: Path) -> None:
-    digest = encode_file(source, tmp_path / "out", schema=SCHEMA, secret=SECRET).manifest["sha256"]
+@pytest.mark.parametrize("project_id", [None, "prj_1"])
+def test_encode_file_rows_tell_the_secret_of_their_encodings_from_others(
+    source: Path, tmp_path: Path, project_id: str | None
+) -> None:
+    encoded = encode_file(source, tmp_path / "out", schema=SCHEMA, secret=SECRET, project_id=project_id)
+    digest = encoded.manifest["sha256"]
     rows = pq.read_schema(tmp_path / "out" / "rows.parquet")
     assert made_with(rows, SECRET, encodings_sha256=digest) is True
     assert made_with(rows, SECRET + b"!", encodings_sha256=digest) is False

@@ -96,6 +96,7 @@ def questions(answers: Answers, *, today: date) -> Iterator[Question]:
     yield _field("/security/minimum_assurance")
     yield _field("/security/key_rotation_days", default=365)
     yield _field("/security/maximum_reidentification", example="0.05")
+    yield _field("/security/secret_exchange")
     yield _field("/retention/encodings_days", default=30)
     yield _field("/retention/link_tables_days", default=90)
     yield _field("/retention/audit_bodies_days", default=3650)

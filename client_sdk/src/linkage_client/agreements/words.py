@@ -42,6 +42,11 @@ _TIERS: Final = {
     "folded": "folded encodings or better protected ones",
     "hardened": "encodings of a hardened profile",
 }
+_EXCHANGES: Final = {
+    "x25519": "A linkage secret that is shared through the service is encrypted with X25519.",
+    "mlkem768-x25519": "A linkage secret that is shared through the service is encrypted with ML-KEM-768 and X25519 "
+    "together, so that a quantum computer of later years does not open it. This follows a draft, not a standard yet.",
+}
 _ASSURANCE: Final = {
     "none": "No status in a security assurance scheme is asked for.",
     "approaching_standards": 'Each party holds at least the status "approaching standards" of the DSPT, unexpired.',
@@ -187,6 +192,7 @@ def security_in_words(element: Mapping[str, Any]) -> tuple[str, ...]:
         _ASSURANCE[element.get("minimum_assurance", "none")],
         "People sign in with a second factor.",
         f"The key of a machine is changed at least every {_days(element['key_rotation_days'])}.",
+        _EXCHANGES[element.get("secret_exchange", "x25519")],
     )
 
 

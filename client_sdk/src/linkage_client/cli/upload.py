@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from linkage_client.cli._session import Advance, Session, common_options, progress_bar, read_document
-from linkage_client.errors import DataError, PackageError, UnexpectedAnswerError
+from linkage_client.errors import DataError, PackageError
 
 if TYPE_CHECKING:
+    from linkage_client.agreed import AgreedTerms
     from linkage_client.client import LinkageClient
     from linkage_client.models import Project, Upload
 
 ENCODINGS_FILE = "encodings.bin"
 MANIFEST_FILE = "manifest.json"
 ROWS_FILE = "rows.parquet"
+_MADE_WITH_WHAT = (
+    "A JSON file of clkhash does not say which key it was made with. clkhash has to be given the working key of the "
+    "project, which `linkage secret derive` writes, and not the linkage secret itself: nothing would match. If it was, "
+    "say so with --with-working-key."
+)
 
 
 @click.command()
@@ -26,7 +32,7 @@ ROWS_FILE = "rows.parquet"
 @click.option(
     "--secret-file",
     metavar="FILE",
-    help="The linkage secret, if encoding was done without the project; default: the one that is kept.",
+    help="The linkage secret, to compare with the encodings', and of clkhash encodings; default: the one that is kept.",
 )
 @click.option(
     "--completeness",
@@ -41,6 +47,11 @@ ROWS_FILE = "rows.parquet"
     help="Of clkhash encodings: day on which people who have objected were last taken out of the extract.",
 )
 @click.option("--clkhash-version", default="unknown", help="Of clkhash encodings: what made them.")
+@click.option(
+    "--with-working-key",
+    is_flag=True,
+    help="Of clkhash encodings: they were made with the working key that `linkage secret derive` wrote.",
+)
 @common_options
 def upload(
     session: Session,
@@ -51,22 +62,32 @@ def upload(
     shares: tuple[str, ...],
     opt_outs_applied: str | None,
     clkhash_version: str,
+    with_working_key: bool,
 ) -> None:
     """Send SOURCE, a directory that `linkage encode` made or a JSON file of clkhash, to a project.
 
     Only encodings and the manifest are sent. An upload that was interrupted goes on with what is missing: run the same
     command again. What it needs for that is in a journal in your state folder, without secrets and without data.
     """
+    from linkage_client.agreed import agreed_terms  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.resources.uploads import require_working_key  # noqa: PLC0415 - as above
+
     if not source.exists():
         raise DataError(f"{source}: no such file or folder. Name the folder that `linkage encode` made.")
+    made = read_document(source / MANIFEST_FILE) if source.is_dir() else None
+    if made is not None:
+        require_working_key(made)
+    elif not with_working_key:
+        raise click.UsageError(_MADE_WITH_WHAT)
     with session.client() as client:
         project = client.projects.get(project_id=project_id)
-        if source.is_dir():
-            manifest = _with_opt_outs(session, client, project, read_document(source / MANIFEST_FILE), opt_outs_applied)
-            described = _with_check_value(session, manifest, project, secret_file, rows=source / ROWS_FILE)
+        if made is not None:
+            described = _with_opt_outs(session, client, project, made, opt_outs_applied)
+            _compare_secret(session, made, project, secret_file, rows=source / ROWS_FILE)
             sent = _send(session, client, project, manifest=described, encodings=source / ENCODINGS_FILE)
         else:
-            with _imported(project, source, shares=shares, clkhash_version=clkhash_version) as (imported, encodings):
+            terms = agreed_terms(client, project_id=project.id)
+            with _imported(terms, source, shares=shares, clkhash_version=clkhash_version) as (imported, encodings):
                 manifest = _with_opt_outs(session, client, project, imported, opt_outs_applied)
                 described = _with_check_value(session, manifest, project, secret_file)
                 sent = _send(session, client, project, manifest=described, encodings=encodings)
@@ -146,7 +167,7 @@ class _Bars(ExitStack):
 
 @contextmanager
 def _imported(
-    project: "Project",
+    terms: "AgreedTerms",
     source: Path,
     *,
     shares: tuple[str, ...],
@@ -154,13 +175,19 @@ def _imported(
 ) -> Iterator[tuple[dict[str, Any], Path]]:
     """Manifest and file of encodings from a JSON file of clkhash, for as long as they are sent."""
     from linkage_client.encoding.package import import_clkhash_json  # noqa: PLC0415 - keeps `--help` quick
-    from linkage_client.encoding.schema import LinkageSchema  # noqa: PLC0415 - as above
+    from linkage_client.encoding.profiles import require_clkhash  # noqa: PLC0415 - as above
+    from linkage_client.encoding.working_keys import DERIVATION  # noqa: PLC0415 - as above
 
-    if project.linkage_schema is None:
-        raise UnexpectedAnswerError("The service left out the linkage schema of this project.")
-    schema = LinkageSchema.parse(project.linkage_schema)
-    completeness = _completeness(shares, fields=schema.hashed_fields)
-    package = import_clkhash_json(source, schema=schema, epoch=project.key_epoch, encoder_version=clkhash_version)
+    require_clkhash(terms.encoding_profile)
+    completeness = _completeness(shares, fields=terms.schema.hashed_fields)
+    package = import_clkhash_json(
+        source,
+        schema=terms.schema,
+        epoch=terms.epoch,
+        encoder_version=clkhash_version,
+        encoding_profile=terms.encoding_profile,
+        derivation=DERIVATION,
+    )
     with tempfile.TemporaryDirectory(prefix="linkage-upload-") as folder:
         encodings = Path(folder) / ENCODINGS_FILE
         encodings.write_bytes(package.encodings.tobytes())
@@ -184,54 +211,53 @@ def _completeness(shares: tuple[str, ...], *, fields: tuple[str, ...]) -> dict[s
 
 
 def _with_check_value(
-    session: Session,
-    manifest: Mapping[str, Any],
-    project: "Project",
-    secret_file: str | None,
-    *,
-    rows: Path | None = None,
+    session: Session, manifest: Mapping[str, Any], project: "Project", secret_file: str | None
 ) -> dict[str, Any]:
-    """The manifest with the check value of the secret, which encoding leaves open when it knows no project.
+    """The manifest of clkhash encodings with the check value of the secret that their working key was made from."""
+    from linkage_client.encoding.key_check import check_value  # noqa: PLC0415 - keeps `--help` quick
+
+    secret = session.linkage_secret(project.id, project.key_epoch, secret_file)
+    # Nobody could notice another secret later: the matcher would find nothing, and no reason.
+    session.say(
+        "These encodings do not say which secret their working key was made from. They are sent as made from "
+        f"{'the one in the file' if secret_file else 'the one kept for this project'}: if that is wrong, nothing will "
+        "match."
+    )
+    value = check_value(secret, project_id=project.id, epoch=project.key_epoch)
+    return {**manifest, "key": {**manifest["key"], "epoch": project.key_epoch, "check_value": value}}
+
+
+def _compare_secret(
+    session: Session, manifest: Mapping[str, Any], project: "Project", secret_file: str | None, *, rows: Path
+) -> None:
+    """Compare the secret of the encodings with the one in the file, or with the one that is kept, if one is.
 
     Raises:
-        PackageError: the encodings were made with another secret.
+        PackageError: the encodings were made with another secret, or for another project.
     """
     from linkage_client.encoding.key_check import check_value  # noqa: PLC0415 - keeps `--help` quick
 
-    key = manifest.get("key")
-    known = key.get("check_value") if isinstance(key, Mapping) else None
-    if secret_file is None and known is not None:
-        return dict(manifest)
+    if secret_file is None and session.secrets().find(project.id, project.key_epoch) is None:
+        return
     secret = session.linkage_secret(project.id, project.key_epoch, secret_file)
-    if known is None and not _proven(rows, secret, encodings_sha256=str(manifest.get("sha256"))):
-        # Nobody could notice another secret later: the matcher would find nothing, and no reason.
-        session.say(
-            "These encodings do not say which secret they were made with. They are sent as made with "
-            f"{'the one in the file' if secret_file else 'the one kept for this project'}: if they were not, nothing "
-            "will match. `linkage encode --project` notes the secret."
-        )
     value = check_value(secret, project_id=project.id, epoch=project.key_epoch)
-    if known not in {None, value}:
-        raise PackageError("The encodings were made with another secret, or for another project. Encode again.")
-    return {**manifest, "key": {"epoch": project.key_epoch, "check_value": value}}
+    if manifest["key"].get("check_value") == value and not _belied(rows, secret, manifest=manifest):
+        return
+    if manifest["key"].get("epoch") == project.key_epoch:
+        raise PackageError(
+            "The encodings were made with another secret, or for another project, so nothing would match. Nothing was "
+            "sent. Name the right secret with --secret-file, or encode again."
+        )
 
 
-def _proven(rows: Path | None, secret: bytes, *, encodings_sha256: str) -> bool:
-    """Whether the rows file beside the encodings says that they were made with the secret; False where it cannot."""
+def _belied(rows: Path, secret: bytes, *, manifest: Mapping[str, Any]) -> bool:
+    """Whether the rows file says that the encodings were made with another secret; False where it cannot say."""
     import pyarrow as pa  # noqa: PLC0415 - keeps `--help` quick
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
     from linkage_client.encoding.rows_file import made_with  # noqa: PLC0415 - as above
 
-    if rows is None:
-        return False
     try:
-        made = made_with(pq.read_schema(rows), secret, encodings_sha256=encodings_sha256)
+        return made_with(pq.read_schema(rows), secret, encodings_sha256=str(manifest.get("sha256"))) is False
     except (OSError, pa.ArrowException):
         return False
-    if made is False:
-        raise PackageError(
-            "The encodings were made with another secret than this one, so nothing would match. Nothing was sent. Name "
-            "the right secret with --secret-file, or encode again."
-        )
-    return made is True

@@ -223,7 +223,8 @@ def _encodings_findings(project: Project, folder: Path) -> Iterator[Finding]:
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         epoch, digest = manifest["key"]["epoch"], manifest["linkage_schema_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        derivation = manifest["key"].get("derivation")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         yield Finding(
             "encodings",
             Verdict.FAILED,
@@ -242,6 +243,13 @@ def _encodings_findings(project: Project, folder: Path) -> Iterator[Finding]:
     if wrong:
         yield Finding(
             "encodings", Verdict.FAILED, f"In {folder}, {' and '.join(wrong)} is not the project's.", "Encode again."
+        )
+    elif derivation is None:
+        yield Finding(
+            "encodings",
+            Verdict.FAILED,
+            f"{folder} was encoded without a project, or by an older version: no service takes it.",
+            "Encode again with --project.",
         )
     else:
         yield Finding("encodings", Verdict.OK, f"{folder} fits the project: {manifest.get('count', 0):,} records.")

@@ -57,6 +57,7 @@ from linkage_client.encoding.rows_file import secret_proof
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.encoding.sufficiency import Sufficiency
 from linkage_client.encoding.workers import in_order
+from linkage_client.encoding.working_keys import DERIVATION, working_key
 from linkage_client.errors import AmbiguousDates, AmbiguousDatesError, ColumnError, DataError, FileFormatError
 from linkage_client.files import flush
 
@@ -118,7 +119,16 @@ class EncodingPlan:
         """Encode the extract into a new directory. Arguments and errors as `package.encode_file`."""
         destination = Path(destination)
         check_destination(destination, force=force)
-        encoder = encoder_for(self.schema, secret, profile=encoding_profile)
+        key = secret
+        if project_id is not None:
+            key = working_key(
+                secret,
+                project_id=project_id,
+                epoch=epoch,
+                linkage_schema_sha256=self.schema.digest,
+                encoding_profile=encoding_profile,
+            )
+        encoder = encoder_for(self.schema, key, profile=encoding_profile)
         job = _Job(
             encoder=encoder,
             resolved=self.resolved,
@@ -160,7 +170,11 @@ class EncodingPlan:
                 "sha256": sha256,
                 "key": {
                     "epoch": epoch,
-                    "check_value": check_value(secret, project_id=project_id, epoch=epoch) if project_id else None,
+                    # Of the secret, as the partners compare it: a working key has no check value of its own.
+                    "check_value": None
+                    if project_id is None
+                    else check_value(secret, project_id=project_id, epoch=epoch),
+                    "derivation": None if project_id is None else DERIVATION,
                 },
                 "completeness": {
                     name: round(kept.present[name] / kept.count, _SHARE_DIGITS) for name in self.schema.hashed_fields

@@ -112,9 +112,11 @@ def encode_file(
         encoding: of a CSV file, found out if None.
         delimiter: of a CSV file, found out if None.
         renamed: columns of the file to the names that the schema has for them, see `reading.renamed_columns`.
-        project_id: whose check value goes into the manifest; without one there is none.
+        project_id: which the encodings are for. They are made with a key that is derived for it (`working_keys`), and
+            the check value of the secret goes into the manifest. Without one the secret is used as it is, for practice:
+            such encodings can be compared with those of any other project, and no service takes them.
         epoch: of the secret.
-        encoding_profile: name under which the parties know the parameters of the schema.
+        encoding_profile: name under which the parties know the parameters of the schema; the same at every provider.
         workers: processes to spread blocks of rows over. More than one needs the caller's main module to be importable
             without side effects (`if __name__ == "__main__"`), because workers start it anew.
         force: replace a directory of encodings that is there already; its file of rows is kept, see `kept_rows_files`.
@@ -211,6 +213,8 @@ def import_clkhash_json(
     schema: LinkageSchema | None = None,
     epoch: int = 1,
     encoder_version: str = "unknown",
+    encoding_profile: str | None = None,
+    derivation: str | None = None,
 ) -> EncodingPackage:
     """Read the file of encodings that clkhash writes, `{"clks": [base64, …]}`.
 
@@ -221,6 +225,9 @@ def import_clkhash_json(
         schema: which the encodings were made with, if known: the manifest names it, and its length is checked.
         epoch: of the secret.
         encoder_version: of clkhash.
+        encoding_profile: name under which the parties know the parameters of the schema, as for `encode_file`.
+        derivation: `working_keys.DERIVATION` where clkhash was given the working key of a project, as `linkage secret
+            derive` writes it; None where it was given a secret as it is, for practice.
 
     Raises:
         PackageError: not such a file, or encodings of different lengths.
@@ -235,14 +242,14 @@ def import_clkhash_json(
     manifest = {
         "version": MANIFEST_VERSION,
         "linkage_schema_sha256": schema.digest if schema else None,
-        "encoding_profile": None,
+        "encoding_profile": encoding_profile,
         "encoder": {"name": "clkhash", "version": encoder_version},
         "normalisation": "none",
         "count": len(encodings),
         "bits": bits,
         "size_bytes": len(raw),
         "sha256": hashlib.sha256(raw).hexdigest(),
-        "key": {"epoch": epoch, "check_value": None},
+        "key": {"epoch": epoch, "check_value": None, "derivation": derivation},
         "completeness": {},
     }
     return EncodingPackage(

@@ -175,6 +175,20 @@ def own_profile(name: str | None) -> EncodingProfile | None:
     return profile_named(name)
 
 
+def require_clkhash(name: str | None) -> None:
+    """Make sure that clkhash itself can make encodings of a profile.
+
+    Raises:
+        SchemaError: it cannot, or the name begins like one of ours and is none.
+    """
+    found = own_profile(name)
+    if found is not None and found.encoder is not Encoder:
+        raise SchemaError(
+            f"clkhash cannot make encodings of the profile {found.name}, which the agreement asks for. Encode with "
+            "`linkage encode`"
+        )
+
+
 def misfits(schema: LinkageSchema) -> dict[str, str]:
     """The profiles that a schema does not fit, each with the reason."""
     reasons = {}

@@ -71,6 +71,7 @@ class Uploads(Resource):
             UploadBusyError: another process has the journal.
             StoppedError: `stopped` said so.
         """
+        require_working_key(manifest)
         declared = _as_manifest(manifest)
         halted = stopped or (lambda: False)
         _check_project(declared, self._get(path_of("projects", project_id), Project))
@@ -122,7 +123,12 @@ class Uploads(Resource):
         part_size_bytes: int = PART_SIZE_BYTES,
         idempotency_key: str | None = None,
     ) -> Upload:
-        """Announce an upload; it replaces an earlier one of this organisation in the project."""
+        """Announce an upload; it replaces an earlier one of this organisation in the project.
+
+        Raises:
+            PackageError: the manifest is not valid, or is of encodings that were made without a project.
+        """
+        require_working_key(manifest)
         # What the manifest does not say is not said: a member of this version is unknown to an older service.
         content = {"version": 1, **_as_manifest(manifest).model_dump(mode="json", exclude_unset=True)}
         body = {"manifest": content, "part_size_bytes": part_size_bytes}
@@ -301,6 +307,21 @@ def _noted_digests(
         return None
     same = entry.file == file.state and file.state.size_bytes == manifest.size_bytes
     return entry.part_digests if same else None
+
+
+def require_working_key(manifest: Manifest | Mapping[str, Any]) -> None:
+    """Make sure that encodings were made with a key that is bound to a project, before anything of them is sent.
+
+    Raises:
+        PackageError: the manifest does not say so.
+    """
+    key = manifest.key.model_dump() if isinstance(manifest, Manifest) else manifest.get("key")
+    if not isinstance(key, Mapping) or key.get("derivation") is None:
+        raise PackageError(
+            "These encodings were not made with a key of the project: they were encoded without naming one, or by an "
+            "older version. They could be compared with encodings of other projects, and match none of this one. "
+            "Nothing was sent. Encode again with the present version of `linkage encode`, with --project."
+        )
 
 
 def _as_manifest(manifest: Manifest | Mapping[str, Any]) -> Manifest:
