@@ -48,7 +48,11 @@ START = Standing(
 )
 COMPARED = replace(START, compared_here=True)
 HOLDING = replace(
-    COMPARED, held=True, shared=True, initiator="org_a", providers=(replace(NEW, holds=True), replace(OTHER, holds=True))
+    COMPARED,
+    held=True,
+    shared=True,
+    initiator="org_a",
+    providers=(replace(NEW, holds=True), replace(OTHER, holds=True)),
 )
 
 
@@ -114,9 +118,7 @@ def test_standing_with_nothing_to_do_names_nothing(standing: Standing) -> None:
         (replace(OTHER, holds=True, keys_are_newer=True), True, "Hospital has new keys, and waits for the secret"),
     ],
 )
-def test_standing_says_what_the_other_is_awaited_for(
-    other: ProviderStanding, awaited: str, *, shared: bool
-) -> None:
+def test_standing_says_what_the_other_is_awaited_for(other: ProviderStanding, awaited: str, *, shared: bool) -> None:
     standing = replace(HOLDING, shared=shared, providers=(replace(NEW, holds=True), other))
     assert [sentence[: len(awaited)] for sentence in standing.awaited] == [awaited]
 
