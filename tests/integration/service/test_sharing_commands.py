@@ -1,5 +1,6 @@
 """The commands by which providers share a secret, at the real service in this process: what is typed and said."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ def say(
     """Types a command on one of the machines."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
     monkeypatch.chdir(tmp_path)
+    # Nobody is there to answer.
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     known = {machine.profile_file: machine for machine in machines}
     monkeypatch.setattr(LinkageClient, "from_profile", lambda profile: _machine_of(profile, known).connect())
 
