@@ -140,7 +140,7 @@ def test_config_show_says_where_each_value_comes_from(registered: Path, linkage:
     assert shown["keystore"] == {"value": "file", "origin": "default"}
     assert shown["map"] == {"value": ["Forename=given_name"], "origin": f"{folder / 'linkage.toml'}:3"}
     lines = linkage("config", "show", "--origin").out.splitlines()
-    assert f"project           prj_1   ({folder / 'linkage.toml'}:1)" in lines
+    assert f"project             prj_1   ({folder / 'linkage.toml'}:1)" in lines
     assert linkage("config", "path").out.splitlines() == [str(registered), str(folder / "linkage.toml")]
 
 

@@ -7,6 +7,7 @@ asked for once more, which is the safe way to be wrong.
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,12 +67,20 @@ class Comparisons:
         kept = self._read(keyset.project_id, keyset.epoch)
         return kept.at if kept is not None and kept.keyset == keyset.digest else None
 
+    def newest_epoch(self, project_id: str) -> int | None:
+        """The newest key epoch of a project that was compared here; None if none was.
+
+        A service that shows an older one turns back time, to have the secret shared with a provider who has left, or
+        encodings made with a secret that has leaked.
+        """
+        return next((kept.epoch for kept in self._kept(project_id)), None)
+
     def differences(self, keyset: Keyset) -> Differences:
         """How these cards differ from those that were compared last: in this epoch or else in the latest before it.
 
         Nothing differs where nothing was ever compared: ask `confirmed` for that.
         """
-        kept = self._latest(keyset)
+        kept = next((one for one in self._kept(keyset.project_id) if one.epoch <= keyset.epoch), None)
         if kept is None:
             return Differences()
         now = {card.organisation: card.digest for card in keyset.cards}
@@ -110,13 +119,13 @@ class Comparisons:
     def _path(self, project_id: str, epoch: int) -> Path:
         return self.folder / f"{project_id}.{epoch}.json"
 
-    def _latest(self, keyset: Keyset) -> "_Kept | None":
+    def _kept(self, project_id: str) -> Iterator["_Kept"]:
+        """What was compared for a project, the newest epoch first."""
         matches = [match for path in self.folder.glob("*.json") if (match := _FILE.fullmatch(path.name))]
-        epochs = {int(match["epoch"]) for match in matches if match["project"] == keyset.project_id}
+        epochs = {int(match["epoch"]) for match in matches if match["project"] == project_id}
         for epoch in sorted(epochs, reverse=True):
-            if epoch <= keyset.epoch and (kept := self._read(keyset.project_id, epoch)) is not None:
-                return kept
-        return None
+            if (kept := self._read(project_id, epoch)) is not None:
+                yield kept
 
     def _read(self, project_id: str, epoch: int) -> "_Kept | None":
         try:

@@ -9,7 +9,7 @@ import rfc8785
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from linkage_client.errors import KeyExchangeError
-from linkage_client.exchange._documents import VERSION, Malformed, identifier, integer
+from linkage_client.exchange._documents import VERSION, Malformed, identifier, integer, one_of
 from linkage_client.exchange.cards import KeyCard
 from linkage_client.exchange.suites import Suite
 
@@ -29,8 +29,8 @@ class Keyset:
     """The cards of a project's providers in one key epoch, by organisation.
 
     Raises:
-        KeyExchangeError: `bad_keyset`; an organisation or a key is there twice, or there can be no such project or
-            epoch. `card_without_suite`; a provider has no key for the suite.
+        KeyExchangeError: `bad_keyset`; an organisation or a key is there twice, or there can be no such project,
+            epoch or suite. `card_without_suite`; a provider has no key for the suite.
     """
 
     project_id: str
@@ -40,17 +40,17 @@ class Keyset:
     """Given in any order, kept by organisation."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "suite", Suite(self.suite))
         object.__setattr__(self, "cards", tuple(sorted(self.cards, key=lambda card: card.organisation)))
         try:
+            object.__setattr__(self, "suite", Suite(one_of(self.suite, tuple(Suite))))
             identifier(self.project_id)
             integer(self.epoch, at_least=1)
             self._check_distinct()
         except Malformed:
             raise KeyExchangeError(
                 "The key cards that the service shows for this project cannot belong together: an organisation or a "
-                "key is there twice, or one is missing. Nothing was done. Tell the linkage unit and the other "
-                "providers.",
+                "key is there twice, there are none, or the project, epoch or suite cannot be one. Nothing was done. "
+                "Tell the linkage unit and the other providers.",
                 code="bad_keyset",
             ) from None
         self._check_suite()

@@ -132,7 +132,7 @@ def activate(profile: Profile) -> Profile:
     # Else the profile would name nothing, and the old keys would be removed next.
     if not _exists(change.new):
         raise ConfigurationError(
-            "The new exchange keys were not kept before the program was stopped. Begin again with `linkage keys rotate`."
+            "The new exchange keys were not kept before the program stopped. Begin again with `linkage keys rotate`."
         )
     renewed = replace(profile, exchange_keys=change.new.thumbprint, exchange_keys_file=change.new.file)
     save_profile(renewed, replace=True)

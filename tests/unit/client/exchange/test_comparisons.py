@@ -84,6 +84,14 @@ def test_changes_in_a_new_epoch_are_those_since_the_latest_one_before(
     assert not comparisons.confirmed(_keyset(north, south, epoch=11))
 
 
+def test_newest_epoch_that_was_compared_is_known(comparisons: Comparisons, cards: dict[str, KeyCard]) -> None:
+    assert comparisons.newest_epoch(PROJECT) is None
+    for epoch in (9, 10, 2):
+        comparisons.add(_keyset(*cards.values(), epoch=epoch), AT)
+    comparisons.add(_keyset(*cards.values(), epoch=11, project="prj_10"), AT)
+    assert comparisons.newest_epoch(PROJECT) == 10
+
+
 def test_newer_comparison_of_an_epoch_replaces_the_older(comparisons: Comparisons, cards: dict[str, KeyCard]) -> None:
     older, newer = _keyset(*cards.values()), _keyset(*list(cards.values())[:2])
     comparisons.add(older, AT)

@@ -128,6 +128,8 @@ def test_keyset_that_cannot_be_one_is_refused(cards: dict[str, KeyCard]) -> None
         {"project_id": "prj_é"},
         {"project_id": "p" * 65},
         {"project_id": None},
+        {"suite": "rsa"},
+        {"suite": None},
     )
     for changes in wrong:
         assert _code(**{**arguments, **changes}) == "bad_keyset", changes
