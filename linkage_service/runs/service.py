@@ -191,7 +191,7 @@ def terms_of(session: Session, project: Governed, aim: Aim) -> dict[str, Attribu
 
 
 def terms_of_request(operation: Operation, project: Governed, aim: Aim) -> dict[str, Attribute]:
-    """The same for a run that is asked for: where nothing is uploaded nothing is old, and `request` says who is missing."""
+    """The same for a run that is asked for: where nothing is uploaded nothing is old, and `request` says what lacks."""
     terms = terms_of(operation.session, project, aim)
     if terms["encodings_delete_by"] == _NEVER:
         terms["opt_outs_applied"] = operation.now
