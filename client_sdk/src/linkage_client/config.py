@@ -7,6 +7,7 @@ A **profile file** (TOML) is one client at one service, and the only place that 
     client_id = "cli_…"
     client_key_file = "client-key.jwk"      # relative to this file
     signing_key_file = "signing-key.jwk"    # optional: only a signatory's machine needs it
+    exchange_keys_file = "exchange-keys.json"   # optional: only where linkage secrets are shared or accepted
     log_key = "log.example.org+…"           # optional: the ledger's verifier key, as its operator published it
 
 or, with keys in the keystore of the operating system, their thumbprints instead of files:
@@ -14,6 +15,7 @@ or, with keys in the keystore of the operating system, their thumbprints instead
     keystore = "os"
     client_key = "…"
     signing_key = "…"
+    exchange_keys = "…"
 
 It lies in the user's folder for configuration: `profile.toml` is the profile `default`, `profiles/NAME/profile.toml`
 the one of that name. Which is used: `--config FILE` or `--profile NAME`, else LINKAGE_CONFIG, else LINKAGE_PROFILE,
@@ -49,8 +51,10 @@ DEFAULTS_FILE_NAME: Final = "linkage.toml"
 DEFAULT_PROFILE: Final = "default"
 REQUIRED: Final = ("service_url", "organisation_id", "client_id")
 OPTIONAL_TEXTS: Final = (
-    "client_key_file", "signing_key_file", "client_key", "signing_key", "ca_file", "keystore", "log_key",
+    "client_key_file", "signing_key_file", "exchange_keys_file", "client_key", "signing_key", "exchange_keys",
+    "ca_file", "keystore", "log_key",
 )  # fmt: skip
+_KEYS: Final = ("client_key", "signing_key", "exchange_keys")
 KEYSTORES: Final = ("os", "file")
 # A member of linkage.toml and the option it stands in for; tables become THEIRS=OURS pairs.
 DEFAULT_TEXTS: Final[Mapping[str, str]] = {
@@ -86,6 +90,10 @@ class Profile:
     client_key: str | None = None
     """Thumbprint of the client key in the keystore of the operating system."""
     signing_key: str | None = None
+    exchange_keys_file: Path | None = None
+    """What opens envelopes; sealed with a passphrase, or not."""
+    exchange_keys: str | None = None
+    """Thumbprint of the exchange keys in the keystore of the operating system."""
     keystore: KeystoreName = "file"
     """Where keys and linkage secrets of this profile are put."""
     ca_file: Path | None = None
@@ -290,6 +298,8 @@ def load_profile(path: Path) -> Profile:
         signing_key_file=place("signing_key_file"),
         client_key=content.get("client_key"),
         signing_key=content.get("signing_key"),
+        exchange_keys_file=place("exchange_keys_file"),
+        exchange_keys=content.get("exchange_keys"),
         keystore=cast("KeystoreName", content.get("keystore", "file")),
         ca_file=place("ca_file"),
         allow_plain_http=content.get("allow_plain_http", False),
@@ -316,6 +326,8 @@ def save_profile(profile: Profile, *, replace: bool = False) -> None:
         "client_key_file": _relative(profile.client_key_file, folder),
         "signing_key": profile.signing_key,
         "signing_key_file": _relative(profile.signing_key_file, folder),
+        "exchange_keys": profile.exchange_keys,
+        "exchange_keys_file": _relative(profile.exchange_keys_file, folder),
         "ca_file": _relative(profile.ca_file, folder),
         "log_key": profile.log_key,
     }
@@ -418,7 +430,7 @@ def _check_members(content: Mapping[str, Any], path: Path) -> None:
         raise ConfigurationError(f"The profile file {path} has values of the wrong type at: {names}.")
     if content.get("keystore", "file") not in KEYSTORES:
         raise ConfigurationError(f'The profile file {path}: keystore has to be "os" or "file".')
-    if both := [name for name in ("client_key", "signing_key") if name in content and f"{name}_file" in content]:
+    if both := [name for name in _KEYS if name in content and f"{name}_file" in content]:
         raise ConfigurationError(f"The profile file {path} names two places for a key: {both[0]} and {both[0]}_file.")
 
 

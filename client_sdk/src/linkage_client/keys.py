@@ -72,7 +72,7 @@ class SigningKey:
         Raises:
             KeyFileError: absent, readable by other accounts, or not an Ed25519 private key.
         """
-        raw = _read_private_file(path)
+        raw = read_private_file(path)
         try:
             if raw.lstrip().startswith(b"-----BEGIN"):
                 return cls._from_pem(raw)
@@ -181,7 +181,12 @@ def write_private_file(path: Path, content: bytes) -> None:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _read_private_file(path: Path) -> bytes:
+def read_private_file(path: Path) -> bytes:
+    """The content of a file that holds keys, up to 16 KiB.
+
+    Raises:
+        KeyFileError: it cannot be read, other accounts can read it, or it is too large.
+    """
     try:
         with path.open("rb") as file:
             mode = mode_for_others(file.fileno())

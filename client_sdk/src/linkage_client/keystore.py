@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from linkage_client.config import KeystoreName, Profile, save_profile
-from linkage_client.errors import ConfigurationError, KeystoreError, OutputExistsError, SecretError
-from linkage_client.keys import SigningKey, write_private_file
+from linkage_client.errors import ConfigurationError, KeyFileError, KeystoreError, OutputExistsError, SecretError
+from linkage_client.exchange.private_keys import ExchangeKeys
+from linkage_client.exchange.sealed import is_sealed
+from linkage_client.keys import SigningKey, read_private_file, write_private_file
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -41,9 +43,12 @@ MAXIMUM_SECRET_BYTES: Final = 900
 CLIENT_KEY: Final = "client_key"
 SIGNING_KEY: Final = "signing_key"
 KEY_FILE_NAMES: Final[Mapping[str, str]] = {CLIENT_KEY: "client-key.jwk", SIGNING_KEY: "signing-key.jwk"}
+EXCHANGE_KEYS_FILE: Final = "exchange-keys.json"
+EXCHANGE_PENDING_FILE: Final = "exchange-keys-pending.json"
 PENDING_FILE: Final = "registration-pending.json"
 SECRETS_FOLDER: Final = "secrets"
 _KEY_ENTRY: Final = "linkage key"
+_EXCHANGE_ENTRY: Final = "linkage exchange keys"
 _SECRET_ENTRY: Final = "linkage secret"  # noqa: S105 - the first words of an entry's name
 Result = TypeVar("Result")
 _PROBE_ENTRY: Final = "linkage probe"
@@ -209,6 +214,38 @@ def read_key(keystore: Keystore, thumbprint: str) -> SigningKey:
 def delete_key(keystore: Keystore, thumbprint: str) -> None:
     """Remove a key; without a copy elsewhere it is gone."""
     keystore.delete(_key_entry(thumbprint))
+
+
+def store_exchange_keys(keystore: Keystore, keys: ExchangeKeys) -> str:
+    """Put exchange keys into the keystore; returns the name to find them by, their thumbprint."""
+    keystore.write(_exchange_entry(keys.thumbprint), keys.to_bytes().decode())
+    return keys.thumbprint
+
+
+def read_exchange_keys(keystore: Keystore, thumbprint: str) -> ExchangeKeys | None:
+    """The exchange keys with this thumbprint; None if they are not there.
+
+    Raises:
+        KeystoreError: what is there is damaged, or are other keys.
+    """
+    text = keystore.read(_exchange_entry(thumbprint))
+    if text is None:
+        return None
+    try:
+        keys = ExchangeKeys.from_bytes(text.encode(errors="replace"))
+    except KeyFileError as error:
+        raise KeystoreError(f"What {keystore.name} holds as exchange keys {thumbprint}: {error.message}") from None
+    if keys.thumbprint != thumbprint:
+        raise KeystoreError(
+            f"What {keystore.name} holds under {thumbprint} are other exchange keys. Make new ones "
+            "and publish their card."
+        )
+    return keys
+
+
+def delete_exchange_keys(keystore: Keystore, thumbprint: str) -> None:
+    """Remove exchange keys; without a copy elsewhere they are gone."""
+    keystore.delete(_exchange_entry(thumbprint))
 
 
 def client_key_of(profile: Profile) -> SigningKey:
@@ -434,6 +471,11 @@ def move_keys(profile: Profile, to: KeystoreName, *, others: Sequence[Profile]) 
     if profile.keystore == to == "file":
         # A server without any keystore has nothing to move either.
         return Moved(profile=profile, keys=0, secrets=0, files_left=())
+    if (profile.folder / EXCHANGE_PENDING_FILE).exists():
+        raise ConfigurationError(
+            "A change of exchange keys was begun and not ended, so nothing was moved. End it with `linkage keys "
+            "rotate`, and then move the keys."
+        )
     keystore = keystore_of("os")
     if keystore is None:
         raise AssertionError  # pragma: no cover - "os" gives a keystore or raises
@@ -446,7 +488,9 @@ def _move_to_keystore(profile: Profile, keystore: Keystore, *, others: Sequence[
     changes: dict[str, Any] = {}
     files: list[Path] = []
     left: list[Path] = []
-    in_use = {file for other in others for file in (other.client_key_file, other.signing_key_file)}
+    in_use = {
+        file for other in others for file in (other.client_key_file, other.signing_key_file, other.exchange_keys_file)
+    }
     for kind, file in ((CLIENT_KEY, profile.client_key_file), (SIGNING_KEY, profile.signing_key_file)):
         if file is None:
             continue
@@ -455,6 +499,16 @@ def _move_to_keystore(profile: Profile, keystore: Keystore, *, others: Sequence[
             continue
         changes |= {kind: store_key(keystore, SigningKey.load(file)), f"{kind}_file": None}
         (left if file in in_use else files).append(file)
+    exchange_file = profile.exchange_keys_file
+    if exchange_file is not None:
+        raw = read_private_file(exchange_file)
+        # What a passphrase guards stays behind it.
+        if exchange_file.parent != profile.folder or is_sealed(raw):
+            left.append(exchange_file)
+        else:
+            thumbprint = store_exchange_keys(keystore, ExchangeKeys.from_bytes(raw))
+            changes |= {"exchange_keys": thumbprint, "exchange_keys_file": None}
+            (left if exchange_file in in_use else files).append(exchange_file)
     moved = replace(profile, keystore="os", **changes)
     save_profile(moved, replace=True)
     for file in files:
@@ -466,6 +520,9 @@ def _move_to_keystore(profile: Profile, keystore: Keystore, *, others: Sequence[
 def _move_to_files(profile: Profile, keystore: Keystore, *, others: Sequence[Profile]) -> Moved:
     changes: dict[str, Any] = {}
     entries = []
+    if profile.exchange_keys is not None:
+        file = _exchange_keys_to_file(profile, keystore, profile.exchange_keys)
+        changes |= {"exchange_keys": None, "exchange_keys_file": file}
     in_use = {thumbprint for other in others for thumbprint in (other.client_key, other.signing_key)}
     for kind, thumbprint in ((CLIENT_KEY, profile.client_key), (SIGNING_KEY, profile.signing_key)):
         if thumbprint is None:
@@ -479,11 +536,31 @@ def _move_to_files(profile: Profile, keystore: Keystore, *, others: Sequence[Pro
     for thumbprint in entries:
         if thumbprint not in in_use:
             delete_key(keystore, thumbprint)
-    return Moved(profile=moved, keys=len(entries), secrets=Secrets(moved).move(None), files_left=())
+    if profile.exchange_keys not in {None, *(other.exchange_keys for other in others)}:
+        delete_exchange_keys(keystore, str(profile.exchange_keys))
+    return Moved(profile=moved, keys=len(changes) // 2, secrets=Secrets(moved).move(None), files_left=())
+
+
+def _exchange_keys_to_file(profile: Profile, keystore: Keystore, thumbprint: str) -> Path:
+    keys = read_exchange_keys(keystore, thumbprint)
+    if keys is None:
+        raise KeystoreError(
+            f"The exchange keys {thumbprint} are no longer in {keystore.name}, so nothing was moved. Bring them back "
+            "from a copy (`linkage keys import`), or make new ones (`linkage keys rotate`)."
+        )
+    file = profile.folder / EXCHANGE_KEYS_FILE
+    # What was interrupted can be repeated.
+    if not file.exists() or read_private_file(file) != keys.to_bytes():
+        write_private_file(file, keys.to_bytes())
+    return file
 
 
 def _key_entry(thumbprint: str) -> str:
     return f"{_KEY_ENTRY} {thumbprint}"
+
+
+def _exchange_entry(thumbprint: str) -> str:
+    return f"{_EXCHANGE_ENTRY} {thumbprint}"
 
 
 def _json_object(text: str) -> dict[str, object]:

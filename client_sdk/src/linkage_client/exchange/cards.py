@@ -113,9 +113,9 @@ class KeyCard:
         _check_signing_key(self.signing_key)
         if Suite.X25519 not in self.hpke_keys:
             raise Malformed
+        Ed25519PublicKey.from_public_bytes(self.signing_key).verify(self.signature, signed_message(self.body))
         for suite, key in self.hpke_keys.items():
             check_public_key(suite, key)
-        Ed25519PublicKey.from_public_bytes(self.signing_key).verify(self.signature, signed_message(self.body))
 
 
 def card_body(organisation: str, signing_key: bytes, hpke_keys: Mapping[Suite, bytes]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from linkage_client.errors import KeyExchangeError
@@ -21,7 +22,13 @@ CONTENT = b"what is sealed"
 
 
 @pytest.fixture
-def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def work() -> Iterator[list[int]]:
+    with _cheap_work() as asked:
+        yield asked
+
+
+@contextmanager
+def _cheap_work() -> Iterator[list[int]]:
     """Keys of passphrases at next to no cost, in which the cost that was asked for still counts; the costs, in turn."""
     asked: list[int] = []
 
@@ -33,8 +40,9 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         def derive_into(self, typed: bytearray, key: bytearray) -> None:
             Scrypt(salt=self.parameters, length=len(key), n=2, r=8, p=1).derive_into(typed, key)
 
-    monkeypatch.setattr(sealed, "Scrypt", Cheap)
-    yield asked
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealed, "Scrypt", Cheap)
+        yield asked
 
 
 def _code(data: bytes, how: str = "", *, passphrase: str = PASSPHRASE) -> str:
@@ -73,21 +81,20 @@ def test_oracle_opens_what_was_sealed() -> None:
     assert json.loads(again) == members
 
 
-@pytest.mark.usefixtures("work")
 @given(st.binary(max_size=2000), st.text(min_size=12, max_size=40), st.sampled_from(["secret", "exchange-keys"]))
-def test_whatever_is_sealed_comes_back(work: list[int], content: bytes, passphrase: str, kind: Any) -> None:
-    if len(sealed.normalised(passphrase)) < 12:
-        return
-    data = seal(content, kind=kind, passphrase=passphrase)
-    assert unseal(data, kind=kind, passphrase=passphrase) == content
-    assert set(work) == {131072}
+def test_whatever_is_sealed_comes_back(content: bytes, passphrase: str, kind: Any) -> None:
+    assume(len(sealed.normalised(passphrase)) >= 12)
+    with _cheap_work() as work:
+        data = seal(content, kind=kind, passphrase=passphrase)
+        assert unseal(data, kind=kind, passphrase=passphrase) == content
+    assert work == [131072, 131072]
 
 
 @pytest.mark.usefixtures("work")
 def test_salt_and_nonce_are_new_each_time() -> None:
     files = [json.loads(seal(CONTENT, kind="secret", passphrase=PASSPHRASE)) for _ in range(4)]
-    for one in (lambda file: file["kdf"]["salt"], lambda file: file["nonce"], lambda file: file["ciphertext"]):
-        assert len({one(file) for file in files}) == 4
+    for drawn in ({file["kdf"]["salt"] for file in files}, {file["nonce"] for file in files}):
+        assert len(drawn) == 4
 
 
 @pytest.mark.usefixtures("work")
@@ -158,14 +165,14 @@ def test_absurd_parameters_are_refused_before_work_is_done(work: list[int], chan
     members = json.loads(_file())
     work.clear()
     assert _code(_file_with(members, kdf={**members["kdf"], **changes})) == "sealed_parameters"
-    assert work == [131072] or work == []
+    assert work == []
 
 
-@pytest.mark.parametrize("cost", [2**17, 2**18, 2**20])
+@pytest.mark.parametrize("cost", [2**18, 2**20])
 def test_more_work_than_usual_is_done_where_the_file_asks_for_it(work: list[int], cost: int) -> None:
     members = json.loads(_file())
     work.clear()
-    assert _code(_file_with(members, kdf={**members["kdf"], "n": cost})) == "sealed_wrong_passphrase" or cost == 2**17
+    assert _code(_file_with(members, kdf={**members["kdf"], "n": cost})) == "sealed_wrong_passphrase"
     assert work == [cost]
 
 
