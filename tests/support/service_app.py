@@ -37,6 +37,7 @@ from linkage_service.people import totp
 from linkage_service.retention.sweep import Swept
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
+from linkage_service.uploads.tables import Upload
 from linkage_service.worker import Worker, sweeper_of, watch_of
 from support.app_transport import AppTransport
 from support.databases import migrated_file
@@ -642,6 +643,16 @@ def manifest(rows: bytes, **changes: Any) -> Json:
         "opt_outs_applied_at": "2026-02-28T00:00:00Z",
         **changes,
     }
+
+
+def change_manifest(service: ServiceApp, upload_id: str, change: Callable[[Json], None]) -> None:
+    """Change a manifest that the service holds: into one that an older version took, and this one would not."""
+    with service.runtime.database.writing() as session:
+        row = session.get(Upload, upload_id)
+        assert row is not None
+        document = json.loads(row.manifest)
+        change(document)
+        row.manifest = json.dumps(document)
 
 
 def data_sets(*sizes: int, shared: int, seed: int = 1) -> list[bytes]:

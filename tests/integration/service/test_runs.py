@@ -1,13 +1,10 @@
 """What a run is asked for, and what it says of itself."""
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from linkage_service.uploads import tables as uploads
-from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem
+from support.service_app import Json, Linked, ServiceApp, change_manifest, data_sets, ok, problem
 
 ROWS = data_sets(60, 50, shared=30)
 
@@ -22,24 +19,19 @@ def _asked(linked: Linked, **draft: Any) -> Json:
     return made
 
 
-def _as_of_an_older_version(service: ServiceApp, upload_ids: Sequence[str]) -> None:
-    with service.runtime.database.writing() as session:
-        for upload_id in upload_ids:
-            row = uploads.upload(session, upload_id)
-            assert row is not None
-            manifest = json.loads(row.manifest)
-            del manifest["key"]["derivation"]
-            row.manifest = json.dumps(manifest)
+def _without_derivation(manifest: Json) -> None:
+    del manifest["key"]["derivation"]
 
 
 def test_run_on_encodings_with_and_without_working_keys_is_refused(service: ServiceApp, linked: Linked) -> None:
-    _as_of_an_older_version(service, linked.uploads[:1])
+    change_manifest(service, linked.uploads[0], _without_derivation)
     document = problem(linked.providers[1].post(f"/v1/projects/{linked.project}/runs", {}), 409, "other_derivation")
     assert "1 of 2 uploads" in document["detail"]
 
 
 def test_run_on_encodings_of_before_working_keys_goes_on(service: ServiceApp, linked: Linked) -> None:
-    _as_of_an_older_version(service, linked.uploads)
+    for upload in linked.uploads:
+        change_manifest(service, upload, _without_derivation)
     assert service.run(linked)["state"] == "succeeded"
     shown = ok(linked.providers[0].get(f"/v1/uploads/{linked.uploads[0]}"), 200)
     assert shown["manifest"]["key"]["derivation"] is None

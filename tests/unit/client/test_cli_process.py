@@ -107,7 +107,10 @@ def test_character_that_a_pipe_does_not_have_is_no_failure() -> None:
     assert done.stdout.strip() == b"a \\u2592 b"
 
 
-@pytest.mark.parametrize("option", ["--secret", "--linkage-secret", "--password", "--token", "--private-key"])
+@pytest.mark.parametrize(
+    "option",
+    ["--secret", "--linkage-secret", "--password", "--passphrase", "--token", "--private-key", "--working-key"],
+)
 def test_secret_on_the_command_line_is_refused_without_repeating_it(linkage: Linkage, option: str) -> None:
     outcome = linkage("whoami", f"{option}=correct-horse")
     assert outcome.code == ExitCode.USAGE

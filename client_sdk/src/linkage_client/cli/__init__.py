@@ -25,7 +25,9 @@ from linkage_client.errors import LinkageClientError, ServiceError
 
 DEBUG_VARIABLE = "LINKAGE_DEBUG"
 ABOUT_BLANK = "about:blank"
-SECRET_OPTION = re.compile(r"--?([a-z]+-)?(secret|password|passphrase|token|pin|invitation|(private|secret)-key)")
+SECRET_OPTION = re.compile(
+    r"--?([a-z]+-)?(secret|password|passphrase|token|pin|invitation|(private|secret|working)-key)"
+)
 
 COMMANDS = {
     "register": ("linkage_client.cli.identity:register", "Redeem an invitation: make keys, write a profile file."),
@@ -36,7 +38,7 @@ COMMANDS = {
     "organisation": ("linkage_client.cli.organisations:organisation", "Organisations, invitations and clients."),
     "agreement": ("linkage_client.cli.agreements:agreement", "Write, check, sign, amend, review and end agreements."),
     "project": ("linkage_client.cli.projects:project", "Open and show linkage rounds, and share their secrets."),
-    "secret": ("linkage_client.cli.secret:secret", "Draw, keep or compare a linkage secret."),
+    "secret": ("linkage_client.cli.secret:secret", "Draw, keep, hand over or compare a linkage secret."),
     "schema": ("linkage_client.cli.schema:schema", "Propose, explain or check a linkage schema."),
     "check": ("linkage_client.cli.check:check", "Say how good an extract is, and what to mend first."),
     "risk": ("linkage_client.cli.risk:risk", "Say what encodings of an extract would give away."),

@@ -1,11 +1,16 @@
-"""Commands about the linkage secret: draw one, keep one for a project, and compare it without showing it."""
+"""Commands about the linkage secret: draw, keep, hand over, compare and derive from one, without showing it."""
 
+import hmac
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from linkage_client.cli._passphrases import choose_passphrase, read_passphrase
 from linkage_client.cli._session import Session, common_options, read_secret_file
+from linkage_client.errors import KeyExchangeError
 
 SECRET_BYTES = 32
 EPOCH_HELP = "Key epoch; default: the project's present one, asked of the service."
@@ -13,7 +18,14 @@ EPOCH_HELP = "Key epoch; default: the project's present one, asked of the servic
 
 @click.group()
 def secret() -> None:
-    """Draw, keep or compare a linkage secret."""
+    """Draw, keep, hand over or compare a linkage secret."""
+
+
+_passphrase_option: Callable[[Any], Any] = click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    help="Private file with the passphrase of the sealed file; - for standard input. Default: you are asked.",
+)
 
 
 @secret.command("new")
@@ -22,8 +34,8 @@ def secret() -> None:
 def new(session: Session, *, file: Path) -> None:
     """Draw a secret into a new FILE that only this account can read: 64 hexadecimal digits.
 
-    One provider does this and hands the file to the others over a channel that the linkage unit cannot see. Each then
-    keeps it with `linkage secret add`.
+    One provider does this, keeps it with `linkage secret add`, and hands it to the others over a channel that the
+    linkage unit cannot see: best as a sealed file (`linkage secret export`, `linkage secret import`).
     """
     from linkage_client.keys import write_private_file  # noqa: PLC0415 - keeps `--help` quick
 
@@ -92,6 +104,112 @@ def check(session: Session, *, file: str | None, project_id: str, epoch: int | N
     value = session.linkage_secret(project_id, chosen, None) if named is None else named
     checked = check_value(value, project_id=project_id, epoch=chosen)
     session.show({"project": project_id, "epoch": chosen, "check_value": checked})
+
+
+@secret.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--project", "project_id", required=True, help="Id of the project.")
+@click.option("--epoch", type=click.IntRange(min=1), help="Key epoch; default: the latest whose secret is kept here.")
+@_passphrase_option
+@common_options
+def export(session: Session, *, file: Path, project_id: str, epoch: int | None, passphrase_file: str | None) -> None:
+    """Write the secret that is kept for a project to a new FILE, sealed with a passphrase of 12 characters or more.
+
+    For partners who hand it over themselves, without the service, and for a copy in a safe. Nothing is asked of the
+    service. Tell the passphrase by another way than the file, and in no message that goes with it.
+    """
+    from linkage_client.exchange.secret_files import ProjectSecret  # noqa: PLC0415 - keeps `--help` quick
+
+    kept = session.secrets()
+    chosen = epoch or max((one.epoch for one in kept.held() if one.project_id == project_id), default=1)
+    value = kept.read(project_id, chosen)
+    sealed = ProjectSecret(project_id=project_id, epoch=chosen, secret=value)
+    sealed.save(file, passphrase=choose_passphrase(passphrase_file))
+    session.say("Tell the passphrase by another way than the file. The partner runs `linkage secret import`.")
+    session.show({"file": str(file), "project": project_id, "epoch": chosen})
+
+
+@secret.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--project", "project_id", help="Id of the project that it has to be for; default: as the file says.")
+@_passphrase_option
+@common_options
+def import_(session: Session, *, file: Path, project_id: str | None, passphrase_file: str | None) -> None:
+    """Keep the secret that a partner sealed into FILE with `linkage secret export`.
+
+    The file says for which project and key epoch it is. Another secret that is kept for them is not replaced. Nothing
+    is asked of the service. Compare the check value with the partners' afterwards.
+    """
+    from linkage_client.encoding.key_check import check_value  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.secret_files import ProjectSecret  # noqa: PLC0415 - as above
+
+    kept = session.secrets()
+    found = ProjectSecret.load(file, passphrase=read_passphrase(passphrase_file))
+    if project_id not in {None, found.project_id}:
+        raise KeyExchangeError(
+            f"The sealed file holds the secret of another project, {found.project_id}. Nothing was kept. Ask your "
+            "partner for the file of this project, or name that project.",
+            code="sealed_other_project",
+        )
+    held = kept.find(found.project_id, found.epoch)
+    if held is None or not hmac.compare_digest(kept.read(found.project_id, found.epoch), found.secret):
+        held = kept.add(found.project_id, found.epoch, found.secret)
+    session.say("Compare the check value with the partners', and delete the sealed file when everybody has the secret.")
+    session.show(
+        {
+            "project": found.project_id,
+            "epoch": found.epoch,
+            "kept_in": _words_for(held.place),
+            "check_value": check_value(found.secret, project_id=found.project_id, epoch=found.epoch),
+        }
+    )
+
+
+@secret.command("derive")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--project", "project_id", required=True, help="Id of the project.")
+@click.option(
+    "--secret-file",
+    metavar="FILE",
+    help="The linkage secret; - for standard input. Default: the one kept for the project.",
+)
+@common_options
+def derive(session: Session, *, file: Path, project_id: str, secret_file: str | None) -> None:
+    """Write the working key of a project to a new FILE that only this account can read: 64 hexadecimal digits.
+
+    For a partner who encodes with clkhash itself: clkhash is given these digits as its secret, without the newline, and
+    gives the bits that `linkage encode` gives. Send its file with `linkage upload --with-working-key`. Whoever uses
+    `linkage encode` needs no such file.
+
+    Treat it as the secret, and delete it afterwards. It is for this project, key epoch, linkage schema and encoding
+    profile only, and it does not show the secret.
+    """
+    from linkage_client.agreed import agreed_terms  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.encoding.profiles import require_clkhash  # noqa: PLC0415 - as above
+    from linkage_client.encoding.working_keys import working_key  # noqa: PLC0415 - as above
+    from linkage_client.keys import write_private_file  # noqa: PLC0415 - as above
+
+    with session.client() as client:
+        terms = agreed_terms(client, project_id=project_id)
+    require_clkhash(terms.encoding_profile)
+    key = working_key(
+        session.linkage_secret(project_id, terms.epoch, secret_file),
+        project_id=project_id,
+        epoch=terms.epoch,
+        linkage_schema_sha256=terms.schema.digest,
+        encoding_profile=terms.encoding_profile,
+    )
+    write_private_file(file, key + b"\n")
+    session.say("Give clkhash the digits in the file as its secret, and delete the file afterwards.")
+    session.show(
+        {
+            "file": str(file),
+            "project": project_id,
+            "epoch": terms.epoch,
+            "encoding_profile": terms.encoding_profile,
+            "linkage_schema_sha256": terms.schema.digest,
+        }
+    )
 
 
 def _epoch(session: Session, project_id: str, epoch: int | None) -> int:

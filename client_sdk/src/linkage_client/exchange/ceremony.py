@@ -494,11 +494,12 @@ class Ceremony:
 
     def _check_epoch(self, found: "KeyExchange") -> None:
         """A service that goes back to an older epoch would have people use a secret that they gave up."""
-        known = [held.epoch for held in self._secrets.held() if held.project_id == found.project]
-        if found.epoch < max(known, default=0):
+        held = [one.epoch for one in self._secrets.held() if one.project_id == found.project]
+        known = max([*held, self._comparisons.newest_epoch(found.project) or 0])
+        if found.epoch < known:
             raise KeyExchangeError(
-                f"The service says that key epoch {found.epoch} is the present one of this project, and a secret of "
-                f"epoch {max(known)} is kept here. Epochs never go back. {_TELL}",
+                f"The service says that key epoch {found.epoch} is the present one of this project, and this machine has "
+                f"taken part in epoch {known}. Epochs never go back. {_TELL}",
                 code="epoch_went_back",
             )
 
