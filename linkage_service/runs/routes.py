@@ -36,7 +36,7 @@ def start_run(
     def use_case(operation: Operation) -> Created:
         project = governed(operation.session, project_id)
         aim = Aim.of(draft, agreed=project.agreement.document.quality.target_precision)
-        operation.require(project.resource(), **service.terms_of(operation.session, project, aim))
+        operation.require(project.resource(), **service.terms_of_request(operation, project, aim))
         row = service.request(operation, project=project, aim=aim, blocking=draft.blocking)
         return Created(_render(operation, row, project, gate), f"/v1/runs/{row.id}")
 

@@ -33,6 +33,7 @@ from linkage_service.storage import BlobStore
 from linkage_service.uploads import tables as uploads
 
 _MILLION = 1_000_000
+_FEWEST_PROVIDERS = 2
 # Where there is nothing to delete. Dates of agreements end long before.
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 FINISHED = ("succeeded", "failed", "cancelled", "deleted")
@@ -98,9 +99,16 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
     """Queues a run on the complete uploads of every provider.
 
     Raises:
-        Conflict: a provider has not uploaded yet, or encodings of before working keys meet such as are made today.
+        Conflict: a provider has not uploaded yet, all but one have left, or encodings of before working keys meet such
+            as are made today.
     """
     session = operation.session
+    if len(project.providers) < min(_FEWEST_PROVIDERS, len(project.agreement.document.organisations("provider"))):
+        raise Conflict(
+            "Only one provider takes part in this project, so there is nothing to link. Another provider of the "
+            "agreement joins it, or a new project is opened.",
+            code="too_few_providers",
+        )
     ready = uploads.complete_uploads(session, project.row.id, epoch=project.row.key_epoch)
     awaited = len(set(project.providers) - {upload.organisation for upload in ready})
     if awaited:
@@ -188,6 +196,14 @@ def terms_of(session: Session, project: Governed, aim: Aim) -> dict[str, Attribu
     }
     if stated and len(stated) == len(applied):
         terms["opt_outs_applied"] = min(stated)
+    return terms
+
+
+def terms_of_request(operation: Operation, project: Governed, aim: Aim) -> dict[str, Attribute]:
+    """The same for a run that is asked for: where nothing is uploaded nothing is old, and `request` says what lacks."""
+    terms = terms_of(operation.session, project, aim)
+    if terms["encodings_delete_by"] == _NEVER:
+        terms["opt_outs_applied"] = operation.now
     return terms
 
 

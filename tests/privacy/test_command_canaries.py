@@ -38,6 +38,8 @@ HOLDERS = frozenset(
         "damaged.csv",
         "linkage-secret",
         "passphrase",
+        "passphrase.txt",
+        "working-key.txt",
         "invitation.txt",
         "link.txt",
         "second-link.txt",
@@ -204,6 +206,7 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     say("secret", "delete", *for_project, "--epoch", "1")
     say("secret", "add", secret, *for_project)
     say("secret", "list")
+    _hand_over(stage, say, for_project)
     say("encode", extract, *for_project, "--opt-outs-applied", "today", "--out", north / "encoded")
     say("upload", north / "encoded", *for_project)
     run_id = id_of(say("run", "start", project, "--threshold", "0.7", "--json"))
@@ -236,6 +239,21 @@ def test_commands_of_a_whole_linkage_print_and_leave_no_mark(stage: Stage, say: 
     assert search(_strangers(stage), stage.canaries) == []
     # The control: marks are found where they belong.
     assert search([extract, secret], stage.canaries) != []
+
+
+def _hand_over(stage: Stage, say: Say, for_project: tuple[str, ...]) -> None:
+    """The secret leaves as a sealed file, which holds no mark, and comes back; a key is derived from it."""
+    folder = stage.north
+    passphrase = folder / "passphrase.txt"
+    passphrase.write_text("qxpassphrase of several words\n", encoding="utf-8")
+    passphrase.chmod(0o600)
+    stage.canaries["the passphrase"] = passphrase.read_bytes().strip()
+    by_passphrase = ("--passphrase-file", passphrase)
+    say("secret", "export", folder / "sealed.json", *for_project, *by_passphrase)
+    say("secret", "delete", *for_project, "--epoch", "1")
+    say("secret", "import", folder / "sealed.json", *for_project, *by_passphrase)
+    say("secret", "derive", folder / "working-key.txt", *for_project)
+    stage.canaries["the working key"] = (folder / "working-key.txt").read_bytes().strip()
 
 
 def _manage_people(stage: Stage, say: Say, organisation: str) -> None:

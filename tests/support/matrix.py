@@ -16,6 +16,7 @@ from linkage_service.access.guard import Guard
 from linkage_service.access.sessions import COOKIE
 from linkage_service.agreements.document import digest_of
 from linkage_service.app import routes_of
+from support.key_exchange import CHECK_VALUE, ExchangeKeys
 from support.service_app import SCHEMA, Caller, Json, Key, Organisation, Person, ServiceApp, data_sets, manifest, ok
 
 STANDING_ROLES = {
@@ -174,6 +175,14 @@ OPTIONS: Mapping[str, Callable[[World], Json]] = {
             "agreement": world.agreement["id"], "name": "Another", "purpose": "planning", "linkage_schema": SCHEMA,
         }
     },
+    "publish_key_card": lambda world: {"json": ExchangeKeys(world.ids["organisation_id"]).card()},
+    "note_key_comparison": lambda _: {"json": {"epoch": 1, "keyset_sha256": "5f" * 32}},
+    "post_key_envelopes": lambda _: {
+        "json": {"epoch": 1, "keyset_sha256": "5f" * 32, "check_value": CHECK_VALUE, "envelopes": []}
+    },
+    "confirm_key": lambda _: {"json": {"epoch": 1, "check_value": CHECK_VALUE}},
+    "open_key_epoch": lambda _: {"json": {"reason": "planned", "expected_epoch": 1}},
+    "join_project": lambda _: {"json": {}},
     "declare_upload": lambda _: {"json": {"manifest": manifest(ROWS[0])}},
     "put_part": lambda _: {"content": b"x", "headers": {"Content-Type": "application/octet-stream"}},
     "withdraw_rows": lambda _: {"json": {"rows": [0], "reason": "objection"}},

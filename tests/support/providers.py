@@ -16,9 +16,7 @@ from linkage_client._transport import Transport
 from linkage_client.client import LinkageClient
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.exchange.ceremony import Accepted, Ceremony, Shared
-from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.standing import Standing
-from linkage_client.exchange.storage import exchange_keys_of, keep_exchange_keys
 from linkage_client.keys import SigningKey
 from linkage_client.keystore import Secrets
 from support.app_transport import AppTransport
@@ -114,15 +112,15 @@ class Machine:
 
     def init(self) -> None:
         """Keys, if there are none, and their card at the service."""
-        if exchange_keys_of(self.profile) is None:
-            keep_exchange_keys(self.profile, ExchangeKeys.generate())
-        self.ceremony.publish()
+        ceremony = self.ceremony
+        if ceremony.own_keys() is None:
+            ceremony.renew()
+        else:
+            ceremony.publish()
 
     def rotate(self) -> None:
         """New keys."""
-        keep_exchange_keys(self.profile, ExchangeKeys.generate())
-        self.ceremony.publish()
-        self.ceremony.confirm_again()
+        self.ceremony.renew()
 
     def look(self, project: str) -> Standing:
         return self.ceremony.look(project)

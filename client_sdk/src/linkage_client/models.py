@@ -349,6 +349,10 @@ class Upload(Answer):
     parts_received: list[int]
     created_at: datetime
     completed_at: datetime | None = None
+    key_epoch: int | None = None
+    usable: bool = True
+    """False once the key epoch that it was encoded in is closed."""
+    unusable_because: str | None = None
 
 
 class UploadSummary(Answer):
@@ -363,6 +367,10 @@ class UploadSummary(Answer):
     findings: list[UploadFinding] | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
+    key_epoch: int | None = None
+    usable: bool = True
+    """False once the key epoch that it was encoded in is closed."""
+    unusable_because: str | None = None
 
 
 class RunUpload(Answer):

@@ -114,7 +114,8 @@ def _insert_provider(project: str, epoch: int, organisation: str) -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    members = set(connection.execute(sa.text("SELECT project, organisation FROM project_provider")).tuples())
+    rows = connection.execute(sa.text("SELECT project, organisation FROM project_provider"))
+    members = {(project, organisation) for project, organisation in rows}
     everybody = {(project, organisation) for project, _, organisation in _providers()}
     if members != everybody or connection.execute(sa.text("SELECT 1 FROM key_epoch WHERE epoch > 1 LIMIT 1")).first():
         raise RuntimeError(

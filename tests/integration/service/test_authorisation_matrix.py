@@ -26,7 +26,7 @@ TABLE: dict[str, dict[str, list[str]]] = json.loads(
 UNGOVERNED = {
     "browse", "createOrganisation", "inviteOrganisation", "readOrganisation", "recordAssurance", "sanctionOrganisation",
     "readClients", "manageClients", "rotateKey", "sanctionClient", "managePeople", "readPeople", "manageSelf",
-    "changePassword", "draftAgreement", "readLedger",
+    "changePassword", "draftAgreement", "readLedger", "publishKeyCard",
     "exportLedger", "readAlarms", "acknowledgeAlarm",
 }  # fmt: skip
 

@@ -1,14 +1,17 @@
 """Migrations make exactly the tables that the code uses, and can be taken back."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import SQLModel
@@ -114,3 +117,116 @@ def test_copies_of_events_of_before_are_filled_from_their_headers(engine: Engine
     assert keys == ["thumb"]
     with engine.begin() as connection, pytest.raises(DatabaseError, match="cannot be changed"):
         connection.exec_driver_sql("UPDATE audit_event SET elements = NULL")
+
+
+def _before(engine: Engine, revision: str) -> str:
+    found = ScriptDirectory.from_config(config_for(engine)).get_revision(revision)
+    assert isinstance(found.down_revision, str)
+    return found.down_revision
+
+
+def _project_of_before(engine: Engine) -> None:
+    """A project with an upload, under the first of two versions of its agreement, as releases before epochs made it."""
+    command.upgrade(config_for(engine), _before(engine, "0011"))
+    parties = [("org_1", ["provider"]), ("org_2", ["provider", "recipient"]), ("org_3", ["recipient"])]
+    document = {"recipients": {"parties": [{"organisation": one, "roles": roles} for one, roles in parties]}}
+    amended = {"recipients": {"parties": [{"organisation": "org_3", "roles": ["provider"]}]}}
+    at = "2026-01-02 00:00:00.000000"
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("organisation", {"id": one, "name": one, "kind": "partner", "status": "active", "created_at": at})
+        for one, _ in parties
+    ]
+    rows += [
+        ("agreement", {"id": "agr_1", "reference": "ISP", "state": "active", "version": 2, "created_at": at}),
+        *(
+            (
+                "agreement_version",
+                {"agreement": "agr_1", "version": number, "digest": "d", "document": json.dumps(said), "state": state,
+                 "created_at": at},
+            )
+            for number, said, state in ((1, document, "superseded"), (2, amended, "active"))
+        ),
+        *(
+            (
+                "project",
+                {"id": project, "name": "Round", "agreement": "agr_1", "agreement_version": 1, "purpose": "p",
+                 "state": "open", "linkage_schema": "{}", "linkage_schema_sha256": "s", "bits": 256, "key_epoch": 1,
+                 "created_at": at},
+            )
+            for project in ("prj_1", "prj_2")
+        ),
+        (
+            "upload",
+            {"id": "upl_1", "project": "prj_1", "organisation": "org_1", "state": "complete", "manifest": "{}",
+             "count": 1, "bits": 256, "size_bytes": 32, "sha256": "s", "check_value": "c", "part_size_bytes": 32,
+             "parts_expected": 1, "created_at": at, "delete_by": at},
+        ),
+    ]  # fmt: skip
+    opened = replace(
+        make_header(0), type="project.opened", resource=events.Resource("project", "prj_1"),
+        actor=events.Actor("client", "cli_1", "org_2"),
+    )  # fmt: skip
+    encoded = events.encode(opened)
+    event: dict[str, Any] = {
+        "seq": 0,
+        "header": encoded,
+        "leaf_hash": merkle.leaf_hash(encoded),
+        **events.indexed(opened),
+    }
+    with engine.begin() as connection:
+        for table, row in [*rows, ("audit_event", event)]:
+            names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)  # noqa: S608 - names of ours
+
+
+def _all(engine: Engine, query: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def test_projects_of_before_get_their_agreements_providers_and_an_epoch(engine: Engine) -> None:
+    _project_of_before(engine)
+    upgrade(engine)
+    members = "SELECT project, organisation, joined_epoch FROM project_provider ORDER BY project, organisation"
+    assert _all(engine, members) == [
+        (project, organisation, 1) for project in ("prj_1", "prj_2") for organisation in ("org_1", "org_2")
+    ]
+    epochs = "SELECT project, epoch, reason, opened_by, initiator, check_value FROM key_epoch ORDER BY project"
+    # What the log does not tell any more is not made up.
+    assert _all(engine, epochs) == [
+        ("prj_1", 1, "opened", "org_2", None, None), ("prj_2", 1, "opened", None, None, None),
+    ]  # fmt: skip
+    assert _all(engine, "SELECT id, key_epoch FROM upload") == [("upl_1", 1)]
+
+
+def test_way_back_from_epochs_keeps_projects_and_uploads(engine: Engine) -> None:
+    _project_of_before(engine)
+    upgrade(engine)
+    command.downgrade(config_for(engine), _before(engine, "0011"))
+    assert "key_epoch" not in {column["name"] for column in inspect(engine).get_columns("upload")}
+    assert _all(engine, "SELECT id, key_epoch FROM project ORDER BY id") == [("prj_1", 1), ("prj_2", 1)]
+    assert _all(engine, "SELECT id, state FROM upload") == [("upl_1", "complete")]
+    upgrade(engine)
+    assert len(_all(engine, "SELECT * FROM project_provider")) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (
+            "INSERT INTO key_epoch (project, epoch, reason, opened_at) "
+            "VALUES ('prj_1', 2, 'planned', '2026-01-03 00:00:00.000000')"
+        ),
+        "DELETE FROM project_provider WHERE project = 'prj_2' AND organisation = 'org_1'",
+    ],
+)
+def test_way_back_is_refused_where_it_would_mix_secrets(engine: Engine, change: str) -> None:
+    _project_of_before(engine)
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(change)
+    kept = _all(engine, "SELECT project, organisation FROM project_provider")
+    with pytest.raises(RuntimeError, match="restore a backup"):
+        command.downgrade(config_for(engine), _before(engine, "0011"))
+    assert _all(engine, "SELECT project, organisation FROM project_provider") == kept
+    assert _all(engine, "SELECT key_epoch FROM upload") == [(1,)]

@@ -1,9 +1,10 @@
-"""The commands by which providers share a secret, at the real service in this process: what is typed, and what is said."""
+"""The commands by which providers share a secret, at the real service in this process: what is typed and said."""
 
+import io
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -15,7 +16,7 @@ from linkage_client.config import Profile
 from linkage_client.exchange.storage import exchange_keys_of
 from support.command import Outcome
 from support.providers import Machine, machines_of
-from support.service_app import Linked, ServiceApp, ok, service_app
+from support.service_app import SCHEMA, Linked, ServiceApp, service_app
 
 Say = Callable[..., Outcome]
 PASSPHRASE = "quince harbour ninety two"
@@ -28,8 +29,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceApp]:
 
 
 @pytest.fixture
-def linked(service: ServiceApp) -> Linked:
-    return service.project(providers=2)
+def linked(service: ServiceApp, request: pytest.FixtureRequest) -> Linked:
+    return service.project(providers=getattr(request, "param", 2))
 
 
 @pytest.fixture
@@ -44,6 +45,8 @@ def say(
     """Types a command on one of the machines."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
     monkeypatch.chdir(tmp_path)
+    # Nobody is there to answer.
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     known = {machine.profile_file: machine for machine in machines}
     monkeypatch.setattr(LinkageClient, "from_profile", lambda profile: _machine_of(profile, known).connect())
 
@@ -52,7 +55,9 @@ def say(
         ended = command.run([*map(str, words), "--config", str(machine.profile_file)])
         captured = capsys.readouterr()
         assert ended == code, captured.err
-        return Outcome(ended, captured.out, captured.err)
+        # The service is in this process, and writes its log to stdout.
+        lines = [line for line in captured.out.splitlines(keepends=True) if "request_id=req_" not in line]
+        return Outcome(ended, "".join(lines), captured.err)
 
     return call
 
@@ -194,7 +199,7 @@ def test_keys_that_are_there_are_not_replaced_by_an_import_unasked(
     assert say(b, "keys", "show", "--json").json()["thumbprint"] != kept
 
 
-def test_sealed_keys_ask_for_their_passphrase_only_where_they_are_used(
+def test_sealed_keys_are_used_with_their_passphrase(
     linked: Linked, machines: list[Machine], say: Say, private_passphrase: Path
 ) -> None:
     project = linked.project
@@ -202,9 +207,9 @@ def test_sealed_keys_ask_for_their_passphrase_only_where_they_are_used(
     with_passphrase = ("--passphrase-file", private_passphrase)
     say(a, "keys", "init", "--sealed", *with_passphrase)
     say(b, "keys", "init")
-    say(a, "project", "status", project)
-    for machine, other in ((a, b), (b, a)):
-        say(machine, "project", "confirm-code", project, "--code", code_of(other, project))
+    code = ("--code", code_of(b, project))
+    say(a, "project", "confirm-code", project, *code, *with_passphrase)
+    say(b, "project", "confirm-code", project, *code)
     assert "--passphrase-file" in say(a, "project", "share-secret", project, code=ExitCode.CONFIGURATION).err
     say(a, "project", "share-secret", project, *with_passphrase)
     say(b, "project", "accept-secret", project)
@@ -243,28 +248,19 @@ def test_new_epoch_says_that_everybody_encodes_again(linked: Linked, machines: l
     assert (again["epoch"], again["opened"]) == (2, False)
 
 
-def test_providers_join_and_leave_by_command(
-    service: ServiceApp, linked: Linked, machines: list[Machine], say: Say
-) -> None:
-    a, b = machines
-    project = ok(service.open_project(linked.providers[0], linked.agreement, providers=[a.id]), 201)["id"]
-    joined = say(b, "project", "join", project, "--yes", "--json").json()
-    assert (sorted(joined["providers"]), joined["key_epoch"]) == (sorted([a.id, b.id]), 2)
-    assert "already" in say(b, "project", "join", project).err
-    left = say(b, "project", "leave", project, "--yes", "--json").json()
-    assert (left["providers"], left["key_epoch"]) == ([a.id], 3)
-    assert "no provider" in say(b, "project", "leave", project).err
-
-
-def test_project_is_opened_for_some_of_the_providers(
-    linked: Linked, machines: list[Machine], say: Say, tmp_path: Path
-) -> None:
-    import json
-
-    from support.service_app import SCHEMA
-
-    a = machines[0]
+@pytest.mark.parametrize("linked", [3], indirect=True)
+def test_providers_join_and_leave_by_command(linked: Linked, machines: list[Machine], say: Say, tmp_path: Path) -> None:
+    a, b, late = machines
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
-    words: list[Any] = ["--agreement", linked.agreement["id"], "--name", "A", "--purpose", "planning"]
-    opened = say(a, "project", "open", *words, "--schema", tmp_path / "schema.json", "--provider", a.id, "--json")
-    assert opened.json()["providers"] == [a.id]
+    words = ("--agreement", linked.agreement["id"], "--name", "A", "--purpose", "planning")
+    some = ("--provider", a.id, "--provider", b.id)
+    opened = say(a, "project", "open", *words, "--schema", tmp_path / "schema.json", *some, "--json").json()
+    assert sorted(opened["providers"]) == sorted([a.id, b.id])
+    project = opened["id"]
+    assert "`linkage project join" in say(late, "project", "status", project).out
+    joined = say(late, "project", "join", project, "--yes", "--json").json()
+    assert (sorted(joined["providers"]), joined["key_epoch"]) == (sorted([a.id, b.id, late.id]), 2)
+    assert "already" in say(late, "project", "join", project).err
+    left = say(late, "project", "leave", project, "--yes", "--json").json()
+    assert (sorted(left["providers"]), left["key_epoch"]) == (sorted([a.id, b.id]), 3)
+    assert "no provider" in say(late, "project", "leave", project).err

@@ -474,11 +474,12 @@ def test_service_that_goes_back_to_an_older_epoch_is_refused(linked: Linked, mac
     ("code", "change"),
     [
         ("envelope_forged", lambda envelope: envelope | {"at": "2026-01-01T00:00:00Z"}),
-        ("envelope_forged", lambda envelope: envelope | {"ciphertext": envelope["ciphertext"][::-1]}),
+        ("envelope_forged", lambda envelope: envelope | {"ciphertext": _other(envelope["ciphertext"])}),
         ("envelope_damaged", lambda envelope: envelope | {"ciphertext": "="}),
         ("envelope_other_recipient", lambda envelope: envelope | {"to": "org_somebody"}),
         ("envelope_other_sender", lambda envelope: envelope | {"from": "org_somebody"}),
     ],
+    ids=["another time", "another content", "no content", "another recipient", "another sender"],
 )
 def test_envelope_that_was_changed_is_not_opened_and_nothing_is_kept(
     linked: Linked, machines: Machines, code: str, change: Callable[[Any], Any]
@@ -578,3 +579,7 @@ def _stranger() -> dict[str, Any]:
 def _cards_mixed(providers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     cards = [one["card"] for one in providers]
     return [one | {"card": card} for one, card in zip(providers, [*cards[1:], cards[0]], strict=True)]
+
+
+def _other(ciphertext: str) -> str:
+    return ("B" if ciphertext[0] == "A" else "A") + ciphertext[1:]

@@ -131,6 +131,20 @@ REACHED_BY: dict[str, Callable[[LinkageClient], Any]] = {
     ),
     "get_project": lambda client: client.projects.get(project_id="prj_1"),
     "list_disclosures": lambda client: client.projects.disclosures(project_id="prj_1").first(),
+    "join_project": lambda client: client.projects.join(project_id="prj_1"),
+    "leave_project": lambda client: client.projects.leave(project_id="prj_1", organisation_id="org_1"),
+    "get_key_card": lambda client: client.keys.card(organisation_id="org_1"),
+    "publish_key_card": lambda client: client.keys.publish_card(organisation_id="org_1", document={}),
+    "get_key_exchange": lambda client: client.keys.exchange(project_id="prj_1"),
+    "note_key_comparison": lambda client: client.keys.note_comparison(
+        project_id="prj_1", epoch=1, keyset_sha256="ab" * 32
+    ),
+    "post_key_envelopes": lambda client: client.keys.post_envelopes(
+        project_id="prj_1", epoch=1, keyset_sha256="ab" * 32, check_value="ab" * 16, envelopes=[{}]
+    ),
+    "get_key_envelopes": lambda client: client.keys.envelopes(project_id="prj_1"),
+    "confirm_key": lambda client: client.keys.confirm(project_id="prj_1", epoch=1, check_value="ab" * 16),
+    "open_key_epoch": lambda client: client.keys.open_epoch(project_id="prj_1", reason="planned", expected_epoch=1),
     "declare_upload": lambda client: client.uploads.declare(project_id="prj_1", manifest=manifest_of(b"0" * 128)),
     "list_uploads": lambda client: client.uploads.list(project_id="prj_1").first(),
     "get_upload": lambda client: client.uploads.get(upload_id="upl_1"),

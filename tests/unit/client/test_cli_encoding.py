@@ -182,9 +182,9 @@ def test_upload_of_encodings_made_without_the_project_is_refused_before_anything
     linkage: Linkage, files: Files, uploads: FakeUploads
 ) -> None:
     out = files.folder / "encodings"
-    assert (
-        linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out).code == 0
-    )
+    encoded = linkage("encode", files.data, "--schema", files.schema, "--secret-file", files.secret, "--out", out)
+    assert encoded.code == 0
+    assert "no service takes them" in encoded.err
     refused = linkage("upload", out, "--project", "prj_1", "--secret-file", files.secret)
     assert refused.code == ExitCode.DATA
     assert "Encode again" in refused.err

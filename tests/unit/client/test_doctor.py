@@ -19,17 +19,20 @@ from linkage_client.doctor import machine
 from linkage_client.doctor.examine import Examination
 from linkage_client.doctor.findings import Finding, Verdict
 from linkage_client.doctor.network import Route, network_findings
+from linkage_client.exchange.private_keys import ExchangeKeys
+from linkage_client.exchange.storage import activate, forget_old, keep_new
 from linkage_client.keys import SigningKey, document_digest
 from linkage_client.keystore import Secrets, find_working_keystore
 from support.certificates import served
 from support.command import Linkage
-from support.fake_service import CREATED, FakeService, Reply, manifest_of, problem, project
+from support.fake_service import CREATED, OWN, FakeService, Reply, client, manifest_of, me, problem, project
 from support.keystores import MemoryKeyring
 from support.linkage_schemas import linkage_schema
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 EVERYTHING = [
-    "configuration", "keys", "keystore", "service", "clock", "log-in", "ledger", "disk", "versions", "crash files",
+    "configuration", "keys", "keystore", "service", "clock", "log-in", "ledger", "exchange keys", "disk", "versions",
+    "crash files",
 ]  # fmt: skip
 
 
@@ -72,6 +75,43 @@ def test_doctor_of_a_healthy_client_finds_nothing(doctor: Doctor) -> None:
     assert {finding.verdict for finding in found.values()} <= {Verdict.OK, Verdict.LOOK}
     assert "Own, client laptop" in found["log-in"].detail
     assert "continues what this client saw: 1 events" in found["ledger"].detail
+
+
+def _shown(service: FakeService, keys: ExchangeKeys) -> None:
+    card = keys.card(OWN)
+    answer = {"organisation": OWN, "digest": card.digest, "document": card.document, "published_at": CREATED}
+    service.on("GET", f"/v1/organisations/{OWN}/key-card", answer)
+
+
+def test_doctor_says_how_to_get_exchange_keys(doctor: Doctor) -> None:
+    found = doctor()["exchange keys"]
+    assert found.verdict is Verdict.LOOK
+    assert "linkage keys init" in found.advice
+
+
+def test_doctor_asks_nobody_but_analysts_for_exchange_keys(doctor: Doctor, service: FakeService) -> None:
+    service.on("GET", "/v1/me", {**me(), "client": {**client(), "roles": ["recipient"]}})
+    assert "exchange keys" not in doctor()
+
+
+def test_doctor_compares_the_card_at_the_service_with_the_keys_here(doctor: Doctor, service: FakeService) -> None:
+    profile = load_profile(doctor.profile)
+    keys = keep_new(profile)
+    assert "begun and not ended" in doctor()["exchange keys"].detail
+    forget_old(activate(profile))
+    assert "shows no card" in doctor()["exchange keys"].detail
+    _shown(service, keys)
+    assert doctor()["exchange keys"].verdict is Verdict.OK
+    _shown(service, ExchangeKeys.generate())
+    assert doctor()["exchange keys"].verdict is Verdict.FAILED
+
+
+def test_doctor_does_not_ask_for_a_passphrase(doctor: Doctor, service: FakeService) -> None:
+    profile = load_profile(doctor.profile)
+    keys = keep_new(profile, passphrase="quince harbour ninety two")
+    forget_old(activate(profile))
+    _shown(service, keys)
+    assert "passphrase" in doctor()["exchange keys"].detail
 
 
 def test_doctor_without_a_profile_looks_at_the_rest(doctor: Doctor, tmp_path: Path) -> None:

@@ -81,20 +81,23 @@ def test_every_action_is_of_the_policy_and_has_a_refusal_in_the_catalogue(policy
 def test_no_duty_of_the_linkage_unit_reaches_results_or_encodings(decided: list[Cell]) -> None:
     data = (
         Action.UPLOAD_ENCODINGS, Action.CONTINUE_UPLOAD, Action.READ_UPLOAD, Action.READ_SUMMARY, Action.READ_REPORT,
-        Action.REQUEST_RELEASE, Action.RETRIEVE_LINK_TABLE, Action.READ_WITHDRAWALS,
+        Action.REQUEST_RELEASE, Action.RETRIEVE_LINK_TABLE, Action.READ_WITHDRAWALS, Action.PUBLISH_KEY_CARD,
+        Action.EXCHANGE_KEYS, Action.JOIN_PROJECT,
     )  # fmt: skip
     table = decision_table.allowed(decided)
     for action in data:
         assert not [caller for caller in table[action.value] if caller.startswith("linkage unit")]
 
 
-def test_no_person_moves_encodings_or_link_tables(decided: list[Cell]) -> None:
+def test_no_person_moves_encodings_link_tables_or_keys(decided: list[Cell]) -> None:
     table = decision_table.allowed(decided)
     for action in (
         Action.UPLOAD_ENCODINGS,
         Action.CONTINUE_UPLOAD,
         Action.RETRIEVE_LINK_TABLE,
         Action.READ_WITHDRAWALS,
+        Action.PUBLISH_KEY_CARD,
+        Action.EXCHANGE_KEYS,
     ):
         assert not [caller for caller in table[action.value] if caller.endswith("person")]
 
@@ -103,6 +106,13 @@ def test_no_state_but_signed_active_and_reviewed_lets_results_out(decided: list[
     table = decision_table.allowed(decided)
     for action in (Action.REQUEST_RELEASE, Action.RETRIEVE_LINK_TABLE, Action.READ_SUMMARY, Action.READ_REPORT):
         assert {state for states in table[action.value].values() for state in states} == {"active", "superseded"}
+
+
+def test_secret_is_given_up_and_a_project_left_in_every_state(decided: list[Cell]) -> None:
+    table = decision_table.allowed(decided)
+    for action in (Action.OPEN_KEY_EPOCH, Action.LEAVE_PROJECT):
+        for caller in ("provider: analyst, machine", "linkage unit: officer, person"):
+            assert set(table[action.value][caller]) == set(STATES) - {"sanction"}
 
 
 def _attributes() -> Iterator[tuple[Action, str]]:

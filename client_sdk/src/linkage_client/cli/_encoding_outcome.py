@@ -48,6 +48,8 @@ class EncodingOutcome:
         count = self.encoded.manifest["count"]
         rows = self.directory / ROWS_FILE
         yield f"{count:,} records encoded into {self.directory}. Keep {rows}; it stays with you."
+        if self.encoded.manifest["key"]["derivation"] is None:
+            yield "No project was named, so they are for practice: no service takes them. Name it with --project."
         yield from self._withheld()
         yield from self._profile()
         yield from self._fields()

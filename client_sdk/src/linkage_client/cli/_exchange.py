@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,4 +28,5 @@ def ceremony(session: Session, passphrase_file: str | None) -> "Iterator[Ceremon
     quieten_retries()
     profile = session.profile()
     with session.client() as client:
-        yield Ceremony(client, profile, passphrase=lambda: read_passphrase(passphrase_file))
+        # Of all that a command does with sealed keys, people are asked once.
+        yield Ceremony(client, profile, passphrase=cache(lambda: read_passphrase(passphrase_file)))

@@ -1,5 +1,6 @@
 """Commands about keys: those that an organisation shares secrets with, and the one that this machine logs in with."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,29 +39,28 @@ def init(session: Session, *, sealed: bool, passphrase_file: str | None, yes: bo
     keystore of the operating system or in a file that only you can read. Keys that exist are used and never replaced,
     so this can be repeated.
     """
-    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - keeps `--help` quick
-    from linkage_client.exchange.storage import keep_exchange_keys  # noqa: PLC0415 - as above
+    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
 
     profile = session.profile()
     with ceremony(session, passphrase_file) as own:
-        kept = own.own_keys()
-        shown = own.published_card()
-        mine = kept is not None and shown is not None and kept.card(profile.organisation_id).digest == shown.digest
+        kept, begun = own.own_keys(), own.begun_keys()
+        shown, known = own.published_card(), begun or kept
+        mine = shown is not None and known is not None and shown.digest == known.card(profile.organisation_id).digest
         if shown is not None and not mine:
             _ask_to_replace(shown, yes=yes)
-        if kept is None:
-            passphrase = choose_passphrase(passphrase_file) if sealed else None
-            kept = ExchangeKeys.generate()
-            keep_exchange_keys(profile, kept, passphrase=passphrase)
-        published = own.publish(kept)
-        own.confirm_again()
+        if kept is not None and begun is None:
+            published = own.publish()
+        else:
+            passphrase = choose_passphrase(passphrase_file) if sealed and begun is None else None
+            published = own.renew(passphrase=passphrase, others=other_profiles(profile))
+        described = _described(own.own_keys(), published)
     session.say(
         "Your key card is published. The private keys stay on this machine: keep a copy (`linkage keys export`)."
     )
     if shown is not None and not mine:
         session.say(_NEW_CODE)
     session.say("What comes next in a project: `linkage project status PROJECT`.")
-    session.show(_described(kept, published))
+    session.show(described)
 
 
 @keys.command("show")
@@ -105,12 +105,8 @@ def rotate(session: Session, *, passphrase_file: str | None, yes: bool) -> None:
     Secrets that are kept here stay, and nobody encodes again. Envelopes that wait for the old keys cannot be opened any
     more. If keys may have been stolen, begin a new key epoch in each project as well.
     """
-    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - keeps `--help` quick
-    from linkage_client.exchange.storage import (  # noqa: PLC0415 - as above
-        are_sealed,
-        forget_exchange_keys,
-        keep_exchange_keys,
-    )
+    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.storage import is_behind_passphrase  # noqa: PLC0415 - as above
 
     profile = session.profile()
     if not yes:
@@ -121,15 +117,11 @@ def rotate(session: Session, *, passphrase_file: str | None, yes: bool) -> None:
             raise ConfigurationError(
                 "No exchange keys are kept here, so there is nothing to rotate: `linkage keys init`."
             )
-        passphrase = read_passphrase(passphrase_file) if are_sealed(profile) else None
-        new = ExchangeKeys.generate()
-        # The profile names the new keys before the service hears of them; cut off here, `keys init` publishes them.
-        keep_exchange_keys(profile, new, passphrase=passphrase)
-        published = own.publish(new)
-        forget_exchange_keys(profile)
-        own.confirm_again()
+        passphrase = own.ask_passphrase() if is_behind_passphrase(profile) else None
+        published = own.renew(passphrase=passphrase, others=other_profiles(profile))
+        described = _described(own.own_keys(), published)
     session.say(f"New keys are published, the old ones are gone. {_NEW_CODE}")
-    session.show({"replaced": old.thumbprint, **_described(new, published)})
+    session.show({"replaced": old.thumbprint, **described})
 
 
 @keys.command("export")
@@ -158,22 +150,27 @@ def export(session: Session, *, file: Path, passphrase_file: str | None) -> None
 @common_options
 def import_(session: Session, *, file: Path, sealed: bool, replace: bool, passphrase_file: str | None) -> None:
     """Keep the exchange keys that `linkage keys export` wrote to FILE, on another machine or after a loss."""
-    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - as above
     from linkage_client.exchange.sealed import unseal  # noqa: PLC0415 - as above
-    from linkage_client.exchange.storage import forget_exchange_keys, keep_exchange_keys  # noqa: PLC0415 - as above
+    from linkage_client.exchange.storage import (  # noqa: PLC0415 - as above
+        activate,
+        exchange_keys_of,
+        forget_old,
+        keep_new,
+    )
 
     profile = session.profile()
-    passphrase = read_passphrase(passphrase_file)
-    brought = ExchangeKeys.from_bytes(unseal(_sealed_bytes(file), kind="exchange-keys", passphrase=passphrase))
-    others = profile.exchange_keys not in {None, brought.thumbprint}
-    if others and not replace:
+    ask = cache(lambda: read_passphrase(passphrase_file))
+    brought = ExchangeKeys.from_bytes(unseal(_sealed_bytes(file), kind="exchange-keys", passphrase=ask()))
+    present = None if replace else exchange_keys_of(profile, passphrase=ask)
+    if present is not None and present.thumbprint != brought.thumbprint:
         raise ConfigurationError(
             "Other exchange keys are kept here already, and nothing was changed. If they are to go, use --replace."
         )
-    if profile.exchange_keys != brought.thumbprint:
-        keep_exchange_keys(profile, brought, passphrase=passphrase if sealed else None)
-        if others:
-            forget_exchange_keys(profile)
+    if present is None:
+        keep_new(profile, keys=brought, passphrase=ask() if sealed else None, reopen=ask)
+        forget_old(activate(profile), others=other_profiles(profile))
     session.say("The keys are kept here. `linkage keys show` says whether the service shows their card.")
     session.show({"thumbprint": brought.thumbprint})
 
@@ -207,7 +204,8 @@ def _ask_to_replace(shown: "PublishedKeyCard", *, yes: bool) -> None:
         f"Your organisation has published a key card on {shown.published_at:%d %B %Y}, of keys that are not kept on "
         "this machine. If a colleague's machine has them, stop here, and bring them over with `linkage keys export` "
         "and `linkage keys import`. If they are lost, go on: the other providers compare a new code with you, and one "
-        "of them seals the secret for you again. If none of you published a card, stop, and tell the linkage unit. Go on?",
+        "of them seals the secret for you again. If none of you published a card, stop, and tell the linkage unit. "
+        "Go on?",
         abort=True,
         err=True,
     )
@@ -232,11 +230,11 @@ def _sealed_bytes(file: Path) -> bytes:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}. Name the sealed file.") from None
 
 
-def _described(kept: "ExchangeKeys", published: "PublishedKeyCard") -> dict[str, Any]:
+def _described(kept: "ExchangeKeys | None", published: "PublishedKeyCard") -> dict[str, Any]:
     return {
         "organisation": published.organisation,
-        "thumbprint": kept.thumbprint,
-        "suites": sorted(kept.suites),
+        "thumbprint": None if kept is None else kept.thumbprint,
+        "suites": [] if kept is None else sorted(kept.suites),
         "card_sha256": published.digest,
         "published_at": published.published_at.isoformat(),
     }

@@ -24,8 +24,6 @@ from linkage_client.encoding.package_files import WITHHELD_FILE
 from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.errors import LocalServiceError, PolicyRefusalError, UnexpectedAnswerError
 from linkage_client.exchange.ceremony import Ceremony
-from linkage_client.exchange.private_keys import ExchangeKeys
-from linkage_client.exchange.storage import exchange_keys_of, keep_exchange_keys
 from linkage_client.joining import (
     Columns,
     ExtractFormat,
@@ -206,10 +204,11 @@ def open_project(
 
 def make_exchange_keys(provider: Member) -> None:
     """Make the provider's exchange keys and publish their card; keys that it has already are used."""
-    profile = load_profile(provider.profile)
-    if exchange_keys_of(profile) is None:
-        keep_exchange_keys(profile, ExchangeKeys.generate())
-    ceremony_of(provider).publish()
+    ceremony = ceremony_of(provider)
+    if ceremony.own_keys() is None:
+        ceremony.renew()
+    else:
+        ceremony.publish()
 
 
 def compare_code(providers: Sequence[Member], *, project_id: str) -> str:

@@ -66,6 +66,7 @@ class Examination:
         yield from self._noting("log-in", service.log_in_findings)
         if "log-in" not in self._failed:
             yield from self._noting("ledger", service.ledger_findings)
+            yield from self._noting("exchange keys", service.exchange_findings)
         project_id = self._project()
         if project_id is None:
             return

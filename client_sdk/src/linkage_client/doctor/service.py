@@ -12,6 +12,7 @@ from linkage_client._protocol import Limits
 from linkage_client._transport import Transport
 from linkage_client.client import LinkageClient
 from linkage_client.config import Profile
+from linkage_client.doctor.exchange import exchange_findings
 from linkage_client.doctor.findings import Finding, Verdict, guarded
 from linkage_client.encoding.profiles import own_profile
 from linkage_client.encoding.schema import LinkageSchema
@@ -101,6 +102,11 @@ class Service:
             if self.profile.log_key
             else "To pin the key, put log_key into the profile, as the operator published it.",
         )
+
+    def exchange_findings(self) -> Iterator[Finding]:
+        """Whether secrets can be shared from this machine."""
+        with self._client() as client:
+            yield from exchange_findings(client, self.profile)
 
     def project_findings(self, expected: Expected) -> Iterator[Finding]:
         """Whether what is here fits the project: agreement, linkage schema, profile, secret, encodings."""
@@ -212,7 +218,8 @@ def _secret_findings(secrets: Secrets, project: Project) -> Iterator[Finding]:
             "linkage secret",
             Verdict.LOOK,
             f"None is kept here for {where}.",
-            f"`linkage secret add FILE --project {project.id}` keeps it; or give --secret-file each time.",
+            f"`linkage project status {project.id}` says how the providers get one, and what you do next. One that was "
+            f"handed over in a file: `linkage secret add FILE --project {project.id}`.",
         )
         return
     secrets.read(project.id, project.key_epoch)

@@ -122,7 +122,7 @@ def _key_derivation(schema: LinkageSchema) -> str:
     salted = "a salt of its own" if options.salt else "no salt"
     return (
         f"HKDF with {options.hash} and {salted}: two keys of {options.key_size} bytes for each column, from the "
-        "linkage secret, which is not in the schema"
+        "project's key, which follows from the linkage secret and is not in the schema"
     )
 
 
@@ -130,8 +130,8 @@ def _unsafe(schema: LinkageSchema) -> list[str]:
     found = []
     if not schema.key_derivation.salt:
         found.append(
-            "/clkConfig/kdf: there is no salt, so that another project with the same secret gets the same keys. "
-            "`linkage schema propose` writes one"
+            "/clkConfig/kdf: there is no salt, so that whoever encodes with this secret without naming a project gets "
+            "the same keys every time. `linkage schema propose` writes one"
         )
     doubled = [
         feature.identifier

@@ -10,7 +10,7 @@ what the service knows already is not done twice.
 
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from linkage_client.exchange.envelopes import draw_secret, unwrap, wrap
 from linkage_client.exchange.keyset import Keyset
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.standing import OwnKeys, ProviderStanding, Standing, listed
-from linkage_client.exchange.storage import exchange_keys_of
+from linkage_client.exchange.storage import activate, exchange_keys_of, forget_old, keep_new, unfinished
 from linkage_client.exchange.suites import Suite
 from linkage_client.keystore import Secrets
 
@@ -160,8 +160,18 @@ class Ceremony:
             self._keys = exchange_keys_of(self._profile, passphrase=self._passphrase)
         return self._keys
 
+    def ask_passphrase(self) -> str:
+        """The passphrase of the sealed exchange keys.
+
+        Raises:
+            KeyExchangeError: there is nobody to ask.
+        """
+        if self._passphrase is None:
+            raise KeyExchangeError("A passphrase is needed, and there is nobody to ask.", code="passphrase_needed")
+        return self._passphrase()
+
     def publish(self, keys: ExchangeKeys | None = None) -> "PublishedKeyCard":
-        """Publish the card of the keys, by default of those that are kept. The same card again changes nothing.
+        """Publish the card of the keys, by default of those in use. The same card again changes nothing.
 
         Raises:
             KeyExchangeError: no keys are kept here.
@@ -180,6 +190,33 @@ class Ceremony:
                 request_id=published.request_id,
             )
         return published
+
+    def renew(
+        self, *, keys: ExchangeKeys | None = None, passphrase: str | None = None, others: Sequence["Profile"] = ()
+    ) -> "PublishedKeyCard":
+        """Make exchange keys, publish their card, use them from now on, and forget those that there were.
+
+        A change that was cut off goes on with the keys that were made for it.
+
+        Args:
+            keys: some that were made elsewhere; new ones are made without.
+            passphrase: seals them.
+            others: further profiles of this account, whose keys stay.
+
+        Raises:
+            ConfigurationError, KeyFileError, KeyExchangeError: keys cannot be kept or read.
+            ServiceError: the service refuses. The old keys are still in use.
+        """
+        new = keep_new(self._profile, keys=keys, passphrase=passphrase, reopen=self._passphrase)
+        published = self.publish(new)
+        self._profile = activate(self._profile)
+        forget_old(self._profile, others=others)
+        self.confirm_again()
+        return published
+
+    def begun_keys(self) -> ExchangeKeys | None:
+        """The keys of a change that was cut off; None if there is none."""
+        return keep_new(self._profile, reopen=self._passphrase) if unfinished(self._profile) else None
 
     def confirm_again(self) -> list[str]:
         """Show the service that secrets which are kept here are held still, so that nobody seals them for new keys.
@@ -457,11 +494,12 @@ class Ceremony:
 
     def _check_epoch(self, found: "KeyExchange") -> None:
         """A service that goes back to an older epoch would have people use a secret that they gave up."""
-        known = [held.epoch for held in self._secrets.held() if held.project_id == found.project]
-        if found.epoch < max(known, default=0):
+        held = [one.epoch for one in self._secrets.held() if one.project_id == found.project]
+        known = max([*held, self._comparisons.newest_epoch(found.project) or 0])
+        if found.epoch < known:
             raise KeyExchangeError(
-                f"The service says that key epoch {found.epoch} is the present one of this project, and a secret of "
-                f"epoch {max(known)} is kept here. Epochs never go back. {_TELL}",
+                f"The service says that key epoch {found.epoch} is the present one of this project, and this machine has "
+                f"taken part in epoch {known}. Epochs never go back. {_TELL}",
                 code="epoch_went_back",
             )
 

@@ -191,8 +191,8 @@ def _about_own_keys(own_keys: OwnKeys) -> str:
             return (
                 "The service shows a key card of your organisation that is not of the keys on this machine. If a "
                 "colleague made keys on another machine, agree on one set: `linkage keys export` there, `linkage keys "
-                "import` here; or `linkage keys init` publishes yours. If nobody did, share nothing, and tell the linkage "
-                "unit and your officer."
+                "import` here; or `linkage keys init` publishes yours. If nobody did, share nothing, and tell the "
+                "linkage unit and your officer."
             )
         case "published":
             return "Your keys are published."
