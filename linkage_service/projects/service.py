@@ -88,13 +88,8 @@ def governed(session: Session, project_id: str) -> Governed:
     row = tables.project(session, project_id)
     if row is None:
         raise NotFound(NotFound.HIDDEN)
-    return under(session, row, agreement=in_force(session, row.agreement, version=row.agreement_version))
-
-
-def under(session: Session, row: tables.Project, *, agreement: InForce) -> Governed:
-    """A project that was read already, with those who take part in it now."""
-    taking_part = tables.providers(session, row.id)
-    known = agreement.document.organisations("provider")
+    agreement = in_force(session, row.agreement, version=row.agreement_version)
+    known, taking_part = agreement.document.organisations("provider"), tables.providers(session, row.id)
     return Governed(row=row, agreement=agreement, providers=tuple(one for one in known if one in taking_part))
 
 
