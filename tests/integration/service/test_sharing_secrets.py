@@ -291,6 +291,30 @@ def test_rotated_keys_need_a_new_code_and_no_new_secret(linked: Linked, machines
     assert "linkage encode" in c.look(project).next_steps[0]
 
 
+def test_rotation_killed_at_every_request_ends_with_one_set_of_keys(linked: Linked, machines: Machines) -> None:
+    project = linked.project
+    secret = begin(machines, project)
+    a, b = machines
+    assert b.repeated(b.rotate) > 0
+    keys = exchange_keys_of(b.profile)
+    assert keys is not None
+    assert b.client.keys.card(organisation_id=b.id).digest == keys.card(b.id).digest
+    assert len(list(b.profile.folder.glob("exchange-keys*"))) == 1
+    assert b.secret(project) == secret
+    assert a.look(project).to_seal_for == []
+
+
+def test_service_that_denies_what_it_has_noted_changes_nothing(linked: Linked, machines: Machines) -> None:
+    project = linked.project
+    secret = begin(machines, project)
+    b = machines[1]
+    # As if the service had another check value now than when it noted this one.
+    Secrets(b.profile).delete(project, 1)
+    Secrets(b.profile).add(project, 1, b"another secret than was noted")
+    refused("other_secret", lambda: b.accept(project))
+    assert b.secret(project) == b"another secret than was noted" != secret
+
+
 @pytest.mark.parametrize("linked", [3], indirect=True)
 def test_new_epoch_needs_a_new_code_and_gives_a_new_secret(linked: Linked, machines: Machines) -> None:
     project = linked.project

@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
     RUN_STILL_GOING = 13, "the run goes on, but the time to wait for it is over"
     RISK = 14, "encodings would give away more than the maximum allows"
     LEDGER_ALARM = 15, "the service's ledger is not the one that it was; ask your officer before you go on"
-    KEY_EXCHANGE = 16, "a key card, an envelope or a sealed file is not what it should be, or a passphrase is wrong"
+    KEY_EXCHANGE = 16, "sharing a secret stopped: a code, card, envelope or passphrase is wrong, or others come first"
     DEFECT = 70, "a defect in this program"
     INTERRUPTED = 130, "interrupted (Ctrl-C)"
     TERMINATED = 143, "told to end (SIGTERM), or the terminal was closed"

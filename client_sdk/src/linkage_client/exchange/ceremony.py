@@ -343,6 +343,12 @@ class Ceremony:
             kept = self._secrets.read(project_id, epoch)
             if self._confirm(project_id, epoch, check_value(kept, project_id=project_id, epoch=epoch)):
                 return Accepted(epoch=epoch, sent_by=())
+            if standing.own.holds:
+                raise KeyExchangeError(
+                    "The service has noted that the secret kept here is the one that the others hold, and says the "
+                    f"opposite now. Nothing was changed. {_TELL}",
+                    code="other_secret",
+                )
         secret, senders = self._opened(seen)
         if standing.held:
             # The service has just said that nobody else holds what is kept here.
@@ -498,8 +504,8 @@ class Ceremony:
         known = max([*held, self._comparisons.newest_epoch(found.project) or 0])
         if found.epoch < known:
             raise KeyExchangeError(
-                f"The service says that key epoch {found.epoch} is the present one of this project, and this machine has "
-                f"taken part in epoch {known}. Epochs never go back. {_TELL}",
+                f"The service says that key epoch {found.epoch} is the present one of this project, and this machine "
+                f"has taken part in epoch {known}. Epochs never go back. {_TELL}",
                 code="epoch_went_back",
             )
 
