@@ -112,7 +112,6 @@ class ClientCaller(_OfOrganisation):
                 "suspended": self.suspended,
                 "key_registered": self.key_registered,
             },
-            key=self,
         )
         return client, self.facts.entity()
 
@@ -163,7 +162,6 @@ class PersonCaller(_OfOrganisation):
                 "second_factor": self.second_factor,
                 "stepped_up": self.stepped_up,
             },
-            key=self,
         )
         return person, self.facts.entity()
 

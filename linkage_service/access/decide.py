@@ -21,7 +21,7 @@ import cedarpy
 from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.callers import Actor
-from linkage_service.access.entities import Attribute, Entity, Reference, attribute
+from linkage_service.access.entities import Attribute, Entity, Reference, object_text, shape_of, text_of
 from linkage_service.errors import RefusedElement
 
 _NO_GRANT = "no-grant"
@@ -115,10 +115,12 @@ class Circumstance:
     newest: datetime | None
     source: str
 
-    def clock(self) -> dict[str, Any]:
-        """The clock as the policy sees it."""
-        earliest = self.now if self.newest is None else self.newest - CLOCK_TOLERANCE
-        return {"now": attribute(self.now), "earliest": attribute(earliest)}
+    @property
+    def clock(self) -> str:
+        """The clock as the policy sees it, in canonical form."""
+        now = text_of(self.now)
+        earliest = now if self.newest is None else text_of(self.newest - CLOCK_TOLERANCE)
+        return f'{{"earliest":{earliest},"now":{now}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,28 +190,32 @@ class PolicyText:
         return cls(policies, schema)
 
 
-@dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A policy text as the engine has read it."""
+    """A policy text as the engine has read it, with the slices of it that were asked for."""
 
-    policies: cedarpy.PolicySet
-    schema: cedarpy.Schema
-    annotations: Mapping[str, Mapping[str, str]]
-    of_action: Mapping[Action, cedarpy.PolicySet]
+    def __init__(self, text: PolicyText) -> None:
+        validation = cedarpy.validate_policies(text.policies, text.schema)
+        if not validation.validation_passed:
+            raise ValueError(f"the access policy does not validate: {[str(error) for error in validation.errors]}")
+        self._statics = json.loads(cedarpy.policies_to_json_str(text.policies))["staticPolicies"]
+        self._slices: dict[tuple[Action, str], cedarpy.PolicySet] = {}
+        self.policies = cedarpy.PolicySet.from_str(text.policies)
+        self.schema = cedarpy.Schema.from_str(text.schema)
+        self.annotations: Mapping[str, Mapping[str, str]] = {
+            policy["annotations"]["id"]: policy["annotations"] for policy in self._statics.values()
+        }
+
+    def about(self, action: Action, principal: str) -> cedarpy.PolicySet:
+        """The policies that can fire for an action of a type of principal."""
+        found = self._slices.get((action, principal))
+        if found is None:
+            found = self._slices[action, principal] = _policies_about(action, principal, self._statics)
+        return found
 
 
 @lru_cache(maxsize=4)  # that of this release, and those that decisions are made again by
 def _parse(text: PolicyText) -> _Parsed:
-    validation = cedarpy.validate_policies(text.policies, text.schema)
-    if not validation.validation_passed:
-        raise ValueError(f"the access policy does not validate: {[str(error) for error in validation.errors]}")
-    parsed = json.loads(cedarpy.policies_to_json_str(text.policies))["staticPolicies"]
-    return _Parsed(
-        policies=cedarpy.PolicySet.from_str(text.policies),
-        schema=cedarpy.Schema.from_str(text.schema),
-        annotations={policy["annotations"]["id"]: policy["annotations"] for policy in parsed.values()},
-        of_action={action: _policies_about(action, parsed) for action in Action},
-    )
+    return _Parsed(text)
 
 
 class Policy:
@@ -222,10 +228,9 @@ class Policy:
     def __init__(self, text: PolicyText | None = None) -> None:
         self.text = text or PolicyText.of_this_release()
         self.digest = self.text.digest
-        parsed = _parse(self.text)
-        self.annotations = parsed.annotations
-        self._policies, self._schema, self._of_action = parsed.policies, parsed.schema, parsed.of_action
-        self._slices = _Slices(self._schema)
+        self._parsed = _parse(self.text)
+        self.annotations = self._parsed.annotations
+        self._slices = _Slices(self._parsed.schema)
         self._fitting: set[Hashable] = set()
 
     def decide(
@@ -238,32 +243,33 @@ class Policy:
         context: Mapping[str, Attribute],
     ) -> Decision:
         """Decides one request: deny unless a permit fired, no forbid fired and nothing failed to evaluate."""
-        under = resource.under
-        known = {entity.reference: entity for entity in (*resource.related, resource.entity, *caller.entities())}
+        under, texts = resource.under, self._slices
+        known = {entity.reference: texts.text_of(entity) for entity in (*resource.related, resource.entity)}
+        known.update(texts.of_caller(caller))
+        members = {"clock": at.clock, **{name: text_of(value) for name, value in context.items()}}
         if under:
-            known[under.entity.reference] = under.entity
-        texts = self._slices
-        entities = "[" + ",".join([texts.text_of(entity) for entity in known.values()]) + "]"
-        members = {"clock": at.clock(), **{name: attribute(value) for name, value in context.items()}}
-        if under:
+            known[under.entity.reference] = texts.text_of(under.entity)
             members["under"] = _under(under, caller, at)
-        stated = canonical_text(members)
-        principal, acted_on = caller.reference, resource.entity.reference
+        entities, stated = "[" + ",".join(known.values()) + "]", object_text(members)
+        principal, acted, acted_on = caller.reference, Reference("Action", action.value), resource.entity.reference
         # Put together of what was spelled already: the whole is canonical because its parts are, and are in order.
         facts = (
-            f'{{"entities":{entities},"request":{{"action":{_text_of(_reference_of(action))},"context":{stated},'
-            f'"principal":{_text_of(principal)},"resource":{_text_of(acted_on)}}}}}'
+            f'{{"entities":{entities},"request":{{"action":{acted.text},"context":{stated},'
+            f'"principal":{principal.text},"resource":{acted_on.text}}}}}'
         ).encode()
         request = {
             "principal": principal.to_json(),
-            "action": _reference_of(action).to_json(),
+            "action": acted.to_json(),
             "resource": acted_on.to_json(),
             "context": stated,
         }
         # The schema speaks of types only, so a request of a shape that fitted once need not be held against it again.
-        shape = (action, principal.type, acted_on.type, _shape(members))
-        schema = None if shape in self._fitting else self._schema
-        verdict = self._evaluate(request, texts.entities_of(entities), self._of_action[action], schema)
+        # The clock always has the same shape, and so has what governs.
+        shapes = frozenset([(name, shape_of(value)) for name, value in context.items()])
+        shape = (action, principal.type, acted_on.type, under and under.entity.reference.type, shapes)
+        schema = None if shape in self._fitting else self._parsed.schema
+        policies = self._parsed.about(action, principal.type)
+        verdict = self._evaluate(request, texts.entities_of(entities), policies, schema)
         if schema is not None and not verdict.failed:
             self._fitting.add(shape)
         return Decision(
@@ -283,7 +289,7 @@ class Policy:
         """
         recorded = json.loads(facts)
         entities = self._slices.entities_of(canonical_text(recorded["entities"]))
-        return self._evaluate(recorded["request"], entities, self._policies, self._schema)
+        return self._evaluate(recorded["request"], entities, self._parsed.policies, self._parsed.schema)
 
     def _evaluate(
         self,
@@ -295,9 +301,10 @@ class Policy:
         if entities is None:
             return Verdict(allowed=False, policies=(EVALUATION,))
         result = cedarpy.is_authorized(request, policies, entities, schema)
-        failed = bool(result.diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision
-        allowed = result.decision is cedarpy.Decision.Allow and not failed
-        fired = set(result.diagnostics.id_annotations_by_reason.values()) | ({EVALUATION} if failed else set())
+        decision, notes = result.decision, result.diagnostics
+        failed = bool(notes.errors) or decision is cedarpy.Decision.NoDecision
+        allowed = decision is cedarpy.Decision.Allow and not failed
+        fired = {*notes.id_annotations_by_reason.values(), *([EVALUATION] if failed else ())}
         return Verdict(allowed=allowed, policies=tuple(sorted(fired)))
 
     def _explain(self, action: Action, verdict: Verdict) -> tuple[RefusedElement, ...]:
@@ -336,19 +343,27 @@ class _Slices:
 
     def __init__(self, schema: cedarpy.Schema) -> None:
         self._schema = schema
-        self._texts: OrderedDict[Hashable, str] = OrderedDict()
+        self._texts: dict[Hashable, str] = {}
+        self._callers: dict[Actor, Mapping[Reference, str]] = {}
         self._entities: OrderedDict[str, cedarpy.Entities] = OrderedDict()
         self._lock = Lock()
 
     def text_of(self, entity: Entity) -> str:
         """The canonical JSON of an entity."""
         if entity.key is None:
-            return canonical_text(entity.to_json())
-        with self._lock:
-            found = self._texts.get(entity.key)
+            return entity.text
+        found = self._texts.get(entity.key)
         if found is None:
-            found = canonical_text(entity.to_json())
+            found = entity.text
             self._keep(self._texts, entity.key, found)
+        return found
+
+    def of_caller(self, caller: Actor) -> Mapping[Reference, str]:
+        """The canonical JSON of a principal, and of what the policy reads through it."""
+        found = self._callers.get(caller)
+        if found is None:
+            found = {entity.reference: entity.text for entity in caller.entities()}
+            self._keep(self._callers, caller, found)
         return found
 
     def entities_of(self, text: str) -> cedarpy.Entities | None:
@@ -365,49 +380,29 @@ class _Slices:
         self._keep(self._entities, text, made)
         return made
 
-    def _keep(self, kept: "OrderedDict[Any, Any]", key: Hashable, value: object) -> None:
+    def _keep(self, kept: dict[Any, Any], key: object, value: object) -> None:
         with self._lock:
             kept[key] = value
             if len(kept) > _KEPT:
-                kept.popitem(last=False)
+                del kept[next(iter(kept))]
 
 
-def _policies_about(action: Action, parsed: Mapping[str, Any]) -> cedarpy.PolicySet:
-    """The policies that can fire for an action: all but those that name other actions only.
+def _policies_about(action: Action, principal: str, parsed: Mapping[str, Any]) -> cedarpy.PolicySet:
+    """All policies but those that name other actions only, or another type of principal.
 
     A policy that names a group of actions is always among them, so no knowledge of groups can be wrong here.
     """
     concrete = {member.value for member in Action}
+    qualified = f"Linkage::{principal}"
 
     def is_about(policy: Mapping[str, Any]) -> bool:
         scope = policy["action"]
         named = {item["id"] for item in scope.get("entities", [scope["entity"]] if "entity" in scope else [])}
-        return not named or action.value in named or not named <= concrete
+        of_action = not named or action.value in named or not named <= concrete
+        return of_action and policy["principal"].get("entity_type", qualified) == qualified
 
     kept = {name: policy for name, policy in parsed.items() if is_about(policy)}
     return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": kept, "templates": {}, "templateLinks": []}))
-
-
-@lru_cache(maxsize=_KEPT)
-def _text_of(reference: Reference) -> str:
-    return canonical_text(reference.to_json())
-
-
-def _reference_of(action: Action) -> Reference:
-    return Reference("Action", action.value)
-
-
-def _shape(value: Any) -> Hashable:
-    """What the schema can say of a value in the engine's JSON form: its type, and those of its parts."""
-    if isinstance(value, dict):
-        if "__entity" in value:
-            return "__entity", value["__entity"]["type"]
-        if "__extn" in value:
-            return "__extn", value["__extn"]["fn"]
-        return frozenset([(name, _shape(member)) for name, member in value.items()])
-    if isinstance(value, list):
-        return "list", frozenset([_shape(item) for item in value])
-    return str(type(value))
 
 
 def canonical_text(value: object) -> str:
@@ -416,13 +411,12 @@ def canonical_text(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def _under(under: Governing, caller: Actor, at: Circumstance) -> dict[str, Any]:
+def _under(under: Governing, caller: Actor, at: Circumstance) -> str:
     circumstances = under.circumstances(caller.organisation) if caller.organisation else None
-    return {
-        "agreement": {"__entity": under.entity.reference.to_json()},
-        "network": circumstances is None or circumstances.allow_network(at.source),
-        "hours": circumstances is None or circumstances.allow_moment(at.now),
-    }
+    network = circumstances is None or circumstances.allow_network(at.source)
+    hours = circumstances is None or circumstances.allow_moment(at.now)
+    agreement = text_of(under.entity.reference)
+    return f'{{"agreement":{agreement},"hours":{text_of(hours)},"network":{text_of(network)}}}'
 
 
 def in_billionths(share: float) -> int:

@@ -251,6 +251,9 @@ class Circumstances(Input):
         return self.hours is None or self.hours.include(moment)
 
 
+_UNRESTRICTED = Circumstances()
+
+
 class Party(Input):
     """One organisation and what it does under the agreement."""
 
@@ -694,8 +697,8 @@ class AgreementDocument(Input):
 
     def circumstances(self, organisation: str) -> Circumstances:
         """From where and when an organisation may act; anyone but a party is not restricted by an agreement."""
-        found = [party.circumstances for party in self.recipients.parties if party.organisation == organisation]
-        return (found[0] if found else None) or Circumstances()
+        found = (party.circumstances for party in self.recipients.parties if party.organisation == organisation)
+        return next(found, None) or _UNRESTRICTED
 
     def may_hold_duplicates(self, organisation: str) -> bool:
         """Whether an organisation's records may name one person more than once."""

@@ -5,18 +5,18 @@ because each one more is a way to the server and back while the other writers wa
 the driver's connection, which executes one in a tenth of the time that it takes to hand it down.
 """
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy import Dialect, Table
 from sqlalchemy.dialects import postgresql
 from sqlmodel import Session, SQLModel
 
 from linkage_ledger import merkle
-from linkage_service.audit.tables import AuditBody, AuditEvent, AuditNode
+from linkage_service.audit.tables import AuditBody, AuditEvent, AuditNode, driver_of
 
 Row = dict[str, Any]
 _LEVELS = ", ".join(f"({level})" for level in range(63))
@@ -52,7 +52,7 @@ def locked_head(session: Session) -> Head:
     rows: Sequence[Sequence[Any]]
     if connection.dialect.name == "sqlite":
         # Its writers have the whole database to themselves.
-        rows = _driver(connection).execute(_HEAD).fetchall()
+        rows = driver_of(connection).execute(_HEAD).fetchall()
     else:
         rows = connection.exec_driver_sql(f"{_HEAD} FOR UPDATE OF head").all()
     size, root = rows[0][:2]
@@ -82,10 +82,10 @@ def write(session: Session, *, events: list[Row], nodes: list[Row], bodies: list
     parts = ((AuditEvent, events), (AuditNode, nodes), (AuditBody, bodies))
     place = (size, root, size - len(events))
     if connection.dialect.name == "sqlite":
-        driver = _driver(connection)
+        driver = driver_of(connection)
         for model, rows in parts:
-            statement, columns = _insert(model)
-            driver.executemany(statement, [tuple(row[name] for name in columns) for row in rows])
+            statement, values_of = _insert(model)
+            driver.executemany(statement, map(values_of, rows))
         moved = driver.execute(_MOVE.format("?"), place).rowcount
     else:
         arrays = ([row[column.name] for row in rows] for model, rows in parts for column in _table(model).columns)
@@ -94,23 +94,18 @@ def write(session: Session, *, events: list[Row], nodes: list[Row], bodies: list
         raise RuntimeError("the head of the log moved while it was locked")
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver: Any = connection.connection.driver_connection
-    return cast("sqlite3.Connection", driver)
-
-
 def _table(model: type[SQLModel]) -> Table:
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
     return table
 
 
 @cache
-def _insert(model: type[SQLModel]) -> tuple[str, tuple[str, ...]]:
-    """SQLite's statement for one row, and the columns in its order."""
+def _insert(model: type[SQLModel]) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
+    """SQLite's statement for one row, and what takes the values for it from a row."""
     table = _table(model)
     columns = tuple(column.name for column in table.columns)
     names, places = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.name} ({names}) VALUES ({places})", columns  # noqa: S608 - names of our own tables
+    return f"INSERT INTO {table.name} ({names}) VALUES ({places})", itemgetter(*columns)  # noqa: S608 - names of our own tables
 
 
 @cache

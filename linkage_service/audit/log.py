@@ -177,14 +177,13 @@ class Log:
             NotFound: there is no such event.
             Conflict: the event is younger than the latest checkpoint.
         """
-        latest = tables.latest_checkpoint(session)
-        if seq < 0 or seq >= tables.size_of(session):
+        extent, signed, note = tables.extent_and_latest_note(session)
+        if not 0 <= seq < extent:
             raise NotFound("There is no event with this sequence number.")
-        if latest is None or latest.size <= seq:
+        if signed is None or note is None or signed <= seq:
             raise Conflict("This event is not under a signed checkpoint yet. Ask for /v1/audit/checkpoint, then again.")
-        size = latest.size
-        proof = tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, size))
-        return Receipt(index=seq, proof=tuple(proof), checkpoint=latest.note).text()
+        proof = tables.SessionNodes(session).at_once(lambda nodes: merkle.inclusion_proof(nodes, seq, signed))
+        return Receipt(index=seq, proof=tuple(proof), checkpoint=note).text()
 
     def inclusion(self, session: Session, *, seq: int, size: int) -> list[bytes]:
         """The path from one event to the root of the log of `size` leaves.

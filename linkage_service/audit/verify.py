@@ -76,15 +76,13 @@ class _Tables:
 
     def events(self) -> Iterable[EventRow]:
         """Events by sequence number."""
-        for seq, header, leaf_hash, *copies in tables.all_events(self._session):
-            yield EventRow(
-                seq=seq, header=header, leaf_hash=leaf_hash, copies=dict(zip(tables.COPIES, copies, strict=True))
-            )
+        for row in tables.all_events(self._session):
+            yield EventRow(row[0], row[1], row[2], dict(zip(tables.COPIES, row[3:], strict=True)))
 
     def nodes(self) -> Iterable[NodeRow]:
         """Tree hashes by level, then index."""
         for level, index, node in tables.all_nodes(self._session):
-            yield NodeRow(level=level, index=index, hash=node)
+            yield NodeRow(level, index, node)
 
     def head(self) -> HeadRow | None:
         """The head; none, or more than one, is damage that reads as none."""

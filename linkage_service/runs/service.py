@@ -91,6 +91,7 @@ def resource_of(row: tables.Run, project: Governed) -> Resource:
             "restricted": row.restricted,
         },
         parents=(Reference("Project", row.project),),
+        key=("run", row.id, row.project, project.row.agreement, row.restricted),
     )
     return project.beneath(kind="run", entity=entity)
 

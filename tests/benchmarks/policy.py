@@ -136,7 +136,7 @@ def plain_entities(resources: list[Resource], caller: tuple[Entity, ...]) -> str
     for resource in resources:
         assert resource.under
         for entity in (resource.under.entity, *resource.related, resource.entity, *caller):
-            known[entity.reference] = entity.to_json()
+            known[entity.reference] = json.loads(entity.text)
     return json.dumps(list(known.values()))
 
 

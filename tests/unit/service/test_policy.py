@@ -3,20 +3,21 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage_service.access import decision_table
 from linkage_service.access.actions import Action
 from linkage_service.access.callers import ClientCaller, WorkerActor
-from linkage_service.access.decide import Circumstance, Decision, Policy, PolicyText
+from linkage_service.access.decide import Circumstance, Decision, Policy, PolicyText, Resource
 from linkage_service.access.decision_table import STATES, Caller, Cell, callers
-from linkage_service.access.entities import Entity, Reference
+from linkage_service.access.entities import Attribute, Entity, Reference
 from linkage_service.audit.catalogue import EventType
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -252,8 +253,21 @@ def test_worker_carries_out_runs_only_while_the_agreement_allows_it(policy: Poli
     caller=st.sampled_from(callers()),
     state=st.sampled_from(sorted(STATES)),
 )
-def test_policies_sliced_by_action_decide_as_the_whole_text_does(action: Action, caller: Caller, state: str) -> None:
+def test_policies_sliced_by_action_and_principal_decide_as_the_whole_text_does(
+    action: Action, caller: Caller, state: str
+) -> None:
     decision = _decide(_SHARED, action, caller, state)
+    whole = _SHARED.replay(decision.facts)
+    assert (whole.allowed, whole.policies) == (decision.allowed, decision.policies)
+
+
+@given(state=st.sampled_from(sorted(STATES)))
+def test_policies_sliced_for_the_worker_decide_as_the_whole_text_does(state: str) -> None:
+    resource, context = decision_table._about(Action.CARRY_OUT_RUN, WorkerActor(), state)
+    at = Circumstance(now=NOW, newest=NOW, source="worker")
+    decision = _SHARED.decide(
+        action=Action.CARRY_OUT_RUN, caller=WorkerActor(), resource=resource, at=at, context=context
+    )
     whole = _SHARED.replay(decision.facts)
     assert (whole.allowed, whole.policies) == (decision.allowed, decision.policies)
 
@@ -261,10 +275,93 @@ def test_policies_sliced_by_action_decide_as_the_whole_text_does(action: Action,
 _SHARED = Policy()
 
 
-def test_facts_are_canonical_json(policy: Policy) -> None:
-    facts = _decide(policy, Action.REQUEST_RELEASE, RECIPIENT).facts
-    respelled = json.dumps(json.loads(facts), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert respelled.encode() == facts
+def test_caller_whose_standing_changed_is_not_judged_as_before(policy: Policy) -> None:
+    actor = decision_table._actor(RECIPIENT, sanctioned=False)
+    assert isinstance(actor, ClientCaller)
+    resource, context = decision_table._about(Action.REQUEST_RELEASE, actor, "active")
+    at = Circumstance(now=NOW, newest=NOW, source="192.0.2.1")
+    for now_is, guards in (
+        (actor, []),
+        (replace(actor, suspended=True), ["G9-sanction-client"]),
+        (replace(actor, revoked=True), ["G5-credential"]),
+        (replace(actor, facts=replace(actor.facts, suspended=True)), ["G9-sanction"]),
+        (actor, []),
+    ):
+        decision = policy.decide(
+            action=Action.REQUEST_RELEASE, caller=now_is, resource=resource, at=at, context=context
+        )
+        assert [refusal.policy for refusal in decision.refusals] == guards
+
+
+@given(
+    state=st.sampled_from(sorted(STATES)),
+    action=st.sampled_from([action for action in Action if action is not Action.CARRY_OUT_RUN]),
+    caller=st.sampled_from(callers()),
+    purpose=st.text(),
+)
+def test_facts_are_canonical_json(state: str, action: Action, caller: Caller, purpose: str) -> None:
+    facts = _decide(_SHARED, action, caller, state, purpose=purpose).facts
+    assert rfc8785.dumps(json.loads(facts)) == facts
+
+
+def test_facts_say_what_was_judged(policy: Policy) -> None:
+    resource = Resource(
+        kind="organisation",
+        entity=Entity(
+            Reference("Organisation", 'a "quoted" \\ \u00e9'),
+            {"suspended": False, "kind": "partner", "assurance": 2, "assurance_expires": NOW},
+        ),
+    )
+    at = Circumstance(now=NOW, newest=NOW + timedelta(seconds=1), source="192.0.2.1")
+    context: dict[str, Attribute] = {
+        "number": 1, "yes": True, "when": NOW.astimezone(timezone(timedelta(hours=1))),
+        "who": Reference("Client", "b"), "texts": frozenset({"y", "x"}),
+        "some": frozenset({Reference("Client", "d"), Reference("Client", "c")}), "none": frozenset[str](),
+    }  # fmt: skip
+    facts = json.loads(
+        policy.decide(
+            action=Action.READ_ORGANISATION, caller=WorkerActor(), resource=resource, at=at, context=context
+        ).facts
+    )
+
+    def moment(text: str) -> dict[str, object]:
+        return {"__extn": {"fn": "datetime", "arg": text}}
+
+    def client(name: str) -> dict[str, str]:
+        return {"type": "Linkage::Client", "id": name}
+
+    acted_on = {"type": "Linkage::Organisation", "id": 'a "quoted" \\ \u00e9'}
+    worker = {"type": "Linkage::System", "id": "worker"}
+    assert facts == {
+        "entities": [
+            {
+                "uid": acted_on,
+                "parents": [],
+                "attrs": {
+                    "suspended": False,
+                    "kind": "partner",
+                    "assurance": 2,
+                    "assurance_expires": moment("2026-06-01T12:00:00.000Z"),
+                },
+            },
+            {"uid": worker, "parents": [], "attrs": {}},
+        ],
+        "request": {
+            "principal": worker,
+            "action": {"type": "Linkage::Action", "id": "readOrganisation"},
+            "resource": acted_on,
+            "context": {
+                "clock": {"now": moment("2026-06-01T12:00:00.000Z"), "earliest": moment("2026-06-01T11:59:01.000Z")},
+                "number": 1,
+                "yes": True,
+                "when": moment("2026-06-01T12:00:00.000Z"),
+                "who": {"__entity": client("b")},
+                "texts": ["x", "y"],
+                "some": [{"__entity": client("c")}, {"__entity": client("d")}],
+                "none": [],
+            },
+        },
+    }
 
 
 def test_policy_that_does_not_validate_stops_the_service(policy: Policy) -> None:

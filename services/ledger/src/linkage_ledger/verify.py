@@ -252,9 +252,11 @@ class _Verification:
         self._corrections: dict[_Place, bytes] = {}
         self._kept = self._open_kept(expected_checkpoint)
         self._head = self._open_head()
-        self._events = self._by_number(source.events(), where="events", number=lambda row: row.seq)
-        self._bodies = self._by_number(source.bodies(), where="bodies", number=lambda row: row.seq)
-        self._checkpoints = self._by_number(source.checkpoints(), where="checkpoints", number=lambda row: row.size)
+        said = (self._head, self._kept)
+        self._stated = {*self._handovers, *(one.size for one in said if one is not None and _is_count(one.size))}
+        self._events = self._by_number(source.events(), where="events", place=lambda row: (row.seq, 0))
+        self._bodies = self._by_number(source.bodies(), where="bodies", place=lambda row: (row.seq, 0))
+        self._checkpoints = self._by_number(source.checkpoints(), where="checkpoints", place=lambda row: (row.size, 0))
         self._nodes = _Cursor(
             source.nodes(), place=lambda row: (row.level, row.index), misplaced=self._report_misplaced_node
         )
@@ -288,7 +290,8 @@ class _Verification:
             self._check_position(position)
             position += 1
             self._check_roots(position)
-            self._report_progress(position)
+            if not position % _PROGRESS_EVERY:
+                self._report_progress(position)
         self._report_progress(position, last=True)
 
     def _nearest_entry(self, position: int) -> int | None:
@@ -315,6 +318,23 @@ class _Verification:
     def _check_position(self, position: int) -> None:
         event = self._events.take((position, 0))
         node_row = self._nodes.take((0, position))
+        leaf = _agreed_leaf(event, node_row)
+        genuine = event
+        if leaf is None:
+            leaf, genuine = self._disputed_leaf(event, node_row, position)
+        self._check_contents(genuine, position)
+        if leaf is None:
+            self._tree_is_whole = False
+        elif self._tree_is_whole:
+            for level, node_above in enumerate(self._frontier.add(leaf)):
+                if level == len(self._inner):
+                    self._inner.append(hashlib.sha256())
+                self._inner[level].update(node_above)
+
+    def _disputed_leaf(
+        self, event: EventRow | None, node_row: NodeRow | None, position: int
+    ) -> tuple[bytes | None, EventRow | None]:
+        """Decide which leaf was recorded, and give the event if its header still is that leaf."""
         node = node_row.hash if node_row is not None and _is_hash(node_row.hash) else None
         header_is_genuine = False
         if event is None:
@@ -323,14 +343,7 @@ class _Verification:
         else:
             leaf, header_is_genuine = self._judge_leaf(event, node, position)
         self._check_node(node, leaf, (0, position))
-        self._check_contents(event if header_is_genuine else None, position)
-        if leaf is None:
-            self._tree_is_whole = False
-        elif self._tree_is_whole:
-            for level, node_above in enumerate(self._frontier.add(leaf)):
-                if level == len(self._inner):
-                    self._inner.append(hashlib.sha256())
-                self._inner[level].update(node_above)
+        return leaf, event if header_is_genuine else None
 
     def _judge_leaf(self, event: EventRow, node: bytes | None, position: int) -> tuple[bytes | None, bool]:
         """Decide which leaf was recorded, and whether the header still is that leaf.
@@ -375,12 +388,16 @@ class _Verification:
             self._findings.add("events", "There is a searchable copy of something no header holds.", seq=position)
 
     def _take_body(self, position: int) -> BodyRow | None:
+        if self._bodies.place[0] > position:
+            return None
         while self._bodies.place < (position, 0):
             self._findings.add("bodies", "There is a body without an event.", seq=self._bodies.place[0])
             self._bodies.skip()
         return self._bodies.take((position, 0))
 
     def _check_body(self, expected: str | None, row: BodyRow | None, position: int) -> None:
+        if expected is None and row is None:
+            return
         problem = _body_problem(expected, row)
         if problem is not None:
             self._findings.add("bodies", problem, seq=position)
@@ -388,6 +405,8 @@ class _Verification:
     # Roots: every size at which something was said about the log.
 
     def _check_roots(self, size: int) -> None:
+        if size not in self._stated and self._checkpoints.place[0] != size:
+            return  # nothing was said about nearly all sizes
         head = self._head if self._head is not None and self._head.size == size else None
         kept = self._kept if self._kept is not None and self._kept.size == size else None
         signed = self._checkpoints.place == (size, 0)
@@ -569,20 +588,30 @@ class _Verification:
 
     # Helpers.
 
-    def _by_number(self, rows: Iterable[_Row], *, where: Where, number: Callable[[_Row], object]) -> _Cursor[_Row]:
+    def _by_number(
+        self, rows: Iterable[_Row], *, where: Where, place: Callable[[_Row], tuple[object, object]]
+    ) -> _Cursor[_Row]:
         def report() -> None:
             self._findings.add(where, "A row has no place in the order: its number repeats another or is no number.")
 
-        return _Cursor(rows, place=lambda row: (number(row), 0), misplaced=report)
+        return _Cursor(rows, place=place, misplaced=report)
 
     def _report_misplaced_node(self) -> None:
         self._findings.add("hash tree", "A hash has no place in the tree: it repeats another's or is none.")
 
     def _report_progress(self, done: int, *, last: bool = False) -> None:
-        if self._progress is None or (done % _PROGRESS_EVERY and not last):
+        if self._progress is None:
             return
         stated = self._head.size if self._head is not None and _is_count(self._head.size) else done
         self._progress(done, done if last else max(done, stated))
+
+
+def _agreed_leaf(event: EventRow | None, node: NodeRow | None) -> bytes | None:
+    """The leaf hash on which header, event and tree agree, as they do nearly always; None where they do not."""
+    if event is None or node is None or type(event.header) is not bytes:
+        return None
+    computed = leaf_hash(event.header)
+    return computed if computed == event.leaf_hash == node.hash else None
 
 
 def _is_bytes(value: object) -> TypeGuard[bytes]:
