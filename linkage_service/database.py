@@ -1,28 +1,52 @@
 """One engine, two kinds of transaction, and times that are always UTC."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 # Sizes and counts pass 2^31; SQLite's INTEGER holds them, PostgreSQL's does not.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
-_READ_ONLY = "linkage_read_only"
-_SQLITE_READING: Mapping[str, Any] = {_READ_ONLY: True}
-# A server's usual transaction sees what others commit between its statements. A writing one must, since it waits for
-# its turn first; a reading one would see the head of one log and the leaves of a longer one.
-_SERVER_READING: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _LOCK_WAIT_MS, _BUSY_REWRITING_MS, _IDLE_WRITER_MS = 30_000, 250, 300_000
 # The number of the advisory lock: the ASCII of "linkage", which nothing else in the database should use.
 _WRITERS = 0x6C696E6B616765
+_BEGINS = "linkage_begins_with"
+
+
+@dataclass(frozen=True, slots=True)
+class _Begins:
+    """What each kind of transaction begins with: one text, so one way to the server and back.
+
+    Attributes:
+        writing: takes its turn, until it ends.
+        reading: sees one snapshot.
+        noting: does not wait for the disk.
+    """
+
+    writing: str
+    reading: str
+    noting: str
+
+
+_SQLITE = _Begins(writing="BEGIN IMMEDIATE", reading="BEGIN", noting="BEGIN IMMEDIATE")
+# A server's usual transaction sees what others commit between its statements. A writing one must, since it waits for
+# its turn first; a reading one would see the head of one log and the leaves of a longer one. Writers wait for each
+# other at the beginning: each of them appends to the one ledger at its end, and so would wait there anyway.
+_SERVER = _Begins(
+    writing=f"BEGIN; SELECT pg_advisory_xact_lock({_WRITERS})",
+    reading="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    noting="BEGIN; SET LOCAL synchronous_commit TO OFF",
+)
 
 # Names of constraints and indexes are part of the migrations, the same on every database.
 SQLModel.metadata.naming_convention = {
@@ -77,16 +101,18 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
+        begins = _SQLITE if self._sqlite else _SERVER
         self.engine = _sqlite_engine(url) if self._sqlite else _server_engine(url)
-        self._reader = self.engine.execution_options(**(_SQLITE_READING if self._sqlite else _SERVER_READING))
-        self._noter = _sqlite_engine(url, synchronous="NORMAL") if self._sqlite else self.engine
+        # A connection that does not wait for the disk is another one on SQLite, on a server a transaction of the same.
+        self._hasty = _sqlite_engine(url, synchronous="NORMAL") if self._sqlite else self.engine
+        self._writer = self.engine.execution_options(**{_BEGINS: begins.writing})
+        self._reader = self.engine.execution_options(**{_BEGINS: begins.reading})
+        self._noter = self._hasty.execution_options(**{_BEGINS: begins.noting})
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, committed at the end of the block and rolled back on any error."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            if not self._sqlite:
-                _wait_for_turn(session)
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -95,13 +121,14 @@ class Database:
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
             # Closing gives the connection back and ends the snapshot; a rollback would expire the rows that were read.
+            if not self._sqlite and session.in_transaction():
+                # After a rollback, of which closing is one, the driver forgets the statements that it prepared.
+                session.connection().exec_driver_sql("COMMIT")
 
     @contextmanager
     def noting(self) -> Iterator[Session]:
         """One small transaction that does not wait for the disk: for notes that are worthless after a power cut."""
         with Session(self._noter, expire_on_commit=False) as session, session.begin():
-            if not self._sqlite:
-                session.connection().exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
             yield session
 
     def leave_no_trace(self) -> bool:
@@ -132,15 +159,7 @@ class Database:
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()
-        self._noter.dispose()
-
-
-def _wait_for_turn(session: Session) -> None:
-    """Takes the lock of writing transactions, until this one ends.
-
-    Each of them appends to the one ledger at its end, and so waited for the others there anyway.
-    """
-    session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+        self._hasty.dispose()
 
 
 def _server_engine(url: str) -> Engine:
@@ -149,12 +168,13 @@ def _server_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.autocommit = True  # the driver must not begin transactions of its own
         with closing(connection.cursor()) as cursor:
             cursor.execute(f"SET lock_timeout = {_LOCK_WAIT_MS}")
             # A process that hangs, or that the network lost, must not keep the writers' turn for good.
             cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_WRITER_MS}")
-        connection.commit()
 
+    _begin_with(engine, "BEGIN")
     return engine
 
 
@@ -181,9 +201,33 @@ def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
         ):
             connection.execute(f"PRAGMA {pragma}")
 
+    _begin_with(engine, _SQLITE.writing)
+    return engine
+
+
+def _begin_with(engine: Engine, otherwise: str) -> None:
+    """Has transactions of an engine begin with what its options say, or with something else where they say nothing."""
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        read_only: Any = connection.get_execution_options().get(_READ_ONLY, False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        begins: str = connection.get_execution_options().get(_BEGINS, otherwise)
+        with straight_to_driver(connection) as driver:
+            driver.execute(begins)
 
-    return engine
+
+@contextmanager
+def straight_to_driver(connection: Connection) -> Iterator[Any]:
+    """The driver's connection, which executes a statement in a third of the time that it takes to hand it down.
+
+    For what other writers wait for. An error is the one that it would have been: a `DBAPIError`.
+    """
+    dialect = connection.dialect
+    driver = connection.connection.driver_connection
+    try:
+        yield driver
+    except dialect.loaded_dbapi.Error as error:
+        if dialect.is_disconnect(error, connection.connection.dbapi_connection, None):
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
+        ) from error

@@ -126,13 +126,14 @@ class Log:
         return self._append(session, [*entries, *further])[: len(entries)]
 
     def _append(self, session: Session, entries: Sequence[Entry]) -> list[int]:
-        head = appending.locked_head(session)
+        headers = [events.encode(entry.header) for entry in entries]
+        # A transaction that only appends waits for its turn here, with what does not depend on its place done.
+        head = appending.head(session)
         nodes, size = head.peaks, head.size
         leaves: list[appending.Row] = []
         subtrees: list[appending.Row] = []
         bodies: list[appending.Row] = []
-        for entry in entries:
-            header = events.encode(entry.header)
+        for entry, header in zip(entries, headers, strict=True):
             leaf = merkle.leaf_hash(header)
             for level, index, node in merkle.append(nodes, size, leaf):
                 nodes.put(level, index, node)
@@ -151,7 +152,7 @@ class Log:
         Raises:
             KeyRetired: the key that speaks for the log is not on this machine.
         """
-        head = appending.locked_head(session)
+        head = appending.head(session)
         latest = tables.latest_checkpoint(session)
         if latest is not None and latest.size == head.size:
             return latest

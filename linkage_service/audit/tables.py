@@ -1,18 +1,17 @@
 """The log's tables and every query on them. Triggers (see the migrations) refuse any change to what was written."""
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Index, LargeBinary, Table, text, tuple_
+from sqlalchemy import Column, Index, LargeBinary, Table, text, tuple_
 from sqlalchemy import select as sa_select
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_ledger.errors import MissingNodeError
 from linkage_ledger.merkle import HASH_BYTES, NodeReader
-from linkage_service.database import BigInt
+from linkage_service.database import BigInt, straight_to_driver
 
 Answer = TypeVar("Answer")
 _PAGE = 1_000  # about what fits into a processor's cache with its headers
@@ -162,10 +161,10 @@ class SessionNodes:
         if connection.dialect.name == "sqlite":
             # The driver looks one up in a tenth of the time that SQLAlchemy takes to hand a query down, and SQLite
             # answers a list of pairs after IN by reading the whole table.
-            driver = driver_of(connection)
-            for place in wanted:
-                for (found,) in driver.execute(_ONE_NODE, place):
-                    self._known[place] = found
+            with straight_to_driver(connection) as driver:
+                for place in wanted:
+                    for (found,) in driver.execute(_ONE_NODE, place):
+                        self._known[place] = found
             return
         pairs = ", ".join(f"({int(level)}, {int(index)})" for level, index in wanted)
         query = (
@@ -187,12 +186,6 @@ class _Asked:
         """A hash of nothing."""
         self.places.append((level, index))
         return bytes(HASH_BYTES)
-
-
-def driver_of(connection: Connection) -> sqlite3.Connection:
-    """SQLite's own connection below SQLAlchemy's, in the same transaction."""
-    driver: Any = connection.connection.driver_connection
-    return cast("sqlite3.Connection", driver)
 
 
 def size_of(session: Session) -> int:

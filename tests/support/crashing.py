@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import psycopg
 from sqlalchemy import event
 
 from linkage_service.app import create_app
@@ -66,11 +67,9 @@ def die_at(database: Database, point: int) -> None:
         if begun and next(counter) == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    for engine in {database.engine, database._noter}:
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", lambda connection, _: trace(connection, tick))
-        else:
-            event.listen(engine, "before_cursor_execute", tick)
+    for engine in {database.engine, database._hasty}:
+        watch = trace if engine.dialect.name == "sqlite" else count_executions
+        event.listen(engine, "connect", lambda connection, _, watch=watch: watch(connection, tick))
         engine.dialect.do_commit = committing(engine.dialect.do_commit, tick)  # type: ignore[method-assign,assignment]
 
 
@@ -90,6 +89,15 @@ def trace(connection: sqlite3.Connection, tick: Callable[[str], None]) -> None:
             tick(statement)
 
     connection.set_trace_callback(traced)
+
+
+def count_executions(connection: psycopg.Connection[Any], tick: Callable[[str], None]) -> None:
+    class Counted(connection.cursor_factory):  # type: ignore[misc,name-defined]  # of whichever class it is
+        def execute(self, query: Any, *parameters: Any, **options: Any) -> Any:
+            tick(str(query))
+            return super().execute(query, *parameters, **options)
+
+    connection.cursor_factory = Counted
 
 
 if __name__ == "__main__":

@@ -6,15 +6,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import pytest
+from sqlalchemy.exc import DBAPIError
+
 from linkage_ledger import events
-from linkage_service.audit import tables
+from linkage_service.audit import appending, tables
 from linkage_service.audit.log import Entry, Log, entry
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
 from linkage_service.clock import utc_now
-from linkage_service.database import Database
-from support.databases import on_each_database
+from linkage_service.database import Database, straight_to_driver
+from support.databases import migrated_database, on_each_database
 from support.ledger_logs import KEY
+from support.postgresql import Server
 from support.service_app import in_threads
 
 PROCESSES, THREADS, EACH = 2, 3, 8
@@ -91,6 +95,64 @@ def test_check_of_a_log_that_grows_meanwhile_has_no_finding(database_url: str) -
         database.close()
     assert report.findings == ()
     assert reached == [report.size]
+
+
+@on_each_database
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 200])
+def test_append_of_many_events_at_once_leaves_a_whole_log(database_url: str, count: int) -> None:
+    database, log = Database(database_url), Log(key=KEY)
+    try:
+        for _ in range(2):
+            with database.writing() as session:
+                log.append(session, [_entry("many", number) for number in range(count)])
+        log.checkpoint(database)
+        report = verify(database, [log.verifier])
+    finally:
+        database.close()
+    assert (report.findings, report.signed_size) == ((), 2 * count)
+
+
+def test_head_of_the_log_is_read_without_a_walk_through_its_tree(postgresql: Server) -> None:
+    # A table of which the server has no statistics, as on the first day.
+    with migrated_database(postgresql) as url:
+        database = Database(url)
+        try:
+            with database.reading() as session:
+                plan = session.connection().exec_driver_sql(f"EXPLAIN {appending.HEAD}").scalars().all()
+        finally:
+            database.close()
+    (looked_up,) = (line for line in plan if "Index Cond" in line and "level" in line)
+    assert "(index = " in looked_up
+
+
+def test_statement_that_was_prepared_outlives_the_reading_transaction(postgresql: Server) -> None:
+    kept = "SELECT count(*) FROM pg_prepared_statements WHERE position('FROM audit_head' IN statement) > 0"
+    with migrated_database(postgresql) as url:
+        database = Database(url)
+        try:
+            for _ in range(8):
+                with database.reading() as session:
+                    tables.size_of(session)
+            with database.reading() as session:
+                assert session.connection().exec_driver_sql(kept).scalar_one() == 1
+        finally:
+            database.close()
+
+
+@on_each_database
+def test_statement_that_fails_straight_in_the_driver_fails_as_others_do(database_url: str) -> None:
+    database = Database(database_url)
+    try:
+        with (
+            pytest.raises(DBAPIError),
+            database.writing() as session,
+            straight_to_driver(session.connection()) as driver,
+        ):
+            driver.execute("SELECT nothing FROM nowhere")
+        with database.reading() as session:
+            assert tables.size_of(session) == 0
+    finally:
+        database.close()
 
 
 if __name__ == "__main__":
