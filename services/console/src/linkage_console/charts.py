@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any, Final
 
+import segno
 from markupsafe import Markup
 
 OUTCOMES: Final = ("success", "refused", "failed")
@@ -75,6 +76,14 @@ def timeline(events: Iterable[tuple[str, str]]) -> Timeline | None:
     for time, outcome in found:
         bars[(time - _EPOCH) // step - start][outcome] += 1
     return Timeline(step, tuple(Bar(_EPOCH + (start + place) * step, counts) for place, counts in enumerate(bars)))
+
+
+def qr_code(text: str) -> Markup:
+    """A text as a QR code, for a camera."""
+    drawn = segno.make(text, micro=False).svg_inline(
+        scale=4, dark="#000", light="#fff", svgclass="app-qr", lineclass=None
+    )
+    return Markup(drawn)  # noqa: S704 - squares only: the text is not in it
 
 
 def timeline_chart(line: Timeline) -> Markup:

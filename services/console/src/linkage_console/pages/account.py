@@ -6,12 +6,14 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
+from linkage_console import charts
 from linkage_console.calling import Refusal
 from linkage_console.forms import own_path
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
 
 _GROUP: Final = 4
+_LONGEST_URI: Final = 1000
 
 
 async def show_sign_in(visit: Visit) -> Response:
@@ -107,6 +109,9 @@ async def confirm_enrolment(visit: Visit) -> Response:
 
 
 def _factor_page(visit: Visit, secret: str, uri: str, note: str, refusal: Refusal | None = None) -> Response:
+    if not uri.startswith("otpauth://totp/") or len(uri) > _LONGEST_URI:
+        # It came back with the form, and becomes a link.
+        raise Refusal(422, {"detail": "The form was not the one that was shown. Open the link of your invitation again."})
     groups = [secret[place : place + _GROUP] for place in range(0, len(secret), _GROUP)]
     token = visit.param("token")
     return visit.page(
@@ -116,6 +121,7 @@ def _factor_page(visit: Visit, secret: str, uri: str, note: str, refusal: Refusa
         secret=secret,
         groups=groups,
         uri=uri,
+        qr_code=charts.qr_code(uri),
         enrolment=note,
         refusal=refusal,
     )
