@@ -111,7 +111,9 @@ async def confirm_enrolment(visit: Visit) -> Response:
 def _factor_page(visit: Visit, secret: str, uri: str, note: str, refusal: Refusal | None = None) -> Response:
     if not uri.startswith("otpauth://totp/") or len(uri) > _LONGEST_URI:
         # It came back with the form, and becomes a link.
-        raise Refusal(422, {"detail": "The form was not the one that was shown. Open the link of your invitation again."})
+        raise Refusal(
+            422, {"detail": "The form was not the one that was shown. Open the link of your invitation again."}
+        )
     groups = [secret[place : place + _GROUP] for place in range(0, len(secret), _GROUP)]
     token = visit.param("token")
     return visit.page(
