@@ -57,6 +57,7 @@ def show_pages(app: FastAPI, runtime: Runtime) -> list[str]:
             [
                 Route("/", _to_console),
                 Route(f"/{_CONSOLE}", _to_console),
+                Route(runtime.settings.oidc_redirect_path, _from_provider),
                 # The address that invitations of people name.
                 Route("/enrol/{token:str}", _to_enrolment),
             ]
@@ -83,6 +84,10 @@ def words() -> dict[str, Any]:
 
 def _to_console(_: Request) -> RedirectResponse:
     return RedirectResponse(f"/{_CONSOLE}/", status_code=303)
+
+
+def _from_provider(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"/{_CONSOLE}/sign-in/provider?{request.url.query}", status_code=303)
 
 
 def _to_enrolment(request: Request) -> RedirectResponse:

@@ -59,6 +59,36 @@ def test_answer_is_made_while_it_is_read() -> None:
     assert _run(app, begin) < 20
 
 
+def test_application_is_stopped_when_the_reader_hangs_up() -> None:
+    ended: list[str] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        finally:
+            ended.append("stopped")
+
+    async def hang_up(answer: httpx.Response) -> int:
+        await anext(answer.aiter_raw())
+        await answer.aclose()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert _run(app, hang_up) == 1
+    assert ended == ["stopped"]
+
+
+def test_application_that_answers_nothing_is_an_error() -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        pass
+
+    with pytest.raises(RuntimeError, match="without an answer"):
+        _run(app, httpx.Response.aread)
+
+
 def test_failure_before_the_answer_is_raised_where_it_is_awaited() -> None:
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise LookupError

@@ -113,8 +113,9 @@ class Call:
 
         return answer.headers, blocks()
 
-    async def items(self, path: str, *, most: int = 500, **params: Any) -> list[Json]:
+    async def items(self, path: str, *, most: int = 5000, **params: Any) -> list[Json]:
         """A whole list of the API, up to so many items."""
+        params = {"limit": 500, **params}
         found: list[Json] = []
         cursor = None
         while len(found) < most:

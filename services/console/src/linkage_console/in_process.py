@@ -48,16 +48,19 @@ class _Exchange:
         )
 
     async def _run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
+        # Where the reader hangs up this is cancelled, and nobody takes the last block any more: nothing is put then.
         try:
             await app(scope, self._receive, self._send)
         except Exception as error:
-            if self._began.done():
-                # Part of the answer has left: whoever reads the rest is told by the end of this task.
-                raise
-            self._began.set_exception(error)
-            return
-        finally:
+            if not self._began.done():
+                self._began.set_exception(error)
+                return
+            # Part of the answer has left: whoever reads the rest is told by the end of this task.
             await self._blocks.put(None)
+            raise
+        if not self._began.done():
+            self._began.set_exception(RuntimeError("the application ended without an answer"))
+        await self._blocks.put(None)
 
     async def _receive(self) -> Message:
         if self._body is not None:

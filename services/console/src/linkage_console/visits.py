@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -96,10 +96,13 @@ class Visit:
             response.headers.append("set-cookie", cookie)
         return response
 
-    async def stepped_up(self) -> bool:
-        """Whether the second factor was given again a short while ago."""
+    async def confirms_with(self) -> Literal["", "code", "provider"]:
+        """What the person has to confirm with before what has consequences; nothing, a short while after they did."""
         sessions = (await self.call.get("/v1/sessions")).document["items"]
-        return any(session["current"] and session["stepped_up"] for session in sessions)
+        present = next((session for session in sessions if session["current"]), None)
+        if present is not None and present["stepped_up"]:
+            return ""
+        return "provider" if present is not None and present["method"] == "oidc" else "code"
 
     async def step_up(self) -> None:
         """Gives the code of the form, if there is one.

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
@@ -60,7 +60,12 @@ async def end_sessions(visit: Visit) -> Response:
 
 async def show_step_up(visit: Visit) -> Response:
     """The form for the second factor again."""
-    return visit.page("step_up.html", next_path=own_path(visit.query("next"), at=visit.console.at), refusal=None)
+    return visit.page(
+        "step_up.html",
+        next_path=own_path(visit.query("next"), at=visit.console.at),
+        confirms_with=await visit.confirms_with(),
+        refusal=None,
+    )
 
 
 async def step_up(visit: Visit) -> Response:
@@ -71,8 +76,33 @@ async def step_up(visit: Visit) -> Response:
         if refusal.status == HTTPStatus.UNAUTHORIZED and refusal.code == "session_ended":
             raise
         next_path = own_path(visit.form["next"], at=visit.console.at)
-        return visit.page("step_up.html", status=refusal.status, next_path=next_path, refusal=refusal)
+        return visit.page(
+            "step_up.html", status=refusal.status, next_path=next_path, confirms_with="code", refusal=refusal
+        )
     return _on(visit, visit.form["next"])
+
+
+async def to_provider(visit: Visit) -> Response:
+    """Begins with the identity provider. The browser goes there by a link: forms lead to this service only."""
+    draft = {"purpose": visit.form["purpose"]}
+    if visit.form["invitation"]:
+        draft["invitation"] = visit.form["invitation"]
+    url = str((await visit.call.change("/v1/oidc/sign-ins", draft)).document["authorization_url"])
+    return visit.page("to_provider.html", url=url, host=urlsplit(url).netloc)
+
+
+async def from_provider(visit: Visit) -> Response:
+    """Where the provider sends the browser to. It comes from another site, so a form of this one takes over."""
+    return visit.page(
+        "from_provider.html", code=visit.query("code"), state=visit.query("state"), iss=visit.query("iss")
+    )
+
+
+async def finish_with_provider(visit: Visit) -> Response:
+    """Opens the session, or counts as the second factor again."""
+    brought = {name: visit.form[name] for name in ("code", "state", "iss") if visit.form[name]}
+    await visit.call.change("/v1/oidc/sessions", brought)
+    return visit.go("/")
 
 
 async def show_enrolment(visit: Visit) -> Response:
@@ -152,6 +182,9 @@ def _on(visit: Visit, path: str) -> Response:
 PAGES: Final = (
     Page("GET", "/sign-in", show_sign_in, public=True),
     Page("POST", "/sign-in", sign_in, public=True),
+    Page("POST", "/sign-in/provider", to_provider, public=True),
+    Page("GET", "/sign-in/provider", from_provider, public=True),
+    Page("POST", "/sign-in/provider/finish", finish_with_provider, public=True),
     Page("POST", "/sign-out", sign_out),
     Page("GET", "/account", show_account),
     Page("POST", "/account/sessions/{session}/end", end_session),

@@ -121,7 +121,7 @@ async def show_export(visit: Visit, *, refusal: Refusal | None = None) -> Respon
         formats=_FORMATS,
         form=visit.form,
         names=await names_of(visit),
-        asks_for_code=not await visit.stepped_up(),
+        confirms_with=await visit.confirms_with(),
         list_address=filters.address(),
         refusal=refusal,
     )

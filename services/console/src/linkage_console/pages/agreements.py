@@ -130,7 +130,7 @@ async def show_act(visit: Visit, *, refusal: Refusal | None = None) -> Response:
         act=_act(name),
         # What the officer has read before, so that a change in between is noticed.
         etag=visit.form["etag"] if refusal is not None and refusal.status != _STALE else answer.headers["etag"],
-        asks_for_code=not await visit.stepped_up(),
+        confirms_with=await visit.confirms_with(),
         given=visit.form,
         refusal=refusal,
     )

@@ -72,7 +72,7 @@ async def show_act(visit: Visit, *, refusal: Refusal | None = None) -> Response:
         organisation=found,
         name=name,
         act=ACTS[name],
-        asks_for_code=not await visit.stepped_up(),
+        confirms_with=await visit.confirms_with(),
         given=visit.form,
         refusal=refusal,
     )

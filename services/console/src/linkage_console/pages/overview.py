@@ -83,7 +83,7 @@ async def show_alarms(visit: Visit) -> Response:
 async def show_alarm(visit: Visit, *, refusal: Refusal | None = None) -> Response:
     """One alarm, and the form that says what came of it."""
     wanted = visit.param("alarm")
-    found = await visit.call.items("/v1/audit/alarms", most=5000, limit=500)
+    found = await visit.call.items("/v1/audit/alarms")
     alarm = next((item for item in found if item["id"] == wanted), None)
     if alarm is None:
         raise Refusal(404, {"title": "Not found", "detail": "There is no such alarm, or it is not for you to see."})
@@ -92,7 +92,7 @@ async def show_alarm(visit: Visit, *, refusal: Refusal | None = None) -> Respons
         status=200 if refusal is None else refusal.status,
         alarm=alarm,
         names=await names_of(visit),
-        asks_for_code=not await visit.stepped_up(),
+        confirms_with=await visit.confirms_with(),
         reason=visit.form["reason"],
         refusal=refusal,
     )
