@@ -186,7 +186,7 @@ def test_invited_person_enrols_and_signs_in_with_the_second_factor(office: Offic
         person.secret = _secret_of(page.locator("#secret").inner_text())
         _picture(page, "enrol-factor")
         assert _barriers(page) == []
-        page.get_by_label("Code").fill(person.code())
+        page.get_by_role("textbox", name="Code").fill(person.code())
         page.get_by_role("button", name="Open the account").click()
         expect(page.get_by_text("Your account is open")).to_be_visible()
         _sign_in(page, person)
