@@ -17,7 +17,7 @@ _WIDTH: Final = 720
 _HEIGHT: Final = 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 20, 34
 _ROW: Final = 30
-_LABEL: Final = 270
+_LABEL: Final = 300
 _MOST_BARS: Final = 48
 _STEPS: Final = tuple(
     timedelta(**step)
