@@ -12,7 +12,8 @@ COPY requirements/build.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip install --require-hashes --only-binary :all: -r requirements/build.txt
 COPY . .
-RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheels ./services/ledger ./services/matching .
+RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheels ./services/ledger ./services/matching ./services/console \
+    ./client_sdk .
 
 FROM build AS build-matcher
 RUN python -m venv --without-pip /opt/linkage

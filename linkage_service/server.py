@@ -21,6 +21,7 @@ from linkage_service.engine import executor_of
 from linkage_service.errors import LinkageError
 from linkage_service.logs import configure
 from linkage_service.migrate import is_current
+from linkage_service.pages import show_pages
 from linkage_service.runtime import Runtime, build
 from linkage_service.settings import Settings
 from linkage_service.worker import Worker
@@ -96,8 +97,11 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> Non
             executor_of(settings)
         runtime.remember_policy()
         worker = _EmbeddedWorker(settings) if serving.embedded_worker else None
+        app = create_app(runtime)
+        if settings.console:
+            show_pages(app, runtime)
         server = _Server(
-            configuration(create_app(runtime), settings),
+            configuration(app, settings),
             on_ready=lambda: _announce(url, serving.ready_file),
         )
         if serving.exit_with_parent:

@@ -213,6 +213,9 @@ class Settings(BaseSettings):
     part_bytes_max: int = Field(default=16 * 2**20, ge=2**16, description="Largest part of an upload, bytes.")
     upload_bytes_max: int = Field(default=8 * 2**30, description="Largest upload, bytes.")
     body_bytes_max: int = Field(default=2 * 2**20, description="Largest JSON body, bytes.")
+    console: bool = Field(
+        default=True, description="Whether serve shows the console at /console, where linkage-console is installed."
+    )
     log_level: str = Field(default="INFO", description="Lowest level of log lines on standard error.")
     key_encryption_key: SecretStr | None = Field(
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."

@@ -16,7 +16,9 @@ SOURCES = (
     CLIENT,
     ROOT / "services" / "matching" / "src" / "linkage_matching",
     ROOT / "services" / "ledger" / "src" / "linkage_ledger",
+    ROOT / "services" / "console" / "src" / "linkage_console",
 )
+CONSOLE = ROOT / "services" / "console" / "src" / "linkage_console"
 PROJECTS = sorted(path for path in ROOT.glob("**/pyproject.toml") if ".venv" not in path.parts)
 _NOT_OURS = {".git", ".venv", "uv.lock", "__pycache__", "dist", "build", "node_modules"}
 # Folders of people and of build machines.
@@ -65,7 +67,15 @@ def _our_text_files() -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.parametrize(
     "folder",
-    ["services", "services/matching", "services/matching/src", "services/ledger", "client_sdk", "client_sdk/src"],
+    [
+        "services",
+        "services/matching",
+        "services/matching/src",
+        "services/ledger",
+        "services/console",
+        "client_sdk",
+        "client_sdk/src",
+    ],
 )
 def test_folder_of_distributions_is_not_a_package(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists()
@@ -80,6 +90,7 @@ def test_environment_is_read_by_settings_only() -> None:
     ("package", "below", "module"),
     [
         ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
+        ("jinja2", SOURCES, "services/console/src/linkage_console/templating.py"),
         ("argon2", SOURCES, "linkage_service/people/passwords.py"),
         ("obstore", SOURCES, "services/matching/src/linkage_matching/blobs.py"),
         ("cedarpy", SOURCES, "linkage_service/access/decide.py"),
@@ -92,6 +103,11 @@ def test_package_is_imported_by_its_module_only(package: str, below: tuple[Path,
 def test_httpx_is_imported_by_the_two_modules_of_the_service_that_ask_others_only() -> None:
     found = _modules_importing("httpx", below=(SERVICE,))
     assert found == {"linkage_service/people/oidc.py", "linkage_service/audit/collecting.py"}
+
+
+def test_httpx_is_imported_by_the_two_modules_of_the_console_that_call_the_api_only() -> None:
+    folder = "services/console/src/linkage_console"
+    assert _modules_importing("httpx", below=(CONSOLE,)) == {f"{folder}/calling.py", f"{folder}/in_process.py"}
 
 
 def test_anonlink_is_the_oracle_of_the_tests_and_imported_by_no_module() -> None:

@@ -19,6 +19,7 @@ SOURCES = {
     "linkage_matching": ROOT / "services" / "matching" / "src" / "linkage_matching",
     "linkage_ledger": ROOT / "services" / "ledger" / "src" / "linkage_ledger",
     "linkage_client": ROOT / "client_sdk" / "src" / "linkage_client",
+    "linkage_console": ROOT / "services" / "console" / "src" / "linkage_console",
 }
 
 
@@ -81,6 +82,23 @@ def test_client_wheel_requires_no_server_package(wheels: Mapping[str, Wheel]) ->
 @pytest.mark.parametrize("name", ["linkage_service", "linkage_matching", "linkage_ledger"])
 def test_wheel_of_the_linkage_unit_requires_no_encoder(wheels: Mapping[str, Wheel], name: str) -> None:
     assert wheels[name].requires & {"linkage-client", "clkhash"} == set()
+
+
+def test_console_wheel_requires_the_client_and_no_database(wheels: Mapping[str, Wheel]) -> None:
+    requires = wheels["linkage_console"].requires
+    assert "linkage-client" in requires
+    assert requires & {"linkage-service", "linkage-matching", "sqlmodel", "sqlalchemy", "alembic", "psycopg"} == set()
+
+
+def test_console_wheel_holds_pages_and_the_notice_of_what_it_keeps(wheels: Mapping[str, Wheel]) -> None:
+    files = wheels["linkage_console"].files
+    for name in ("templates/base.html", "words.json", "static/govuk-frontend.min.css", "static/govuk-frontend.min.js"):
+        assert f"linkage_console/{name}" in files
+    assert any(file.endswith("/govuk-frontend-LICENSE.txt") and ".dist-info/licenses/" in file for file in files)
+
+
+def test_console_is_found_by_the_service_by_its_entry_point(wheels: Mapping[str, Wheel]) -> None:
+    assert _entries(wheels["linkage_console"], "linkage_service.pages") == ["console"]
 
 
 def test_service_wheel_holds_migrations_and_policies(wheels: Mapping[str, Wheel]) -> None:

@@ -1,4 +1,4 @@
-"""A real Chromium without a network, for pages that are opened from a file."""
+"""A real Chromium without a network, for pages that are opened from a file or served by a test."""
 
 import os
 import shutil
@@ -27,11 +27,11 @@ def require_chromium() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless browser that reaches nothing."""
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """A headless browser that reaches nothing but what further arguments open."""
     path = require_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGUMENTS, *arguments])
         try:
             yield browser
         finally:

@@ -1,0 +1,15 @@
+"""The pages, a module for each part of the navigation."""
+
+from typing import Final
+
+from linkage_console.pages import account, activity, agreements, integrity, organisations, overview
+from linkage_console.routing import Page
+
+ROUTES: Final[tuple[Page, ...]] = (
+    *account.PAGES,
+    *overview.PAGES,
+    *agreements.PAGES,
+    *organisations.PAGES,
+    *activity.PAGES,
+    *integrity.PAGES,
+)

@@ -1,0 +1,103 @@
+"""Organisations: who is registered, and what officers do about one."""
+
+from typing import Final
+
+from starlette.responses import Response
+
+from linkage_console.calling import Refusal
+from linkage_console.pages.agreements import Act
+from linkage_console.routing import Page
+from linkage_console.visits import Visit
+
+ACTS: Final = {
+    "warn": Act(
+        "Warn this organisation",
+        "Put the warning on record",
+        "The warning and its reason stand in the access log. Nothing is stopped.",
+        frozenset({"invited", "active", "suspended"}),
+        "The warning is on record.",
+    ),
+    "suspend": Act(
+        "Suspend this organisation",
+        "Suspend the organisation",
+        "Everything that its machines and people do stops with the next request. Its access tokens end for good.",
+        frozenset({"active"}),
+        "The organisation is suspended.",
+        warns=True,
+    ),
+    "reinstate": Act(
+        "Reinstate this organisation",
+        "Reinstate the organisation",
+        "The suspension ends. Its machines ask for new access tokens.",
+        frozenset({"suspended"}),
+        "The organisation may act again.",
+    ),
+}
+
+
+async def show_all(visit: Visit) -> Response:
+    """Every organisation."""
+    found = await visit.call.items("/v1/organisations")
+    return visit.page("organisations.html", organisations=sorted(found, key=lambda item: str(item["name"]).casefold()))
+
+
+async def show_one(visit: Visit) -> Response:
+    """One organisation with its machines, for those who may see them."""
+    organisation = (await visit.call.get(f"/v1/organisations/{visit.param('organisation')}")).document
+    own = bool(visit.me) and visit.me["organisation"]["id"] == organisation["id"]  # type: ignore[index]  # just asked
+    looks_after = {"signatory", "administrator", "officer"} if visit.of_unit else {"signatory", "administrator"}
+    sees_machines = own and bool(visit.roles & looks_after)
+    machines = await visit.call.items(f"/v1/organisations/{organisation['id']}/clients") if sees_machines else None
+    offered = [(name, act) for name, act in ACTS.items() if organisation["status"] in act.states and visit.oversees]
+    done = ACTS.get(visit.query("done"))
+    return visit.page(
+        "organisation.html",
+        organisation=organisation,
+        machines=machines,
+        offered=offered if organisation["kind"] == "partner" else [],
+        done=done.done if done else "",
+        event=visit.query("event") if visit.query("event").isdecimal() else "",
+    )
+
+
+async def show_act(visit: Visit, *, refusal: Refusal | None = None) -> Response:
+    """The form of an act, with its reason."""
+    name = visit.param("act")
+    found = (await visit.call.get(f"/v1/organisations/{visit.param('organisation')}")).document
+    if name not in ACTS:
+        raise Refusal(404, {"title": "Page not found", "detail": "There is no page at this address."})
+    return visit.page(
+        "organisation_act.html",
+        status=200 if refusal is None else refusal.status,
+        organisation=found,
+        name=name,
+        act=ACTS[name],
+        confirms_with=await visit.confirms_with(),
+        given=visit.form,
+        refusal=refusal,
+    )
+
+
+async def act(visit: Visit) -> Response:
+    """Does it."""
+    name, organisation = visit.param("act"), visit.param("organisation")
+    if name not in ACTS:
+        return await show_act(visit)
+    try:
+        await visit.step_up()
+        body = {"reason": visit.form["reason"]}
+        answer = await visit.call.change(f"/v1/organisations/{organisation}:{name}", body)
+    except Refusal as refusal:
+        if refusal.ended:
+            raise
+        return await show_act(visit, refusal=refusal)
+    said = f"&event={answer.event}" if answer.event is not None else ""
+    return visit.go(f"/organisations/{organisation}?done={name}{said}")
+
+
+PAGES: Final = (
+    Page("GET", "/organisations", show_all),
+    Page("GET", "/organisations/{organisation}", show_one),
+    Page("GET", "/organisations/{organisation}/{act}", show_act),
+    Page("POST", "/organisations/{organisation}/{act}", act),
+)

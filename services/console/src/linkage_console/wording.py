@@ -1,0 +1,203 @@
+"""The words of the pages: times, events, outcomes and refusals as people say them.
+
+`words.json` is what the service prints with `python -m linkage_service.pages`; a test compares them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from linkage_client.agreements.words import TITLES
+
+Json = Mapping[str, Any]
+OUTCOMES: Final = {"success": "done", "refused": "refused", "failed": "failed"}
+STATES: Final = {
+    "draft": "draft", "proposed": "awaiting signatures", "active": "in force", "suspended": "suspended",
+    "expired": "expired", "terminated": "ended", "superseded": "replaced", "withdrawn": "withdrawn",
+    "invited": "invited", "success": "done", "refused": "refused", "failed": "failed",
+}  # fmt: skip
+COLOURS: Final = {
+    "draft": "grey", "proposed": "yellow", "active": "green", "suspended": "red", "expired": "grey",
+    "terminated": "grey", "superseded": "grey", "withdrawn": "grey", "invited": "yellow", "success": "green",
+    "refused": "red", "failed": "orange",
+}  # fmt: skip
+ROLES: Final = {"provider": "provides records", "recipient": "receives results", "processor": "works for another party"}
+# What the service does by itself.
+_UNASKED: Final = frozenset({"watch", "retention", "carryOutRun"})
+_WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_ELEMENT: Final = re.compile(r"G([1-9])-", re.ASCII)
+_GRANTS: Final = 2
+
+
+@cache
+def _words() -> Mapping[str, Any]:
+    text = files("linkage_console").joinpath("words.json").read_text("utf-8")
+    found: Mapping[str, Any] = json.loads(text)
+    return found
+
+
+def moment(text: str | None) -> str:
+    """A time of the API in words, in UTC: "3 March 2026 at 14:05 UTC"."""
+    if not text:
+        return "never"
+    at = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{at.day} {at:%B %Y} at {at:%H:%M} UTC"
+
+
+def short_moment(text: str) -> str:
+    """A time for a table, in UTC: "3 Mar 2026, 14:05:09"."""
+    at = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{at.day} {at:%b %Y}, {at:%H:%M:%S}"
+
+
+def day(text: str) -> str:
+    """The day of a time of the API, in UTC."""
+    at = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{at.day} {at:%B %Y}"
+
+
+def event_title(event_type: str) -> str:
+    """A type of event as a heading: "Link table retrieved"."""
+    return event_type.replace(".", " ").replace("_", " ").capitalize()
+
+
+def headline(header: Json) -> str:
+    """An event as a heading: what was done, or what was asked for and did not happen."""
+    if header["outcome"]["status"] == "success" or header["action"] in _UNASKED:
+        return event_title(header["type"])
+    return action_title(header["action"]).capitalize()
+
+
+def event_meaning(event_type: str) -> str:
+    """When events of a type are written."""
+    return str(_words()["events"].get(event_type, "This console is older than the service and does not know it."))
+
+
+def event_types() -> list[str]:
+    """Every type that this release knows."""
+    return sorted(_words()["events"])
+
+
+def actions() -> list[str]:
+    """Every action that this release knows."""
+    return sorted(_words()["actions"])
+
+
+def action_title(action: str) -> str:
+    """An action of the policy as people say it: "retrieve link table"."""
+    return _WORD.sub(" ", action).lower()
+
+
+def alarm_title(kind: str) -> str:
+    """A kind of alarm as a heading."""
+    return kind.replace("_", " ").capitalize()
+
+
+def element_title(number: int) -> str:
+    """An element of an agreement: "6 Retention of shared data"."""
+    return f"{number} {TITLES[number - 1]}"
+
+
+def elements() -> list[tuple[int, str]]:
+    """The nine elements, for a list to choose from."""
+    return [(number, element_title(number)) for number in range(1, len(TITLES) + 1)]
+
+
+def pairs(names: Iterable[str], words: str = "") -> list[tuple[str, str]]:
+    """Names with how people say them, by one of the filters, for a list to choose from."""
+    return [(name, FILTERS[words](name) if words else name) for name in names]
+
+
+def deciding(header: Json) -> list[dict[str, Any]]:
+    """What refused an event, policy by policy: `element` (1 to 9, or None), `policy`, `reason` and `remedy`."""
+    decision = header.get("decision") or {}
+    if decision.get("effect") != "deny":
+        return []
+    return list(_deciding(header, decision.get("policies") or []))
+
+
+def _deciding(header: Json, policies: list[str]) -> Iterator[dict[str, Any]]:
+    guards = [policy for policy in policies if policy in _words()["policies"]]
+    for policy in guards:
+        note = _words()["policies"][policy]
+        yield {"policy": policy, "element": _element_of(policy), "reason": note["reason"], "remedy": note["remedy"]}
+    if not policies:
+        needs = _words()["actions"].get(header.get("action", ""), "")
+        yield {
+            "policy": "no grant",
+            "element": _GRANTS,
+            "reason": f"Nothing grants this to the caller; it needs {needs or 'another role'}.",
+            "remedy": "Somebody who has that part does it.",
+        }
+    for policy in policies:
+        if policy not in guards:
+            yield {"policy": policy, "element": _element_of(policy), "reason": "", "remedy": ""}
+
+
+def _element_of(policy: str) -> int | None:
+    found = _ELEMENT.match(policy)
+    return int(found[1]) if found else None
+
+
+def explain(header: Json) -> str:
+    """An event's outcome in a sentence."""
+    outcome = header.get("outcome") or {}
+    if outcome.get("status") == "success":
+        return event_meaning(str(header.get("type", "")))
+    reasons = deciding(header)
+    if reasons:
+        first, *others = reasons
+        place = f"Element {first['element']}: " if first["element"] else ""
+        more = f" And {len(others)} more." if others else ""
+        return f"{place}{first['reason'] or first['policy']}{more}"
+    code = str(outcome.get("code", "unknown")).replace("_", " ")
+    return f"{'The service failed' if outcome.get('status') == 'failed' else 'Refused'}: {code}."
+
+
+def grouped(digest: str) -> str:
+    """A digest in groups of eight, which two people can compare over the telephone."""
+    return " ".join(digest[place : place + 8] for place in range(0, len(digest), 8))
+
+
+def state(name: str) -> str:
+    """A state as people say it."""
+    return STATES.get(name, name.replace("_", " "))
+
+
+def colour(name: str) -> str:
+    """The colour of a state's tag, whose text says the same."""
+    return COLOURS.get(name, "grey")
+
+
+def number(count: int) -> str:
+    """A count with its thousands apart."""
+    return f"{count:,}"
+
+
+def roles(names: list[str]) -> str:
+    """What a party does."""
+    return ", ".join(ROLES.get(name, name) for name in names)
+
+
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "moment": moment,
+    "short_moment": short_moment,
+    "day": day,
+    "headline": headline,
+    "event_title": event_title,
+    "event_meaning": event_meaning,
+    "action_title": action_title,
+    "alarm_title": alarm_title,
+    "element_title": element_title,
+    "deciding": deciding,
+    "explain": explain,
+    "grouped": grouped,
+    "state": state,
+    "colour": colour,
+    "number": number,
+    "roles": roles,
+}
