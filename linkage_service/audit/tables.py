@@ -293,8 +293,13 @@ def _plain_pages(session: Session, table: Table, columns: Sequence[str], *, key:
     places = ", ".join([place] * len(key))
     select = f"SELECT {names} FROM {table.name}"  # noqa: S608 - names of our own table
     page = f"ORDER BY {ordered} LIMIT {_PAGE}"
-    with closing(connection.connection.cursor()) as cursor:
-        cursor.execute(f"{select} {page}")
-        while rows := cursor.fetchall():
-            yield from rows
-            cursor.execute(f"{select} WHERE ({ordered}) > ({places}) {page}", rows[-1][: len(key)])
+    condition, after = "", cast("tuple[Any, ...]", ())
+    while True:
+        # A cursor for each page: who reads may stop anywhere, and the database be closed before this generator is.
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(f"{select} {condition} {page}", after)
+            rows = cursor.fetchall()
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        condition, after = f"WHERE ({ordered}) > ({places})", rows[-1][: len(key)]
