@@ -409,7 +409,7 @@ def test_service_that_goes_back_to_a_closed_epoch_is_noticed(round_: Round) -> N
     round_.share()
     round_.b.ceremony.accept(round_.project)
     shown: list[Json] = []
-    round_.b.lies.append(lambda _, path, document: shown.append(copy.deepcopy(document)))
+    round_.b.lies.append(lambda _method, _path, document: shown.append(copy.deepcopy(document)))
     round_.b.client.keys.exchange(project_id=round_.project)
     before = shown[-1]
     round_.b.lies.clear()
