@@ -194,7 +194,7 @@ def test_projects_of_before_get_their_agreements_providers_and_an_epoch(engine: 
     epochs = "SELECT project, epoch, reason, opened_by, initiator, check_value FROM key_epoch ORDER BY project"
     # What the log does not tell any more is not made up.
     assert _all(engine, epochs) == [
-        ("prj_1", 1, "opened", "org_2", None, None), ("prj_2", 1, "opened", None, None, None),
+        ("prj_1", 1, "opened", "org_2", None, "c"), ("prj_2", 1, "opened", None, None, None),
     ]  # fmt: skip
     assert _all(engine, "SELECT id, key_epoch FROM upload") == [("upl_1", 1)]
 
@@ -216,6 +216,11 @@ def test_way_back_from_epochs_keeps_projects_and_uploads(engine: Engine) -> None
         (
             "INSERT INTO key_epoch (project, epoch, reason, opened_at) "
             "VALUES ('prj_1', 2, 'planned', '2026-01-03 00:00:00.000000')"
+        ),
+        "UPDATE key_epoch SET check_value = 'c', check_value_set_by = 'org_1' WHERE project = 'prj_1'",
+        (
+            "INSERT INTO key_envelope (project, epoch, sender, recipient, keyset, document, posted_at) "
+            "VALUES ('prj_1', 1, 'org_1', 'org_2', 'k', '{}', '2026-01-03 00:00:00.000000')"
         ),
         "DELETE FROM project_provider WHERE project = 'prj_2' AND organisation = 'org_1'",
     ],
