@@ -22,7 +22,7 @@ SUSPECTED = (
 
 
 def _key(epoch: int, check_value: str = NEW_VALUE) -> Json:
-    return {"epoch": epoch, "check_value": check_value}
+    return {"epoch": epoch, "check_value": check_value, "derivation": "linkage/derive/v1"}
 
 
 @pytest.fixture

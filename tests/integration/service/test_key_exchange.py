@@ -348,7 +348,7 @@ def test_other_secret_is_refused_wherever_it_is_named(exchange: Exchange) -> Non
     ok(exchange.confirm(1), 200)
     problem(exchange.post(1, check_value=OTHER_VALUE), 409, "other_secret")
     problem(exchange.post(0, check_value=OTHER_VALUE), 409, "other_secret")
-    key = {"epoch": 1, "check_value": OTHER_VALUE}
+    key = {**KEY, "check_value": OTHER_VALUE}
     declared = exchange.providers[1].declare(exchange.project, ROWS[0], key=key)
     problem(declared, 409, "other_secret")
 
