@@ -381,7 +381,7 @@ def test_secret_that_differs_from_the_one_of_uploads_cannot_become_the_epochs(ex
         ({"keyset": "5f" * 32}, "/envelopes/0/keyset", "other"),
         ({"suite": "mlkem768-x25519"}, "/envelopes/0/suite", "other"),
         ({"to": "org_" + "0" * 26}, "/envelopes/0/to", "not_a_provider"),
-        ({"ciphertext": "A" * 80}, "/envelopes/0/ciphertext", "wrong_length"),
+        ({"ciphertext": "A" * 1600}, "/envelopes/0/ciphertext", "wrong_length"),
         ({"ciphertext": "B" * 113}, "/envelopes/0/ciphertext", "malformed"),
         ({"at": "2026-02-30T00:00:00Z"}, "/envelopes/0/at", "value_error"),
         ({"at": "yesterday"}, "/envelopes/0/at", "string_pattern_mismatch"),
