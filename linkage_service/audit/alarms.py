@@ -16,7 +16,7 @@ from linkage_service.ids import new_id
 
 AlarmKind = Literal[
     "denial_spike", "first_key_use", "export_out_of_hours", "review_overdue", "retention_overdue",
-    "cosignature_missing", "policy_error",
+    "cosignature_missing", "policy_error", "repeated_key_epochs",
 ]  # fmt: skip
 ACTION = "watch"
 MEANINGS: Mapping[AlarmKind, str] = {
@@ -27,6 +27,7 @@ MEANINGS: Mapping[AlarmKind, str] = {
     "retention_overdue": "Something is past its date of deletion and is still there.",
     "cosignature_missing": "The newest checkpoint lacks signatures of witnesses.",
     "policy_error": "The access policy could not be evaluated, so a request was refused.",
+    "repeated_key_epochs": "An organisation has changed the key epoch of a project again within a day.",
 }
 
 

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import TypeVar
 
 import structlog
+from sqlalchemy import func
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
@@ -47,6 +48,8 @@ SPIKE_LEAST = 10
 SPIKE_TIMES = 5
 SPIKE_WINDOW = timedelta(hours=1)
 SPIKE_PAST = timedelta(days=7)
+# Each ends encodings and runs of everybody in the project: one is an answer to something, two are a pattern.
+EPOCHS_WINDOW = timedelta(hours=24)
 # The sweep deletes within minutes of a date. What is there an hour later is held, or the sweep is not working.
 RETENTION_GRACE = timedelta(hours=1)
 Further = Callable[[Session, datetime], Iterable[Notice]]
@@ -191,7 +194,7 @@ class Watch:
                 _log.error("log_shorter_than_head")
                 return None
             seen = [item for row in rows if (item := _unless_odd(partial(_seen, row), None)) is not None]
-            looks = (_first_uses, self._exports, _spikes)
+            looks = (_first_uses, self._exports, _spikes, _repeated_epochs)
             nothing: list[Notice] = []
             found = [_unless_odd(partial(look, session, seen), nothing) for look in looks]
             return _Step(before, rows[-1].seq + 1, list(chain.from_iterable(found)))
@@ -305,6 +308,36 @@ def _spikes(session: Session, seen: Sequence[_Seen]) -> list[Notice]:
                     "refusals_of_the_week_before": past,
                     "until": events.format_time(at),
                 },
+            )
+    return list(found.values())
+
+
+def _repeated_epochs(session: Session, seen: Sequence[_Seen]) -> list[Notice]:
+    """An organisation that changed the key epoch of a project after it had within a day; one alarm for each a day."""
+    found: dict[str, Notice] = {}
+    for item in seen:
+        header = item.header
+        if header.type != EventType.KEY_EPOCH_OPENED or header.actor.org is None or header.project is None:
+            continue
+        query = select(func.count()).where(
+            AuditEvent.type == EventType.KEY_EPOCH_OPENED.value,
+            AuditEvent.project == header.project,
+            AuditEvent.actor_org == header.actor.org,
+            AuditEvent.time > events.format_time(item.at - EPOCHS_WINDOW),
+            AuditEvent.seq <= item.seq,
+        )
+        opened = session.exec(query).one()
+        occasion = f"{header.project}/{header.actor.org}/{item.at.date().isoformat()}"
+        if opened > 1 and occasion not in found:
+            found[occasion] = Notice(
+                kind="repeated_key_epochs",
+                occasion=occasion,
+                organisation=header.actor.org,
+                actor=header.actor.id,
+                agreement=header.agreement,
+                project=header.project,
+                subject=header.project,
+                detail={"epochs_within_a_day": opened, "until": events.format_time(item.at)},
             )
     return list(found.values())
 

@@ -3,12 +3,13 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import rfc8785
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from linkage_service.errors import FieldError, Invalid
@@ -17,9 +18,16 @@ from linkage_service.keys import schemas
 REQUIRED: schemas.Suite = "x25519"
 # Public key of each suite: X25519; ML-KEM-768 and X25519.
 _KEY_BYTES: Mapping[schemas.Suite, int] = {"x25519": 32, "mlkem768-x25519": 1184 + 32}
-# The encapsulated key and the tag, around a secret of at least 16 bytes.
-_LEAST_CIPHERTEXT_BYTES: Mapping[schemas.Suite, int] = {"x25519": 32 + 16 + 16, "mlkem768-x25519": 1088 + 32 + 16 + 16}
-_X25519_BYTES = 32
+# The encapsulated key and the tag, around a secret of 16 to 900 bytes.
+_OVERHEAD_BYTES: Mapping[schemas.Suite, int] = {"x25519": 32 + 16, "mlkem768-x25519": 1088 + 32 + 16}
+_SECRET_BYTES = range(16, 901)
+_KEY_25519_BYTES = 32
+_FIELD_PRIME = 2**255 - 19
+# The y-coordinates of the eight points of small order of edwards25519; the other two of order 8 have its negative.
+_ORDER_EIGHT_Y = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+_SMALL_ORDER_Y = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_EIGHT_Y, _FIELD_PRIME - _ORDER_EIGHT_Y})
 _CARD_CONTEXT = b"linkage/key-card/v1\0"
 _KEYSET_CONTEXT = b"linkage/keyset/v1\0"
 _ENVELOPE_CONTEXT = b"linkage/envelope/v1\0"
@@ -47,7 +55,9 @@ def keyset_digest(
 
 
 def check_card(card: schemas.KeyCardDocument, *, organisation: str) -> None:
-    """Refuses a card that others could not use, or that is not its organisation's own.
+    """Refuses a card that clients would not use, or that is not its organisation's own.
+
+    One card that clients refuse would hold up every project of its organisation.
 
     Raises:
         Invalid: naming the member.
@@ -56,12 +66,43 @@ def check_card(card: schemas.KeyCardDocument, *, organisation: str) -> None:
         raise _wrong("/organisation", "other_organisation", "The card is of another organisation than the address.")
     if REQUIRED not in card.hpke_keys:
         raise _wrong("/hpke_keys", "missing", "The card has no key for x25519, which every card needs.")
+    _check_signing_key(decoded(card.signing_key, bytes_long=_KEY_25519_BYTES, pointer="/signing_key"))
     for suite, key in card.hpke_keys.items():
         # A name that is not declared must not come back; this one is from the closed list.
         _check_hpke_key(suite, decoded(key, bytes_long=_KEY_BYTES[suite], pointer=f"/hpke_keys/{suite}"))
+        if key == card.signing_key:
+            raise _wrong(f"/hpke_keys/{suite}", "repeated_key", "One key is on the card twice. Make new exchange keys.")
     _check_signature(
         card.signing_key, card.signature, _CARD_CONTEXT + rfc8785.dumps(body_of(card)), pointer="/signature"
     )
+
+
+def check_not_of(card: schemas.KeyCardDocument, others: Iterable[schemas.KeyCardDocument]) -> None:
+    """Refuses a card with a key that stands on a card of another organisation, now or earlier.
+
+    Who puts another's key on a card of their own would have envelopes for one read by the other, so clients refuse all
+    cards of a project in which one does.
+
+    Raises:
+        Invalid: naming the member.
+    """
+    taken = {key for other in others for _, key in _keys_of(other)}
+    for pointer, key in _keys_of(card):
+        if key in taken:
+            raise _wrong(
+                pointer, "key_of_another", "This key is on a card of another organisation. Make new exchange keys."
+            )
+
+
+def _keys_of(card: schemas.KeyCardDocument) -> Iterator[tuple[str, bytes]]:
+    """Every public key of a card with where it stands, the two of the hybrid suite each for itself as well."""
+    yield "/signing_key", decoded(card.signing_key, pointer="/signing_key")
+    for suite, key in card.hpke_keys.items():
+        pointer = f"/hpke_keys/{suite}"
+        raw = decoded(key, pointer=pointer)
+        yield pointer, raw[-_KEY_25519_BYTES:]
+        if raw[:-_KEY_25519_BYTES]:
+            yield pointer, raw[:-_KEY_25519_BYTES]
 
 
 def check_envelope(
@@ -93,8 +134,13 @@ def check_envelope(
     if envelope.recipient not in recipients:
         raise _wrong(f"{pointer}/to", "not_a_provider", "An envelope goes to another provider of this project.")
     ciphertext = decoded(envelope.ciphertext, pointer=f"{pointer}/ciphertext")
-    if len(ciphertext) < _LEAST_CIPHERTEXT_BYTES[envelope.suite]:
-        raise _wrong(f"{pointer}/ciphertext", "too_short", "This cannot hold a secret in this suite. Make it again.")
+    if len(ciphertext) - _OVERHEAD_BYTES[envelope.suite] not in _SECRET_BYTES:
+        raise _wrong(
+            f"{pointer}/ciphertext",
+            "wrong_length",
+            f"This cannot hold a secret of {_SECRET_BYTES.start} to {_SECRET_BYTES.stop - 1} bytes in this suite. Make "
+            "it again.",
+        )
     signed = {name: value for name, value in document.items() if name != "signature"}
     _check_signature(
         card.signing_key, envelope.signature, _ENVELOPE_CONTEXT + rfc8785.dumps(signed), pointer=f"{pointer}/signature"
@@ -119,14 +165,36 @@ def decoded(text: str, *, pointer: str, bytes_long: int | None = None) -> bytes:
     return raw
 
 
+def _check_signing_key(raw: bytes) -> None:
+    """Refuses Ed25519 keys of small order, under which anybody can sign, and those not written canonically; RFC 8032.
+
+    The library verifies under such keys.
+    """
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y >= _FIELD_PRIME or y in _SMALL_ORDER_Y:
+        raise _wrong("/signing_key", "unusable", "Anybody could sign with this key. Make new exchange keys.")
+
+
 def _check_hpke_key(suite: schemas.Suite, raw: bytes) -> None:
-    """Refuses an X25519 key with which nothing can be agreed; RFC 7748 section 6.1."""
+    """Refuses keys that no honest party has.
+
+    X25519 with which nothing can be agreed or in a second spelling (RFC 7748, sections 5 and 6.1); ML-KEM that fails
+    the modulus check of FIPS 203, section 7.2, where this installation has ML-KEM.
+    """
+    x25519 = raw[-_KEY_25519_BYTES:]
+    unusable = _wrong(
+        f"/hpke_keys/{suite}", "unusable", "Nothing can be encrypted to this key. Make new exchange keys."
+    )
+    if int.from_bytes(x25519, "little") >= _FIELD_PRIME:
+        raise unusable
     try:
-        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(raw[-_X25519_BYTES:]))
+        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(x25519))
+        if suite != REQUIRED:
+            MLKEM768PublicKey.from_public_bytes(raw[:-_KEY_25519_BYTES])
+    except UnsupportedAlgorithm:
+        return
     except ValueError as error:
-        raise _wrong(
-            f"/hpke_keys/{suite}", "unusable", "Nothing can be encrypted to this key. Make new exchange keys."
-        ) from error
+        raise unusable from error
 
 
 def _check_signature(key: str, signature: str, message: bytes, *, pointer: str) -> None:

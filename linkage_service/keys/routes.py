@@ -145,7 +145,9 @@ def confirm_key(
 ) -> Response:
     """Compares the check value with the epoch's, so that every provider knows to hold the same secret.
 
-    Where the secret was handed over without the service, the first confirmation says by what it is known.
+    Where the secret was handed over without the service, the first confirmation says by what it is known; a provider
+    that then sends another to the rest is believed instead, unless encodings are uploaded or others have confirmed.
+    Envelopes to the caller are deleted with it.
     """
 
     def use_case(operation: Operation) -> schemas.KeyExchange:

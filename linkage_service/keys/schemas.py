@@ -21,7 +21,7 @@ Key32 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 # ML-KEM-768 (1,184 bytes) and X25519 (32), one after the other.
 HpkeKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{1622})$")]
 Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
-Ciphertext = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=80, max_length=8192)]
+Ciphertext = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", min_length=86, max_length=2715)]
 
 
 def _known(keys: object) -> object:
@@ -39,10 +39,10 @@ def _calendar(text: str) -> str:
     return text
 
 
-# What is signed is kept letter by letter, so this stays text.
+# What is signed is kept letter by letter, so this stays text; whole seconds, which is what clients take.
 Moment = Annotated[
     str,
-    StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d{1,6})?Z$"),
+    StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"),
     AfterValidator(_calendar),
 ]
 
@@ -211,8 +211,14 @@ class KeyExchangeProvider(Output):
     envelope_waiting: Annotated[
         bool, Field(description="Whether an envelope to it, under the cards as they are now, was not fetched yet.")
     ]
-    envelope_retrieved_at: Timestamp | None
-    confirmed_at: Annotated[Timestamp | None, Field(description="When it showed that it holds the epoch's secret.")]
+    envelope_retrieved_at: Annotated[
+        Timestamp | None,
+        Field(description="When it last fetched an envelope that is still kept; those are deleted when it confirms."),
+    ]
+    confirmed_at: Annotated[
+        Timestamp | None,
+        Field(description="When it, or an upload of it, showed that it holds the secret."),
+    ]
     uploaded: Annotated[bool, Field(description="Whether it has a complete upload of this epoch.")]
 
 
@@ -233,4 +239,11 @@ class KeyExchange(Output):
         Field(description="Digest of the cards of all providers; null while one has none, or none for the suite."),
     ]
     check_value_known: bool
+    check_value_set_by: Annotated[
+        str | None,
+        Field(
+            description="The provider that said by what the secret is known: by sending it, confirming it or "
+            "completing an upload. Null while nobody has, and where a release before epochs did not note it."
+        ),
+    ]
     providers: list[KeyExchangeProvider]

@@ -10,7 +10,7 @@ from linkage_ledger import events
 from linkage_service.access.guard import Operation
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound
-from linkage_service.keys import checking, schemas, tables
+from linkage_service.keys import check_values, checking, schemas, tables
 from linkage_service.keys.epochs import Reason, closed_because
 from linkage_service.organisations import tables as organisations
 from linkage_service.projects import tables as projects
@@ -19,11 +19,6 @@ from linkage_service.runs import service as runs
 from linkage_service.runs.tables import unfinished_of_project
 from linkage_service.uploads import probing
 from linkage_service.uploads.tables import complete_uploads, live_uploads
-
-_DIFFERS = (
-    "This is another secret than the one that this project's key epoch is known by, so encodings made with it would "
-    "match nothing. Take the secret that the other providers hold, or open a new key epoch."
-)
 
 
 def suite_of(project: Governed) -> schemas.Suite:
@@ -59,10 +54,13 @@ def publish(operation: Operation, *, organisation: str, card: schemas.KeyCardDoc
     """
     session = operation.session
     checking.check_card(card, organisation=organisation)
+    checking.check_not_of(card, map(_document, tables.cards_of_others(session, organisation)))
     digest, before = checking.digest_of(card), tables.card(session, organisation)
     if before is not None and before.digest != digest:
         before.superseded_at = operation.now
         session.add(before)
+        # Before the other counts: at no time do two of one organisation.
+        session.flush()
     row = tables.earlier_card(session, organisation, digest) or tables.KeyCard(
         organisation=organisation, digest=digest, document="", published_at=operation.now
     )
@@ -112,7 +110,7 @@ def post_envelopes(operation: Operation, *, project: Governed, draft: schemas.En
     first = epoch.initiator is None
     if not first and standing.confirmed_at is None:
         _refuse_unconfirmed(epoch, draft.check_value)
-    _settle(session, project, epoch, draft.check_value)
+    void = check_values.settle(session, epoch, draft.check_value, by=sender, sharing=first and bool(draft.envelopes))
     if first:
         epoch.initiator = sender
         session.add(epoch)
@@ -135,6 +133,7 @@ def post_envelopes(operation: Operation, *, project: Governed, draft: schemas.En
             "keyset": keyset,
             "to": [envelope.recipient for envelope in draft.envelopes],
             "initiator": first,
+            **({} if void is None else {"confirmation_void": void}),
         },
     )
 
@@ -175,10 +174,13 @@ def confirm(operation: Operation, *, project: Governed, draft: schemas.Confirmat
     """
     session = operation.session
     _check_epoch(project, draft.epoch)
-    _settle(session, project, _epoch(session, project), draft.check_value)
+    holder = operation.caller.organisation
+    check_values.settle(session, _epoch(session, project), draft.check_value, by=holder)
     standing = _standing(operation, project)
     standing.confirmed_at = operation.now
     session.add(standing)
+    # It has kept the secret before it says so, and no copy is to stay here for whoever gets at its keys later.
+    tables.empty_envelopes(session, project.row.id, recipient=holder)
     operation.record(
         EventType.KEY_EXCHANGE_SECRET_CONFIRMED,
         resource=events.Resource("project", project.row.id),
@@ -286,6 +288,7 @@ def render(session: Session, project: Governed) -> schemas.KeyExchange:
         initiator=epoch.initiator,
         keyset_sha256=keyset,
         check_value_known=epoch.check_value is not None,
+        check_value_set_by=epoch.check_value_set_by,
         providers=_render_providers(session, project, keyset),
     )
 
@@ -330,10 +333,7 @@ def _document(row: tables.KeyCard) -> schemas.KeyCardDocument:
 
 
 def _epoch(session: Session, project: Governed) -> tables.KeyEpoch:
-    row = tables.epoch(session, project.row.id, project.row.key_epoch)
-    if row is None:
-        raise RuntimeError("a project without its key epoch")
-    return row
+    return check_values.present(session, project.row.id, project.row.key_epoch)
 
 
 def _standing(operation: Operation, project: Governed) -> tables.KeyStanding:
@@ -418,27 +418,6 @@ def _refuse_unconfirmed(epoch: tables.KeyEpoch, check_value: str) -> None:
     )
 
 
-def _settle(session: Session, project: Governed, epoch: tables.KeyEpoch, check_value: str) -> None:
-    """Holds a check value against the epoch's, which it becomes where there is none.
-
-    Raises:
-        Conflict: it is of another secret, or encodings were uploaded with another one.
-    """
-    if epoch.check_value is not None:
-        if not hmac.compare_digest(epoch.check_value, check_value):
-            raise Conflict(_DIFFERS, code="other_secret")
-        return
-    used = {row.check_value for row in live_uploads(session, project.row.id) if row.key_epoch == epoch.epoch}
-    if any(not hmac.compare_digest(value, check_value) for value in used):
-        raise Conflict(
-            "Encodings that were made with another secret are uploaded in this key epoch, and would match nothing. "
-            "Take the secret that they were made with, have them deleted, or open a new key epoch.",
-            code="other_secret",
-        )
-    epoch.check_value = check_value
-    session.add(epoch)
-
-
 def _begin_epoch(operation: Operation, project: Governed, *, reason: Reason) -> list[str]:
     """Closes the present epoch: its uploads are due at once, its unfinished runs end, its envelopes are deleted.
 
@@ -458,7 +437,7 @@ def _begin_epoch(operation: Operation, project: Governed, *, reason: Reason) -> 
         )
     )
     session.flush()
-    tables.forget_envelopes(session, row.id)
+    tables.empty_envelopes(session, row.id)
     # Sketches of encodings by another key are like those of no others.
     probing.forget(session, project=row.id)
     live = live_uploads(session, row.id)

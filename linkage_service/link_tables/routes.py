@@ -31,7 +31,11 @@ def request_release(
     request: Request,
     gate: Annotated[Gate, guard(Action.REQUEST_RELEASE)],
 ) -> Response:
-    """A recipient asks, stating the purpose; the policy decides at once and the answer is recorded either way."""
+    """A recipient asks, stating the purpose; the policy decides at once and the answer is recorded either way.
+
+    A result of a key epoch that is closed by now can be released as well, whatever closed it: link ids do not depend on
+    the secret. They are those of the run's own epoch.
+    """
     blobs: BlobStore = request.app.state.service.blobs
 
     def use_case(operation: Operation) -> Created:

@@ -91,6 +91,8 @@ def release(
 ) -> tables.Release:
     """Lets the link tables of a run go to the caller's organisation.
 
+    Of a run in a key epoch that is closed as well, and whatever closed it: link ids do not depend on the secret.
+
     Raises:
         Conflict: the run has no result, or the key of the caller's link ids is gone.
     """
@@ -104,7 +106,8 @@ def release(
         purpose=draft.purpose,
         mode=draft.mode,
         columns=list(draft.columns),
-        key_epoch=project.row.key_epoch,
+        # Of what it is made from: the project may be in another by now.
+        key_epoch=run.key_epoch,
         # Whatever is made from a run goes with it.
         delete_by=run.delete_by,
         created_at=operation.now,

@@ -54,6 +54,11 @@ def provider(session: Session, project_id: str, organisation: str) -> ProjectPro
     return session.get(ProjectProvider, (project_id, organisation))
 
 
+def all_projects(session: Session) -> Sequence[Project]:
+    """Every project, closed ones included."""
+    return session.exec(select(Project).order_by(col(Project.id))).all()
+
+
 def projects_of_agreement(session: Session, agreement_id: str) -> Sequence[Project]:
     """Every project under an agreement, in any of its versions."""
     return session.exec(select(Project).where(Project.agreement == agreement_id).order_by(col(Project.id))).all()

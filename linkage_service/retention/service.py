@@ -29,7 +29,7 @@ from linkage_service.link_tables import recipient_keys
 from linkage_service.link_tables import tables as link_tables
 from linkage_service.link_tables.tables import Release
 from linkage_service.projects.service import Governed, governed
-from linkage_service.projects.tables import projects_of_agreement
+from linkage_service.projects.tables import all_projects, projects_of_agreement, providers
 from linkage_service.retention import schemas, tables
 from linkage_service.rights import tables as rights
 from linkage_service.runs import service as runs
@@ -326,6 +326,45 @@ def due_envelopes(session: Session, *, now: datetime) -> list[str]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ExchangesDue:
+    """What is left of the exchange of secrets that protect nothing any more.
+
+    Attributes:
+        projects: closed, or under agreements that are over, without encodings: what their secrets were known by, and
+            who held them.
+        organisations: that take part in no other project: their earlier cards.
+    """
+
+    projects: Sequence[str]
+    organisations: Sequence[str]
+
+
+def due_exchanges(session: Session, *, now: datetime) -> ExchangesDue:
+    """What is left of the exchange of secrets of projects that are over and of which all encodings are gone."""
+    kept, earlier = keys.projects_with_exchange(session), keys.organisations_with_earlier_cards(session)
+    if not kept and not earlier:
+        return ExchangesDue([], [])
+    over, encoded = over_agreements(session, now=now), {upload.project for upload in tables.kept_uploads(session)}
+    gone: dict[str, bool] = {}
+    took_part: dict[bool, set[str]] = {True: set(), False: set()}
+    for project in all_projects(session):
+        gone[project.id] = (project.state != "open" or project.agreement in over) and project.id not in encoded
+        took_part[gone[project.id]] |= providers(session, project.id)
+    return ExchangesDue(
+        projects=sorted(project for project in kept if gone[project]),
+        organisations=sorted(earlier & (took_part[True] - took_part[False])),
+    )
+
+
+def forget_exchanges(session: Session, due: ExchangesDue) -> None:
+    """Deletes what is left of the exchange of secrets."""
+    for project in due.projects:
+        keys.forget_exchange(session, project)
+    if due.organisations:
+        keys.forget_earlier_cards(session, due.organisations)
+
+
 def due_bodies(session: Session, *, now: datetime, ungoverned_days: int) -> list[int]:
     """Sequence numbers of events whose bodies are past their date, oldest first: at most so many at once.
 
@@ -516,7 +555,7 @@ def close(operation: Operation, *, project: Governed) -> list[uploads.Discarded]
     session.flush()
     live = live_uploads(session, row.id)
     probing.forget(session, project=row.id)
-    keys.forget_envelopes(session, row.id)
+    keys.empty_envelopes(session, row.id)
     gone = [uploads.delete(operation, row=upload) for upload in live]
     operation.record(
         EventType.PROJECT_CLOSED,

@@ -39,7 +39,8 @@ class Swept:
         deleted: what was past its date, by kind.
         overdue: what is past its date and kept by a hold.
         sketches: of how many uploads and projects the sketches were destroyed.
-        envelopes: of how many projects the envelopes of their secret were deleted.
+        envelopes: how many envelopes were removed, those that were emptied since the last sweep included.
+        exchanges: of how many projects and organisations what was left of the exchange of secrets was deleted.
         bodies: how many ledger events lost their body.
         certificates: ids of the certificates that were issued.
         blobs: how many blobs without a key were removed.
@@ -51,6 +52,7 @@ class Swept:
     overdue: list[service.Due] = field(default_factory=list)
     sketches: int = 0
     envelopes: int = 0
+    exchanges: int = 0
     bodies: int = 0
     certificates: list[str] = field(default_factory=list)
     blobs: int = 0
@@ -60,7 +62,8 @@ class Swept:
     @property
     def did_something(self) -> bool:
         """Whether it changed anything."""
-        return bool(self.deleted or self.sketches or self.envelopes or self.bodies or self.certificates or self.blobs)
+        counts = (self.sketches, self.envelopes, self.exchanges, self.bodies, self.blobs)
+        return bool(self.deleted or self.certificates or any(counts))
 
 
 class Sweeper:
@@ -152,6 +155,7 @@ class Sweeper:
             or swept.bodies
             or swept.sketches
             or swept.envelopes
+            or swept.exchanges
             or not self._traceless
             or not keys_gone <= self._clear
         ):
@@ -192,7 +196,7 @@ class Sweeper:
             swept.deleted[item.kind] = swept.deleted.get(item.kind, 0) + 1
 
     def _delete_keys(self, swept: Swept, request_id: str) -> None:
-        """Deletes the keys of link ids of agreements that are over, what their uploads were compared by, envelopes."""
+        """Deletes the keys of link ids of agreements that are over, what their uploads were compared by, exchanges."""
         now = self._clock()
         with self._database.reading() as session:
             found = service.due_keys(session, now=now)
@@ -211,11 +215,17 @@ class Sweeper:
             swept.sketches = len(sketches.projects) + len(sketches.uploads)
         with self._database.reading() as session:
             envelopes = service.due_envelopes(session, now=now)
-        if envelopes:
+            exchanges = service.due_exchanges(session, now=now)
+            emptied = keys.are_emptied(session)
+        if envelopes or emptied:
             with self._database.writing() as session:
                 for project in envelopes:
-                    keys.forget_envelopes(session, project)
-            swept.envelopes = len(envelopes)
+                    keys.empty_envelopes(session, project)
+                swept.envelopes = keys.remove_emptied(session)
+        if exchanges.projects or exchanges.organisations:
+            with self._database.writing() as session:
+                service.forget_exchanges(session, exchanges)
+            swept.exchanges = len(exchanges.projects) + len(exchanges.organisations)
 
     def _dispose_of_bodies(self, swept: Swept, request_id: str) -> None:
         now = self._clock()

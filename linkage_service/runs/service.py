@@ -129,6 +129,7 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
     row = tables.Run(
         id=new_id("run", operation.now),
         project=project.row.id,
+        key_epoch=project.row.key_epoch,
         state="queued",
         aim=aim.kind,
         aim_value=aim.value,

@@ -16,13 +16,15 @@ class Run(SQLModel, table=True):
     """One execution of the matcher. The row is also the queue: a worker holds it by a lease.
 
     `patterns` and `report` hold exact counts: neither leaves but rounded and suppressed. `data_key` is made by the
-    first claim and opens whatever is stored of the run; a run that ends without a result loses it.
+    first claim and opens whatever is stored of the run; a run that ends without a result loses it. `key_epoch` is that
+    of its uploads, and stays when the project goes on to another.
     """
 
     __tablename__ = "run"
 
     id: str = Field(primary_key=True)
     project: str = Field(foreign_key="project.id", index=True)
+    key_epoch: int
     state: str = Field(index=True)
     aim: str
     aim_value: float | None

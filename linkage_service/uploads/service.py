@@ -23,7 +23,7 @@ from linkage_service.agreements.service import TIERS
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from linkage_service.ids import new_id
-from linkage_service.keys import tables as keys
+from linkage_service.keys import check_values
 from linkage_service.keys.epochs import ClosedEpoch, closed_because
 from linkage_service.projects import tables as projects
 from linkage_service.projects.service import Governed, governed, hashed_fields
@@ -133,21 +133,25 @@ def declare(
             "Choose smaller parts, or ask the operator."
         )
     mine, others = _live_by_ownership(operation, project)
-    epoch = keys.epoch(operation.session, project.row.id, project.row.key_epoch)
-    known = [other.check_value for other in others]
-    if epoch is not None and epoch.check_value is not None:
-        known.append(epoch.check_value)
-    if any(not hmac.compare_digest(value, manifest.key.check_value) for value in known):
+    epoch = check_values.present(operation.session, project.row.id, project.row.key_epoch)
+    stated = manifest.key.check_value
+    # One that is only declared binds nobody: what is complete first says which secret it is.
+    complete = [other.check_value for other in others if other.state == "complete"]
+    if any(not hmac.compare_digest(value, stated) for value in complete) or check_values.is_of_another_secret(
+        operation.session, epoch, stated, by=operation.caller.organisation
+    ):
         raise Conflict(
             "These encodings were made with another secret than those of the other providers, so nothing would match. "
             "Compare the secret's check value with the other providers, and encode again with the shared secret.",
             code="other_secret",
         )
-    if any(tables.encoding_profile_of(other) != manifest.encoding_profile for other in others):
+    agreed = project.agreement.document.security.encoding_profile
+    profiles = {tables.encoding_profile_of(other) for other in others} if agreed is None else {agreed}
+    if profiles - {manifest.encoding_profile}:
         raise Conflict(
-            "These encodings name another encoding profile than those of the other providers. The key of encodings "
-            "follows from the profile's name, so nothing would match. Agree with the other providers on one name, and "
-            "encode again with it.",
+            "These encodings name another encoding profile than the agreement, or than the other providers where it "
+            "names none. The key of encodings follows from the profile's name, so nothing would match. Encode again "
+            "with the agreed name.",
             code="other_profile",
         )
     if any(_differs(_normalisation_of(other), manifest.normalisation_sha256) for other in others):
@@ -349,7 +353,7 @@ def complete(operation: Operation, *, row: tables.Upload, inspected: Inspected |
 
     Raises:
         Conflict: parts are missing or were sent again meanwhile, or the upload is not being received, or it looks like
-            probing.
+            probing, or its epoch is known by another secret by now.
         Invalid: the whole is not what the manifest says.
         NotAccepted: its bits are not what the manifest says.
     """
@@ -374,6 +378,14 @@ def complete(operation: Operation, *, row: tables.Upload, inspected: Inspected |
     project = governed(session, row.project)
     replaced = [other for other in _live_by_ownership(operation, project)[0] if other.id != row.id]
     discarded = [_discard(operation, other) for other in replaced]
+    check_values.settle_upload(
+        session,
+        project=row.project,
+        number=row.key_epoch,
+        check_value=row.check_value,
+        by=row.organisation,
+        now=operation.now,
+    )
     row.state, row.completed_at = "complete", operation.now
     session.add(row)
     operation.record(

@@ -112,6 +112,28 @@ def test_spike_is_noticed_once_a_day_and_nothing_is_looked_for_under_the_writers
     assert sorted(noticed) == sorted([f"{mine.organisation}/{day}", f"{mine.client}/{day}"])
 
 
+def test_second_change_of_an_epoch_by_one_organisation_within_a_day_raises_one_alarm(service: ServiceApp) -> None:
+    linked = service.project()
+    first, second = linked.providers
+
+    def change(by: Any, expected: int) -> None:
+        body = {"reason": "planned", "expected_epoch": expected}
+        ok(by.post(f"/v1/projects/{linked.project}/key-epochs", body), 201)
+
+    change(first, 1)
+    change(second, 2)
+    service.clock.move(hours=25)
+    change(first, 3)
+    assert _of(service, "repeated_key_epochs") == []
+    service.clock.move(hours=1)
+    change(first, 4)
+    change(first, 5)
+    (alarm,) = _of(service, "repeated_key_epochs")
+    assert (alarm["organisation"], alarm["project"]) == (first.organisation, linked.project)
+    assert alarm["detail"]["epochs_within_a_day"] == 2
+    assert service.verified()
+
+
 def test_export_outside_the_hours_raises_an_alarm(service: ServiceApp) -> None:
     service.clock.now = START + timedelta(days=1)  # a Monday at noon
     ok_within = service.officer.post("/v1/audit/exports", {"format": "csv"})

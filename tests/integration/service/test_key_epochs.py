@@ -22,7 +22,7 @@ SUSPECTED = (
 
 
 def _key(epoch: int, check_value: str = NEW_VALUE) -> Json:
-    return {"epoch": epoch, "check_value": check_value}
+    return {"epoch": epoch, "check_value": check_value, "derivation": "linkage/derive/v1"}
 
 
 @pytest.fixture
@@ -117,6 +117,21 @@ def test_results_of_an_earlier_epoch_stay(service: ServiceApp, exchange: Exchang
     ok(exchange.linked.recipients[0].get(f"/v1/runs/{run['id']}/summary"), 200)
 
 
+def test_result_of_an_earlier_epoch_is_released_later_with_the_link_ids_of_its_own_epoch(
+    service: ServiceApp, exchange: Exchange
+) -> None:
+    run = service.run(exchange.linked, threshold=0.9)
+    before = service.release(exchange.linked, run)
+    ok(exchange.open_epoch(), 201)
+    after = service.release(exchange.linked, run)
+    one, other = (exchange.providers[0].get(f"/v1/releases/{item['id']}/link-table") for item in (before, after))
+    assert one.content == other.content
+    with service.runtime.database.reading() as session:
+        epochs = session.connection().exec_driver_sql('SELECT DISTINCT key_epoch FROM "release"').scalars().all()
+        keys = session.connection().exec_driver_sql("SELECT epoch FROM recipient_key").scalars().all()
+    assert (epochs, keys) == ([1], [1])
+
+
 def test_next_round_runs_on_uploads_of_the_new_epoch_alone(service: ServiceApp, exchange: Exchange) -> None:
     ok(exchange.open_epoch(), 201)
     new = [
@@ -147,7 +162,10 @@ def test_epoch_takes_its_envelopes_with_it(service: ServiceApp) -> None:
     ok(exchange.open_epoch(), 201)
     assert exchange.received(1) == []
     with service.runtime.database.reading() as session:
-        assert session.connection().exec_driver_sql("SELECT count(*) FROM key_envelope").scalar_one() == 0
+        assert (
+            session.connection().exec_driver_sql("SELECT count(*) FROM key_envelope WHERE document <> ''").scalar_one()
+            == 0
+        )
     assert exchange.look()["keyset_sha256"] is not None
     ok(exchange.post(1, check_value=NEW_VALUE), 201)
     assert exchange.look()["initiator"] == exchange.providers[1].organisation

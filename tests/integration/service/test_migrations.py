@@ -127,7 +127,7 @@ def _before(engine: Engine, revision: str) -> str:
 
 def _project_of_before(engine: Engine) -> None:
     """A project with an upload, under the first of two versions of its agreement, as releases before epochs made it."""
-    command.upgrade(config_for(engine), _before(engine, "0011"))
+    command.upgrade(config_for(engine), _before(engine, "0010"))
     parties = [("org_1", ["provider"]), ("org_2", ["provider", "recipient"]), ("org_3", ["recipient"])]
     document = {"recipients": {"parties": [{"organisation": one, "roles": roles} for one, roles in parties]}}
     amended = {"recipients": {"parties": [{"organisation": "org_3", "roles": ["provider"]}]}}
@@ -194,7 +194,7 @@ def test_projects_of_before_get_their_agreements_providers_and_an_epoch(engine: 
     epochs = "SELECT project, epoch, reason, opened_by, initiator, check_value FROM key_epoch ORDER BY project"
     # What the log does not tell any more is not made up.
     assert _all(engine, epochs) == [
-        ("prj_1", 1, "opened", "org_2", None, None), ("prj_2", 1, "opened", None, None, None),
+        ("prj_1", 1, "opened", "org_2", None, "c"), ("prj_2", 1, "opened", None, None, None),
     ]  # fmt: skip
     assert _all(engine, "SELECT id, key_epoch FROM upload") == [("upl_1", 1)]
 
@@ -202,7 +202,7 @@ def test_projects_of_before_get_their_agreements_providers_and_an_epoch(engine: 
 def test_way_back_from_epochs_keeps_projects_and_uploads(engine: Engine) -> None:
     _project_of_before(engine)
     upgrade(engine)
-    command.downgrade(config_for(engine), _before(engine, "0011"))
+    command.downgrade(config_for(engine), _before(engine, "0010"))
     assert "key_epoch" not in {column["name"] for column in inspect(engine).get_columns("upload")}
     assert _all(engine, "SELECT id, key_epoch FROM project ORDER BY id") == [("prj_1", 1), ("prj_2", 1)]
     assert _all(engine, "SELECT id, state FROM upload") == [("upl_1", "complete")]
@@ -217,6 +217,11 @@ def test_way_back_from_epochs_keeps_projects_and_uploads(engine: Engine) -> None
             "INSERT INTO key_epoch (project, epoch, reason, opened_at) "
             "VALUES ('prj_1', 2, 'planned', '2026-01-03 00:00:00.000000')"
         ),
+        "UPDATE key_epoch SET check_value = 'c', check_value_set_by = 'org_1' WHERE project = 'prj_1'",
+        (
+            "INSERT INTO key_envelope (project, epoch, sender, recipient, keyset, document, posted_at) "
+            "VALUES ('prj_1', 1, 'org_1', 'org_2', 'k', '{}', '2026-01-03 00:00:00.000000')"
+        ),
         "DELETE FROM project_provider WHERE project = 'prj_2' AND organisation = 'org_1'",
     ],
 )
@@ -227,6 +232,6 @@ def test_way_back_is_refused_where_it_would_mix_secrets(engine: Engine, change: 
         connection.exec_driver_sql(change)
     kept = _all(engine, "SELECT project, organisation FROM project_provider")
     with pytest.raises(RuntimeError, match="restore a backup"):
-        command.downgrade(config_for(engine), _before(engine, "0011"))
+        command.downgrade(config_for(engine), _before(engine, "0010"))
     assert _all(engine, "SELECT project, organisation FROM project_provider") == kept
     assert _all(engine, "SELECT key_epoch FROM upload") == [(1,)]

@@ -67,6 +67,45 @@ def test_card_with_a_key_of_another_suites_length_is_refused(keys: ExchangeKeys)
     assert _refusal(keys.card(hpke_keys=mixed)) == ("/hpke_keys/mlkem768-x25519", "wrong_length")
 
 
+# Of small order on edwards25519 (0, 1, -1, both of order 8), and 2, written as 2 + the field's prime.
+SMALL_ORDER = (
+    "00" * 32,
+    "01" + "00" * 31,
+    "ec" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "ef" + "ff" * 30 + "7f",
+)
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_card_with_a_signing_key_that_no_honest_party_has_is_refused(keys: ExchangeKeys, point: str) -> None:
+    assert _refusal(keys.card(signing_key=b64(bytes.fromhex(point)))) == ("/signing_key", "unusable")
+
+
+def test_card_with_a_key_in_a_second_spelling_is_refused(keys: ExchangeKeys) -> None:
+    nine = ((2**255 - 19) + 9).to_bytes(32, "little")
+    assert _refusal(keys.card(hpke_keys={"x25519": b64(nine)})) == ("/hpke_keys/x25519", "unusable")
+    high = bytearray(keys.hpke.public_key().public_bytes_raw())
+    high[31] |= 0x80
+    assert _refusal(keys.card(hpke_keys={"x25519": b64(bytes(high))})) == ("/hpke_keys/x25519", "unusable")
+
+
+def test_card_with_a_post_quantum_key_beyond_the_modulus_is_refused(keys: ExchangeKeys) -> None:
+    beyond = {
+        **keys.both,
+        "mlkem768-x25519": b64(b"\xff" * 1152 + bytes(32) + keys.hpke.public_key().public_bytes_raw()),
+    }
+    assert _refusal(keys.card(hpke_keys=beyond)) == ("/hpke_keys/mlkem768-x25519", "unusable")
+
+
+def test_card_with_one_key_for_two_uses_is_refused() -> None:
+    keys = key_exchange.keys_that_serve_twice(ONE)
+    twice = {"x25519": b64(keys.signing.public_key().public_bytes_raw())}
+    assert _refusal(keys.card(hpke_keys=twice)) == ("/hpke_keys/x25519", "repeated_key")
+
+
 @pytest.mark.parametrize("point", LOW_ORDER)
 def test_card_with_a_key_that_agrees_on_nothing_is_refused(keys: ExchangeKeys, point: str) -> None:
     raw = bytes.fromhex(point)
@@ -123,7 +162,7 @@ def _check(keys: ExchangeKeys, document: Any, **changes: Any) -> None:
 
 def test_envelope_is_kept_letter_by_letter(keys: ExchangeKeys) -> None:
     document = keys.envelope(
-        ExchangeKeys(OTHER), {"at": "2026-03-01T12:00:00.5Z"}, project=PROJECT, epoch=1, keyset=KEYSET
+        ExchangeKeys(OTHER), {"at": "2026-03-01T12:00:00Z"}, project=PROJECT, epoch=1, keyset=KEYSET
     )
     _check(keys, document)
     assert KeyEnvelope.model_validate_json(KeyEnvelope.model_validate(document).model_dump_json()).model_dump() == (
@@ -150,3 +189,24 @@ def test_envelope_for_another_occasion_is_refused(keys: ExchangeKeys, member: st
     with pytest.raises(Invalid) as caught:
         _check(keys, document, **{member: value})
     assert caught.value.errors[0].pointer == f"/{member}"
+
+
+@pytest.mark.parametrize("at", ["2026-03-01T12:00:00.5Z", "2026-03-01T12:00:00+00:00", "2026-02-30T12:00:00Z"])
+def test_envelope_with_a_time_that_its_recipient_refuses_is_refused(keys: ExchangeKeys, at: str) -> None:
+    document = keys.envelope(ExchangeKeys(OTHER), {"at": at}, project=PROJECT, epoch=1, keyset=KEYSET)
+    with pytest.raises(ValidationError):
+        KeyEnvelope.model_validate(document)
+
+
+@pytest.mark.parametrize(("suite", "overhead"), [("x25519", 32 + 16), ("mlkem768-x25519", 1088 + 32 + 16)])
+@pytest.mark.parametrize(("secret", "taken"), [(15, False), (16, True), (900, True), (901, False)])
+def test_envelope_holds_a_secret_of_16_to_900_bytes(
+    keys: ExchangeKeys, suite: str, overhead: int, secret: int, *, taken: bool
+) -> None:
+    changes = {"suite": suite, "ciphertext": b64(bytes(overhead + secret))}
+    document = keys.envelope(ExchangeKeys(OTHER), changes, project=PROJECT, epoch=1, keyset=KEYSET)
+    if taken:
+        _check(keys, document, suite=suite)
+        return
+    with pytest.raises((Invalid, ValidationError)):
+        _check(keys, document, suite=suite)

@@ -22,7 +22,7 @@ _SHOWN = 50
 _OUTCOMES = ("success", "refused", "failed")
 _ALARM_KINDS = (
     "denial_spike", "first_key_use", "export_out_of_hours", "review_overdue", "retention_overdue",
-    "cosignature_missing", "policy_error",
+    "cosignature_missing", "policy_error", "repeated_key_epochs",
 )  # fmt: skip
 _FORMS = ("csv", "jsonl", "ocsf", "fhir", "bundle")
 _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]

@@ -5,12 +5,17 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
+revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
+# What the upgrade itself makes of uploads has nobody's name, and comes back with it.
+_IN_PROGRESS = (
+    "SELECT 1 FROM key_epoch WHERE check_value_set_by IS NOT NULL "
+    "OR EXISTS (SELECT 1 FROM key_envelope WHERE document <> '') LIMIT 1"
+)
 
 
 def upgrade() -> None:
@@ -33,6 +38,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["organisation"], ["organisation.id"], name=op.f("fk_key_card_organisation")),
         sa.PrimaryKeyConstraint("organisation", "digest", name=op.f("pk_key_card")),
     )
+    counts = sa.text("superseded_at IS NULL")
+    op.create_index(
+        "ix_key_card_counts", "key_card", ["organisation"], unique=True, sqlite_where=counts, postgresql_where=counts
+    )
     op.create_table(
         "key_epoch",
         sa.Column("project", sa.String(), nullable=False),
@@ -42,6 +51,10 @@ def upgrade() -> None:
         sa.Column("opened_at", _TIME, nullable=False),
         sa.Column("initiator", sa.String(), nullable=True),
         sa.Column("check_value", sa.String(), nullable=True),
+        sa.Column("check_value_set_by", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["check_value_set_by"], ["organisation.id"], name=op.f("fk_key_epoch_check_value_set_by")
+        ),
         sa.ForeignKeyConstraint(["project"], ["project.id"], name=op.f("fk_key_epoch_project")),
         sa.ForeignKeyConstraint(["opened_by"], ["organisation.id"], name=op.f("fk_key_epoch_opened_by")),
         sa.ForeignKeyConstraint(["initiator"], ["organisation.id"], name=op.f("fk_key_epoch_initiator")),
@@ -79,12 +92,21 @@ def upgrade() -> None:
     op.execute(
         "UPDATE upload SET key_epoch = (SELECT project.key_epoch FROM project WHERE project.id = upload.project)"
     )
+    with op.batch_alter_table("run", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("key_epoch", sa.Integer(), nullable=False, server_default="1"))
+    op.execute("UPDATE run SET key_epoch = (SELECT project.key_epoch FROM project WHERE project.id = run.project)")
     # The log says who opened a project; where it does not, nobody knows any more.
     op.execute(
         "INSERT INTO key_epoch (project, epoch, reason, opened_by, opened_at) "
-        "SELECT project.id, project.key_epoch, 'opened', (SELECT organisation.id FROM organisation, audit_event "
+        "SELECT project.id, project.key_epoch, 'opened', (SELECT MIN(organisation.id) FROM organisation, audit_event "
         "WHERE organisation.id = audit_event.actor_org AND audit_event.type = 'project.opened' "
         "AND audit_event.resource_id = project.id), project.created_at FROM project"
+    )
+    # Where all encodings of a project were made with one secret, that is the epoch's.
+    op.execute(
+        "UPDATE key_epoch SET check_value = (SELECT MIN(upload.check_value) FROM upload "
+        "WHERE upload.project = key_epoch.project AND upload.state IN ('receiving', 'complete') "
+        "HAVING MIN(upload.check_value) = MAX(upload.check_value))"
     )
     for project, epoch, organisation in _providers():
         _insert_provider(project, epoch, organisation)
@@ -123,7 +145,14 @@ def downgrade() -> None:
             "the tables of before cannot hold that: encodings made with different secrets would be matched. Nothing "
             "was changed. Stay at this version, or restore a backup of before."
         )
-    with op.batch_alter_table("upload", schema=None) as batch_op:
-        batch_op.drop_column("key_epoch")
+    if connection.execute(sa.text(_IN_PROGRESS)).first():
+        raise RuntimeError(
+            "Providers are sharing the secret of a project, and the tables of before cannot hold that: envelopes that "
+            "were not opened and what the secret is known by would be lost. Nothing was changed. Stay at this "
+            "version, or restore a backup of before."
+        )
+    for table in ("upload", "run"):
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.drop_column("key_epoch")
     for table in ("key_standing", "key_envelope", "key_epoch", "key_card", "project_provider"):
         op.drop_table(table)
