@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from linkage_client.config import Profile, save_profile
-from linkage_client.errors import ConfigurationError, KeyExchangeError, KeyFileError, OutputExistsError
+from linkage_client.errors import ConfigurationError, KeyExchangeError, KeyFileError
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.sealed import is_sealed, seal, unseal
 from linkage_client.files import write_whole
-from linkage_client.keys import read_private_file
+from linkage_client.keys import read_private_file, write_private_file
 from linkage_client.keystore import (
     EXCHANGE_KEYS_FILE,
     EXCHANGE_PENDING_FILE,
@@ -233,13 +233,8 @@ def _write(profile: Profile, place: Place, keys: ExchangeKeys, passphrase: str |
     content = (
         keys.to_bytes() if passphrase is None else seal(keys.to_bytes(), kind="exchange-keys", passphrase=passphrase)
     )
-    if place.file.exists():
-        raise OutputExistsError(f"{place.file} exists and is not replaced. Move it away.")
-    try:
-        # Whole or not at all, and on the disk before anybody is told of the keys.
-        write_whole(place.file, content.decode())
-    except OSError as error:
-        raise KeyFileError(f"{place.file} cannot be written: {error.strerror}.") from None
+    # Whole or not at all, and on the disk before anybody is told of the keys.
+    write_private_file(place.file, content)
 
 
 def _remove(profile: Profile, place: Place) -> None:
