@@ -21,13 +21,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from linkage_client.config import KeystoreName, Profile, save_profile
 from linkage_client.errors import ConfigurationError, KeyFileError, KeystoreError, OutputExistsError, SecretError
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.sealed import is_sealed
-from linkage_client.files import remove_partial
+from linkage_client.files import remove_partial, write_whole
 from linkage_client.keys import SigningKey, read_private_file, write_private_file
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ _SECRET_ENTRY: Final = "linkage secret"  # noqa: S105 - the first words of an en
 Result = TypeVar("Result")
 _PROBE_ENTRY: Final = "linkage probe"
 _USER: Final = "linkage"
+Origin = Literal["drawn", "opened", "imported"]
+"""`drawn` on this machine, `opened` from a provider's envelope, or `imported` from a file that somebody handed over."""
+_ORIGINS: Final[Mapping[str, Origin]] = {"drawn": "drawn", "opened": "opened"}
 _PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HELD: Final = re.compile(rf"(?P<project>{_PROJECT_ID.pattern})\.(?P<epoch>[0-9]+)\.(?P<place>secret|keystore)")
 
@@ -292,6 +295,8 @@ class HeldSecret:
     epoch: int
     place: str
     """`secret`: in a file of its own. `keystore`: in the keystore of the operating system."""
+    origin: Origin = "imported"
+    """How it came here. Of one that was kept before this was noted nothing is known: it counts as imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,12 +324,15 @@ class Secrets:
         """The entry for a project and epoch, if there is one."""
         return next((one for one in self.held() if (one.project_id, one.epoch) == (project_id, epoch)), None)
 
-    def add(self, project_id: str, epoch: int, secret: bytes) -> HeldSecret:
-        """Keep a secret where the profile keeps its keys.
+    def add(self, project_id: str, epoch: int, secret: bytes, *, origin: Origin = "imported") -> HeldSecret:
+        """Keep a secret where the profile keeps its keys, and how it came here.
+
+        Whether it was drawn at random cannot be seen here: whoever adds one has to know.
 
         Raises:
             OutputExistsError: one is kept already for this project and epoch; it is never replaced.
-            SecretError: it is too long for a keystore.
+            SecretError: it is shorter than 16 bytes, longer than the place takes, or ends like a line of text, which
+                would be lost; or a file without a usable secret lies in its place.
             ConfigurationError, KeyFileError: it cannot be kept, or there can be no such project.
         """
         # It becomes part of a file's name, and may come from a linkage.toml.
@@ -337,8 +345,14 @@ class Secrets:
             )
         if any((one.project_id, one.epoch) == (project_id, epoch) for one in self.damaged()):
             raise SecretError(_damaged(project_id, epoch))
+        from linkage_client.encoding.key_check import usable_secret  # noqa: PLC0415 - keeps `--help` quick
+
+        if usable_secret(secret) != secret:
+            raise SecretError("The linkage secret ends in a line end, which is no part of a secret. Take it off.")
         keystore = keystore_of(self.profile.keystore)
-        held = HeldSecret(project_id, epoch, "secret" if keystore is None else "keystore")
+        held = HeldSecret(project_id, epoch, "secret" if keystore is None else "keystore", origin)
+        # Before the secret, so that none is there whose note is not; an older note that stays is never trusted.
+        self._note_origin(held)
         self._write(held, secret, keystore)
         return held
 
@@ -387,6 +401,7 @@ class Secrets:
         # Files first: they can be removed where the keystore cannot be used.
         for one in sorted(marks, key=lambda one: one.place, reverse=True):
             self._remove(one)
+        self._origin_path(project_id, epoch).unlink(missing_ok=True)
 
     def move(self, keystore: Keystore | None) -> int:
         """Move every secret into the keystore, or into files where that is None; returns how many.
@@ -437,8 +452,29 @@ class Secrets:
     def _marks(self) -> list[HeldSecret]:
         """Every file and mark, a usable file after the mark in the keystore of the same secret."""
         found = [match for path in self.folder.glob("*") if (match := _HELD.fullmatch(path.name))]
-        marks = [HeldSecret(match["project"], int(match["epoch"]), match["place"]) for match in found]
+        marks = [
+            HeldSecret(match["project"], int(match["epoch"]), match["place"], self._origin_of(match)) for match in found
+        ]
         return sorted(marks, key=lambda one: (one.project_id, one.epoch, one.place))
+
+    def _origin_of(self, match: re.Match[str]) -> Origin:
+        try:
+            noted = self._origin_path(match["project"], int(match["epoch"])).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return "imported"
+        return _ORIGINS.get(noted.strip(), "imported")
+
+    def _note_origin(self, held: HeldSecret) -> None:
+        _make_private_folder(self.folder)
+        path = self._origin_path(held.project_id, held.epoch)
+        try:
+            if held.origin == "imported":
+                path.unlink(missing_ok=True)
+            else:
+                write_whole(path, f"{held.origin}\n")
+            remove_partial(path)
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
 
     def _is_usable(self, mark: HeldSecret) -> bool:
         """Whether a file can hold a secret. What is in the keystore is not asked here: it may be locked."""
@@ -472,6 +508,9 @@ class Secrets:
 
     def _path(self, held: HeldSecret) -> Path:
         return self.folder / f"{held.project_id}.{held.epoch}.{held.place}"
+
+    def _origin_path(self, project_id: str, epoch: int) -> Path:
+        return self.folder / f"{project_id}.{epoch}.origin"
 
     def _entry(self, held: HeldSecret) -> str:
         return f"{_SECRET_ENTRY} {self.profile.client_id} {held.project_id} {held.epoch}"

@@ -360,3 +360,24 @@ def test_move_out_of_the_keystore_cut_off_before_the_secrets_is_ended(
     assert move_keys(moved, "file", others=[]).secrets == 1
     assert memory_keyring.entries == {}
     assert Secrets(moved).read("prj_1", 1) == SECRET
+
+
+@pytest.mark.parametrize("place", ["file", "os"])
+@pytest.mark.usefixtures("memory_keyring")
+def test_origin_of_a_secret_stays_with_it_and_goes_with_it(tmp_path: Path, place: str) -> None:
+    secrets = Secrets(_profile(tmp_path, keystore=place))
+    secrets.add("prj_1", 1, SECRET, origin="drawn")
+    held = secrets.find("prj_1", 1)
+    assert held is not None
+    assert held.origin == "drawn"
+    secrets.delete("prj_1", 1)
+    assert list(secrets.folder.iterdir()) == []
+    assert secrets.add("prj_1", 1, SECRET).origin == "imported"
+
+
+@pytest.mark.parametrize("secret", [b"short", b"a secret of some length\n", b""])
+def test_secret_that_would_not_come_back_as_it_was_is_refused(tmp_path: Path, secret: bytes) -> None:
+    secrets = Secrets(_profile(tmp_path))
+    with pytest.raises(SecretError):
+        secrets.add("prj_1", 1, secret)
+    assert secrets.held() == secrets.damaged() == []
