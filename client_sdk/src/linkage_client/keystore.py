@@ -242,8 +242,8 @@ def read_exchange_keys(keystore: Keystore, thumbprint: str) -> ExchangeKeys | No
         raise KeystoreError(f"What {keystore.name} holds as exchange keys {thumbprint}: {error.message}") from None
     if keys.thumbprint != thumbprint:
         raise KeystoreError(
-            f"What {keystore.name} holds under {thumbprint} are other exchange keys. Make new ones "
-            "and publish their card."
+            f"What {keystore.name} holds under {thumbprint} are other exchange keys. Make new ones and publish their "
+            "card: `linkage keys rotate --lost`."
         )
     return keys
 
@@ -654,7 +654,7 @@ def _exchange_keys_to_file(profile: Profile, keystore: Keystore, thumbprint: str
     if keys is None:
         raise KeystoreError(
             f"The exchange keys {thumbprint} are no longer in {keystore.name}, so nothing was moved. Bring them back "
-            "from a copy (`linkage keys import`), or make new ones (`linkage keys rotate`)."
+            "from a copy (`linkage keys import FILE --replace`), or make new ones (`linkage keys rotate --lost`)."
         )
     file = profile.folder / EXCHANGE_KEYS_FILE
     # What was interrupted can be repeated.

@@ -508,7 +508,8 @@ class Ceremony:
                 f"A secret from a file is kept here for key epoch {epoch}, and nobody has shared one in it yet. "
                 "Nothing was sealed: whoever made that file would know the secret of all. If it is not what the "
                 f"providers agreed on, type `linkage secret delete --project {project_id} --epoch {epoch}`, and share "
-                f"again: a new one is drawn. If it is, confirm it with `linkage project accept-secret {project_id}` first.",
+                "again: a new one is drawn. If it is, confirm it first: "
+                f"`linkage project accept-secret {project_id}`.",
                 code="kept_secret_imported",
             )
 

@@ -29,6 +29,10 @@ from linkage_client.keystore import (
 
 SEALED_FILE: Final = "exchange-keys.sealed"
 _SHOWN: Final = 8
+_IF_LOST: Final = (
+    "If they are lost, bring them back from a copy (`linkage keys import FILE --replace`), or make new ones and "
+    "publish their card: `linkage keys rotate --lost`."
+)
 
 Ask = Callable[[], str]
 """Gives the passphrase of a sealed file; called only where there is one."""
@@ -163,6 +167,21 @@ def forget_old(profile: Profile, *, others: Sequence[Profile] = ()) -> None:
     note.forget()
 
 
+def abandon(profile: Profile) -> None:
+    """Give up a change that was begun, whose new keys cannot be opened any more; the profile names what it named.
+
+    Raises:
+        KeystoreError: the keystore cannot be used.
+    """
+    note = _Note.of(profile)
+    change = note.read()
+    if change is None:
+        return
+    if change.new not in {place_of(profile), change.old}:
+        _remove(profile, change.new)
+    note.forget()
+
+
 def _exists(place: Place) -> bool:
     if place.file is not None:
         return place.file.exists()
@@ -192,13 +211,14 @@ def _read(profile: Profile, place: Place, passphrase: Ask | None) -> ExchangeKey
     keys = None if keystore is None else read_exchange_keys(keystore, place.thumbprint)
     if keys is None:
         raise KeyFileError(
-            f"The exchange keys {place.thumbprint} are no longer in the keystore of this account. Bring them back from "
-            "a copy (`linkage keys import`), or make new ones and publish their card (`linkage keys rotate`)."
+            f"The exchange keys {place.thumbprint} are no longer in the keystore of this account. {_IF_LOST}"
         )
     return keys
 
 
 def _read_file(file: Path, passphrase: Ask | None) -> ExchangeKeys:
+    if not file.exists():
+        raise KeyFileError(f"The exchange keys are no longer in {file}. {_IF_LOST}")
     raw = read_private_file(file)
     if is_sealed(raw):
         if passphrase is None:
@@ -207,11 +227,15 @@ def _read_file(file: Path, passphrase: Ask | None) -> ExchangeKeys:
                 "Give it with --passphrase-file.",
                 code="passphrase_needed",
             )
-        raw = unseal(raw, kind="exchange-keys", passphrase=passphrase())
+        given = passphrase()
+        try:
+            raw = unseal(raw, kind="exchange-keys", passphrase=given)
+        except KeyExchangeError as error:
+            raise KeyExchangeError(f"{error.message} {_IF_LOST}", code=error.code) from None
     try:
         return ExchangeKeys.from_bytes(raw)
     except KeyFileError as error:
-        raise KeyFileError(f"Key file {file}: {error.message}") from None
+        raise KeyFileError(f"Key file {file}: {error.message} {_IF_LOST}") from None
 
 
 def _new_place(profile: Profile, keys: ExchangeKeys, *, sealed: bool) -> Place:
