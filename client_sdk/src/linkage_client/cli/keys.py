@@ -37,7 +37,7 @@ _new_passphrase_option: Callable[[Any], Any] = click.option(
 _present_passphrase_option: Callable[[Any], Any] = click.option(
     "--present-passphrase-file",
     metavar="FILE",
-    help="Private file with the passphrase of the keys that are kept here, where they are sealed; - for standard input.",
+    help="Private file with the passphrase of sealed keys that are kept here; - for standard input.",
 )
 
 
