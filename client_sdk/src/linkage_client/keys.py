@@ -7,7 +7,6 @@ lie on an analyst's machine. Files are JWK (RFC 7517, RFC 8037); PKCS#8 PEM file
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from linkage_client._private_files import mode_for_others
 from linkage_client.errors import KeyFileError, OutputExistsError
-from linkage_client.files import new_private_file
+from linkage_client.files import create_whole, remove_partial
 
 REGISTRATION_CONTEXT = b"linkage/registration/v1\0"
 AGREEMENT_CONTEXT = b"linkage/agreement/v1\0"
@@ -160,24 +159,18 @@ def sign_agreement(*, digest: str, signing_key: SigningKey) -> str:
 
 
 def write_private_file(path: Path, content: bytes) -> None:
-    """Create a file with mode 0600 and write it whole.
+    """Make a file with mode 0600 that is on the disk, whole, before it has its name: no cut leaves half of a key.
 
     Raises:
         OutputExistsError: the file exists.
         KeyFileError: it cannot be written.
     """
     try:
-        file = new_private_file(path)
+        create_whole(path, content)
+        remove_partial(path)
     except FileExistsError:
         raise OutputExistsError(f"{path} exists and is not replaced. Move it away or choose another name.") from None
     except OSError as error:
-        raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
-    try:
-        with file:
-            file.write(content)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink()
         raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
 
 

@@ -15,17 +15,19 @@ import base64
 import binascii
 import hmac
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from linkage_client.config import KeystoreName, Profile, save_profile
 from linkage_client.errors import ConfigurationError, KeyFileError, KeystoreError, OutputExistsError, SecretError
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.sealed import is_sealed
+from linkage_client.files import remove_partial, write_whole
 from linkage_client.keys import SigningKey, read_private_file, write_private_file
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ _SECRET_ENTRY: Final = "linkage secret"  # noqa: S105 - the first words of an en
 Result = TypeVar("Result")
 _PROBE_ENTRY: Final = "linkage probe"
 _USER: Final = "linkage"
+Origin = Literal["drawn", "opened", "imported"]
+"""`drawn` on this machine, `opened` from a provider's envelope, or `imported` from a file that somebody handed over."""
+_ORIGINS: Final[Mapping[str, Origin]] = {"drawn": "drawn", "opened": "opened"}
 _PROJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HELD: Final = re.compile(rf"(?P<project>{_PROJECT_ID.pattern})\.(?P<epoch>[0-9]+)\.(?P<place>secret|keystore)")
 
@@ -237,8 +242,8 @@ def read_exchange_keys(keystore: Keystore, thumbprint: str) -> ExchangeKeys | No
         raise KeystoreError(f"What {keystore.name} holds as exchange keys {thumbprint}: {error.message}") from None
     if keys.thumbprint != thumbprint:
         raise KeystoreError(
-            f"What {keystore.name} holds under {thumbprint} are other exchange keys. Make new ones "
-            "and publish their card."
+            f"What {keystore.name} holds under {thumbprint} are other exchange keys. Make new ones and publish their "
+            "card: `linkage keys rotate --lost`."
         )
     return keys
 
@@ -290,6 +295,8 @@ class HeldSecret:
     epoch: int
     place: str
     """`secret`: in a file of its own. `keystore`: in the keystore of the operating system."""
+    origin: Origin = "imported"
+    """How it came here. Of one that was kept before this was noted nothing is known: it counts as imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,23 +311,28 @@ class Secrets:
         return self.profile.folder / SECRETS_FOLDER
 
     def held(self) -> list[HeldSecret]:
-        """Which secrets are kept, by project and epoch."""
-        found = [match for path in self.folder.glob("*") if (match := _HELD.fullmatch(path.name))]
-        return sorted(
-            (HeldSecret(match["project"], int(match["epoch"]), match["place"]) for match in found),
-            key=lambda one: (one.project_id, one.epoch),
-        )
+        """Which secrets are kept, by project and epoch; a file that cannot hold one is none."""
+        usable = {(one.project_id, one.epoch): one for one in self._marks() if self._is_usable(one)}
+        return sorted(usable.values(), key=lambda one: (one.project_id, one.epoch))
+
+    def damaged(self) -> list[HeldSecret]:
+        """Files that a cut or a full disk left empty or torn, or that this account cannot read: nothing is held."""
+        held = {(one.project_id, one.epoch) for one in self.held()}
+        return [one for one in self._marks() if (one.project_id, one.epoch) not in held]
 
     def find(self, project_id: str, epoch: int) -> HeldSecret | None:
         """The entry for a project and epoch, if there is one."""
         return next((one for one in self.held() if (one.project_id, one.epoch) == (project_id, epoch)), None)
 
-    def add(self, project_id: str, epoch: int, secret: bytes) -> HeldSecret:
-        """Keep a secret where the profile keeps its keys.
+    def add(self, project_id: str, epoch: int, secret: bytes, *, origin: Origin = "imported") -> HeldSecret:
+        """Keep a secret where the profile keeps its keys, and how it came here.
+
+        Whether it was drawn at random cannot be seen here: whoever adds one has to know.
 
         Raises:
             OutputExistsError: one is kept already for this project and epoch; it is never replaced.
-            SecretError: it is too long for a keystore.
+            SecretError: it is shorter than 16 bytes, longer than the place takes, or ends like a line of text, which
+                would be lost; or a file without a usable secret lies in its place.
             ConfigurationError, KeyFileError: it cannot be kept, or there can be no such project.
         """
         # It becomes part of a file's name, and may come from a linkage.toml.
@@ -331,8 +343,16 @@ class Secrets:
                 f"A linkage secret for project {project_id}, epoch {epoch}, is kept already and not replaced. "
                 "`linkage secret check` compares it with the partners'; `linkage secret delete` removes it."
             )
+        if any((one.project_id, one.epoch) == (project_id, epoch) for one in self.damaged()):
+            raise SecretError(_damaged(project_id, epoch))
+        from linkage_client.encoding.key_check import usable_secret  # noqa: PLC0415 - keeps `--help` quick
+
+        if usable_secret(secret) != secret:
+            raise SecretError("The linkage secret ends in a line end, which is no part of a secret. Take it off.")
         keystore = keystore_of(self.profile.keystore)
-        held = HeldSecret(project_id, epoch, "secret" if keystore is None else "keystore")
+        held = HeldSecret(project_id, epoch, "secret" if keystore is None else "keystore", origin)
+        # Before the secret, so that none is there whose note is not; an older note that stays is never trusted.
+        self._note_origin(held)
         self._write(held, secret, keystore)
         return held
 
@@ -345,10 +365,15 @@ class Secrets:
         """
         held = self.find(project_id, epoch)
         if held is None:
+            if any((one.project_id, one.epoch) == (project_id, epoch) for one in self.damaged()):
+                raise SecretError(_damaged(project_id, epoch))
             raise SecretError(
                 f"No linkage secret is kept here for project {project_id}, epoch {epoch}. Add the one that all "
                 f"providers share (`linkage secret add FILE --project {project_id}`), or name it with --secret-file."
             )
+        return self._read(held)
+
+    def _read(self, held: HeldSecret) -> bytes:
         from linkage_client.encoding.key_check import read_secret, usable_secret  # noqa: PLC0415 - keeps `--help` quick
 
         if held.place == "secret":
@@ -359,7 +384,8 @@ class Secrets:
             return usable_secret(base64.b64decode(text or "", validate=True))
         except (binascii.Error, SecretError):
             raise SecretError(
-                f"The linkage secret of project {project_id}, epoch {epoch}, is no longer in the keystore. Remove its "
+                f"The linkage secret of project {held.project_id}, epoch {held.epoch}, is no longer in the keystore. "
+                "Remove its "
                 "mark with `linkage secret delete`, and add the secret again."
             ) from None
 
@@ -369,40 +395,122 @@ class Secrets:
         Raises:
             SecretError: none is kept.
         """
-        held = self.find(project_id, epoch)
-        if held is None:
+        marks = [one for one in self._marks() if (one.project_id, one.epoch) == (project_id, epoch)]
+        if not marks:
             raise SecretError(f"No linkage secret is kept here for project {project_id}, epoch {epoch}.")
-        self._remove(held)
+        # Files first: they can be removed where the keystore cannot be used.
+        for one in sorted(marks, key=lambda one: one.place, reverse=True):
+            self._remove(one)
+        self._origin_path(project_id, epoch).unlink(missing_ok=True)
 
     def move(self, keystore: Keystore | None) -> int:
         """Move every secret into the keystore, or into files where that is None; returns how many.
 
         What is interrupted can be repeated.
+
+        Raises:
+            SecretError: a file of a secret and the keystore hold different ones.
         """
         wrong = "secret" if keystore is not None else "keystore"
-        moved = [held for held in self.held() if held.place == wrong]
-        for held in moved:
-            secret = self.read(held.project_id, held.epoch)
+        held = {(one.project_id, one.epoch) for one in self.held()}
+        moved = [one for one in self._marks() if one.place == wrong and (one.project_id, one.epoch) in held]
+        for one in moved:
+            target = replace(one, place="secret" if keystore is None else "keystore")
             # The new copy first: whatever breaks in between, one of them is there.
-            self._write(replace(held, place="secret" if keystore is None else "keystore"), secret, keystore)
-            self._remove(held)
+            if self._path(target).exists():
+                self._move_on(target, keystore)
+            else:
+                self._write(target, self._read(one), keystore)
+            self._remove(one)
         return len(moved)
+
+    def left_in_keystore(self) -> bool:
+        """Whether a move out of the keystore was cut off, or has not begun."""
+        return any(one.place == "keystore" for one in self._marks())
+
+    def _move_on(self, target: HeldSecret, keystore: Keystore | None) -> None:
+        """Go on where both marks are there: a move was cut off before the old copy went, or as its file was torn."""
+        file = replace(target, place="secret")
+        if not self._is_usable(file):
+            self._path(file).unlink(missing_ok=True)
+            if keystore is None:
+                self._write(target, self._read(replace(target, place="keystore")), keystore)
+            return
+        in_keystore = keystore_of("os")
+        text = None if in_keystore is None else in_keystore.read(self._entry(target))
+        secret = self._read(file)
+        if text is not None and not hmac.compare_digest(text.encode(), base64.b64encode(secret)):
+            raise SecretError(
+                f"Two different linkage secrets are kept here for project {target.project_id}, epoch {target.epoch}: "
+                f"in {self._path(file)} and in the keystore. Nothing was moved. Find out which is the partners' "
+                "(`linkage secret check` shows that of the file), and then remove both with `linkage secret delete` "
+                "and add the right one."
+            )
+        if keystore is not None:
+            self._put(target, secret, keystore)
+
+    def _marks(self) -> list[HeldSecret]:
+        """Every file and mark, a usable file after the mark in the keystore of the same secret."""
+        found = [match for path in self.folder.glob("*") if (match := _HELD.fullmatch(path.name))]
+        marks = [
+            HeldSecret(match["project"], int(match["epoch"]), match["place"], self._origin_of(match)) for match in found
+        ]
+        return sorted(marks, key=lambda one: (one.project_id, one.epoch, one.place))
+
+    def _origin_of(self, match: re.Match[str]) -> Origin:
+        try:
+            noted = self._origin_path(match["project"], int(match["epoch"])).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return "imported"
+        return _ORIGINS.get(noted.strip(), "imported")
+
+    def _note_origin(self, held: HeldSecret) -> None:
+        _make_private_folder(self.folder)
+        path = self._origin_path(held.project_id, held.epoch)
+        try:
+            if held.origin == "imported":
+                path.unlink(missing_ok=True)
+            else:
+                write_whole(path, f"{held.origin}\n")
+            remove_partial(path)
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be written: {error.strerror}.") from None
+
+    def _is_usable(self, mark: HeldSecret) -> bool:
+        """Whether a file can hold a secret. What is in the keystore is not asked here: it may be locked."""
+        if mark.place == "keystore":
+            return True
+        from linkage_client.encoding.key_check import MINIMUM_SECRET_BYTES  # noqa: PLC0415 - keeps `--help` quick
+
+        path = self._path(mark)
+        try:
+            return path.stat().st_size >= MINIMUM_SECRET_BYTES and os.access(path, os.R_OK)
+        except OSError:
+            return False
 
     def _write(self, held: HeldSecret, secret: bytes, keystore: Keystore | None) -> None:
         _make_private_folder(self.folder)
         if keystore is not None:
-            if len(secret) > MAXIMUM_SECRET_BYTES:
-                raise SecretError(f"The linkage secret is longer than {MAXIMUM_SECRET_BYTES} bytes. Keep it as a file.")
-            keystore.write(self._entry(held), base64.b64encode(secret).decode())
+            self._put(held, secret, keystore)
         write_private_file(self._path(held), secret if keystore is None else b"")
+
+    def _put(self, held: HeldSecret, secret: bytes, keystore: Keystore) -> None:
+        if len(secret) > MAXIMUM_SECRET_BYTES:
+            raise SecretError(f"The linkage secret is longer than {MAXIMUM_SECRET_BYTES} bytes. Keep it as a file.")
+        keystore.write(self._entry(held), base64.b64encode(secret).decode())
 
     def _remove(self, held: HeldSecret) -> None:
         if held.place == "keystore" and (keystore := keystore_of("os")) is not None:
             keystore.delete(self._entry(held))
-        self._path(held).unlink(missing_ok=True)
+        path = self._path(held)
+        path.unlink(missing_ok=True)
+        remove_partial(path)
 
     def _path(self, held: HeldSecret) -> Path:
         return self.folder / f"{held.project_id}.{held.epoch}.{held.place}"
+
+    def _origin_path(self, project_id: str, epoch: int) -> Path:
+        return self.folder / f"{project_id}.{epoch}.origin"
 
     def _entry(self, held: HeldSecret) -> str:
         return f"{_SECRET_ENTRY} {self.profile.client_id} {held.project_id} {held.epoch}"
@@ -468,7 +576,7 @@ def move_keys(profile: Profile, to: KeystoreName, *, others: Sequence[Profile]) 
         KeystoreError: the keystore cannot be used.
         KeyFileError, OutputExistsError: a key file cannot be read or made.
     """
-    if profile.keystore == to == "file":
+    if profile.keystore == to == "file" and not Secrets(profile).left_in_keystore():
         # A server without any keystore has nothing to move either.
         return Moved(profile=profile, keys=0, secrets=0, files_left=())
     if (profile.folder / EXCHANGE_PENDING_FILE).exists():
@@ -546,7 +654,7 @@ def _exchange_keys_to_file(profile: Profile, keystore: Keystore, thumbprint: str
     if keys is None:
         raise KeystoreError(
             f"The exchange keys {thumbprint} are no longer in {keystore.name}, so nothing was moved. Bring them back "
-            "from a copy (`linkage keys import`), or make new ones (`linkage keys rotate`)."
+            "from a copy (`linkage keys import FILE --replace`), or make new ones (`linkage keys rotate --lost`)."
         )
     file = profile.folder / EXCHANGE_KEYS_FILE
     # What was interrupted can be repeated.
@@ -569,6 +677,14 @@ def _json_object(text: str) -> dict[str, object]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _damaged(project_id: str, epoch: int) -> str:
+    return (
+        f"The file of the linkage secret of project {project_id}, epoch {epoch}, is empty, torn or not readable by "
+        "this account: no secret is held. Remove it with `linkage secret delete --project "
+        f"{project_id} --epoch {epoch}`, and repeat."
+    )
 
 
 def _make_private_folder(folder: Path) -> None:

@@ -5,8 +5,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import click
+import keyring.core
 import pytest
 
 from linkage_client import cli as command
@@ -14,7 +16,9 @@ from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.client import LinkageClient
 from linkage_client.config import Profile
 from linkage_client.exchange.storage import exchange_keys_of
+from linkage_client.keystore import TRUSTED_BACKENDS
 from support.command import Outcome
+from support.keystores import MemoryKeyring
 from support.providers import Machine, machines_of
 from support.service_app import SCHEMA, Linked, ServiceApp, service_app
 
@@ -26,6 +30,15 @@ PASSPHRASE = "quince harbour ninety two"
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceApp]:
     with service_app(tmp_path_factory.mktemp("service")) as made:
         yield made
+
+
+@pytest.fixture
+def memory_keyring(monkeypatch: pytest.MonkeyPatch) -> MemoryKeyring:
+    """In the place of the operating system's keystore."""
+    made = MemoryKeyring()
+    monkeypatch.setattr(keyring.core, "_keyring_backend", made)
+    monkeypatch.setitem(cast("dict[str, str]", TRUSTED_BACKENDS), MemoryKeyring.__module__, "test keystore")
+    return made
 
 
 @pytest.fixture
@@ -195,7 +208,9 @@ def test_keys_that_are_there_are_not_replaced_by_an_import_unasked(
     kept = say(b, "keys", "show", "--json").json()["thumbprint"]
     say(b, "keys", "import", sealed, *with_passphrase, code=ExitCode.CONFIGURATION)
     assert say(b, "keys", "show", "--json").json()["thumbprint"] == kept
-    say(b, "keys", "import", sealed, "--replace", *with_passphrase)
+    say(b, "keys", "import", sealed, "--replace", *with_passphrase, code=ExitCode.INTERRUPTED)
+    assert say(b, "keys", "show", "--json").json()["thumbprint"] == kept
+    say(b, "keys", "import", sealed, "--replace", "--yes", *with_passphrase)
     assert say(b, "keys", "show", "--json").json()["thumbprint"] != kept
 
 
@@ -235,6 +250,64 @@ def test_keys_that_are_not_there_cannot_be_rotated_or_exported(
     assert "linkage keys init" in say(a, "keys", "rotate", "--yes", code=ExitCode.CONFIGURATION).err
     say(a, "keys", "export", tmp_path / "keys.sealed", code=ExitCode.CONFIGURATION)
     assert "linkage keys init" in say(a, "keys", "show").err
+
+
+@pytest.mark.parametrize("lost", ["file", "keystore", "passphrase"])
+def test_lost_keys_are_replaced_by_the_command_that_the_error_names(
+    machines: list[Machine],
+    say: Say,
+    private_passphrase: Path,
+    tmp_path: Path,
+    memory_keyring: MemoryKeyring,
+    *,
+    lost: str,
+) -> None:
+    a = machines[0]
+    words: list[object] = []
+    if lost == "passphrase":
+        words = ["--passphrase-file", tmp_path / "forgotten"]
+        (tmp_path / "forgotten").write_text("what nobody will remember", encoding="utf-8")
+        (tmp_path / "forgotten").chmod(0o600)
+    if lost == "keystore":
+        say(a, "config", "keystore", "os")
+    made = say(a, "keys", "init", *(["--sealed"] if words else []), *words, "--json").json()
+    if lost == "passphrase":
+        words = ["--passphrase-file", private_passphrase]
+    elif lost == "keystore":
+        del memory_keyring.entries[next(entry for entry in memory_keyring.entries if made["thumbprint"] in str(entry))]
+    else:
+        (a.profile.folder / "exchange-keys.json").unlink()
+    code = ExitCode.KEY_EXCHANGE if lost == "passphrase" else ExitCode.CONFIGURATION
+    for command_words in (("init", "--yes"), ("rotate", "--yes"), ("show",)):
+        assert "`linkage keys rotate --lost`" in say(a, "keys", *command_words, *words, code=code).err
+    say(a, "keys", "rotate", "--lost", *words, code=ExitCode.INTERRUPTED)
+    rotated = say(a, "keys", "rotate", "--lost", "--yes", *words, "--json").json()
+    assert rotated["thumbprint"] != made["thumbprint"]
+    shown = say(a, "keys", "show", *words, "--json").json()
+    assert shown["card_sha256"] == shown["published_card_sha256"] == rotated["card_sha256"]
+    files = [path for path in a.profile.folder.rglob("*") if path.is_file() and "exchange-keys" in path.name]
+    assert len(files) == (lost != "keystore")
+
+
+def test_lost_keys_of_a_profile_that_has_none_are_not_replaced(machines: list[Machine], say: Say) -> None:
+    said = say(machines[0], "keys", "rotate", "--lost", "--yes", code=ExitCode.CONFIGURATION)
+    assert "linkage keys init" in said.err
+
+
+def test_sealed_keys_are_exported_and_imported_with_a_passphrase_for_each(
+    machines: list[Machine], say: Say, tmp_path: Path, private_passphrase: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, out = machines[0], tmp_path / "copy.sealed"
+    say(a, "keys", "init", "--sealed", "--passphrase-file", private_passphrase)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(PASSPHRASE.encode() + b"\n")))
+    say(a, "keys", "export", tmp_path / "same.sealed", "--passphrase-file", "-")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"another passphrase for the safe\n")))
+    say(a, "keys", "export", out, "--passphrase-file", "-", "--present-passphrase-file", private_passphrase)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"another passphrase for the safe\n")))
+    refused = say(a, "keys", "import", out, "--passphrase-file", "-", code=ExitCode.CONFIGURATION)
+    assert "--present-passphrase-file" in refused.err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"another passphrase for the safe\n")))
+    say(a, "keys", "import", out, "--passphrase-file", "-", "--present-passphrase-file", private_passphrase)
 
 
 def test_new_epoch_says_that_everybody_encodes_again(linked: Linked, machines: list[Machine], say: Say) -> None:

@@ -197,8 +197,8 @@ def test_step_killed_while_it_keeps_the_secret_can_be_done_again(
         Secrets(b.profile).add(project, 1, b"a secret that nobody else has")
     whole = getattr(Secrets, place)
 
-    def cut(self: Secrets, *arguments: Any) -> None:
-        whole(self, *arguments)
+    def cut(self: Secrets, *arguments: Any, **named: Any) -> None:
+        whole(self, *arguments, **named)
         raise Killed
 
     for machine, act in ((a, a.share), (b, b.accept)):
@@ -607,3 +607,36 @@ def _cards_mixed(providers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _other(ciphertext: str) -> str:
     return ("B" if ciphertext[0] == "A" else "A") + ciphertext[1:]
+
+
+def test_secret_from_a_file_is_not_shared_as_the_first_unasked(linked: Linked, machines: Machines) -> None:
+    project = linked.project
+    a, b = machines
+    for machine in machines:
+        machine.init()
+    compare(machines, project)
+    planted = b"planted by somebody who left it "
+    Secrets(a.profile).add(project, 1, planted)
+    with pytest.raises(KeyExchangeError, match="secret delete") as caught:
+        a.share(project)
+    assert caught.value.code == "kept_secret_imported"
+    assert not b.look(project).shared
+    Secrets(a.profile).delete(project, 1)
+    assert a.share(project).drawn
+    b.accept(project)
+    origins = [held.origin for machine in machines for held in Secrets(machine.profile).held()]
+    assert origins == ["drawn", "opened"]
+
+
+def test_secret_from_a_file_is_shared_once_it_is_confirmed(linked: Linked, machines: Machines) -> None:
+    project = linked.project
+    a, b = machines
+    for machine in machines:
+        machine.init()
+    compare(machines, project)
+    agreed_on = b"what all of them agreed on once."
+    Secrets(a.profile).add(project, 1, agreed_on)
+    a.accept(project)
+    a.share(project)
+    b.accept(project)
+    assert b.secret(project) == agreed_on

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+import httpx
 import pytest
 
 from linkage_client.cli.exit_codes import ExitCode
@@ -19,7 +20,7 @@ from linkage_client.exchange import sealed
 from linkage_client.exchange.secret_files import ProjectSecret
 from linkage_client.keystore import Secrets
 from support.command import Linkage
-from support.fake_service import FakeService, agreed
+from support.fake_service import FakeService, Reply, agreed, project
 from support.linkage_schemas import linkage_schema
 
 SECRET = b"\x00\xff a secret of thirty-two bytes."
@@ -65,7 +66,7 @@ def test_secret_that_was_exported_is_imported_by_the_partner_without_the_service
     assert exported.code == 0, exported.err
     assert exported.json() == {"file": str(out), "project": "prj_1", "epoch": 2}
     secrets.delete("prj_1", 2)
-    imported = linkage("secret", "import", out, "--project", "prj_1", *words)
+    imported = linkage("secret", "import", out, "--project", "prj_1", "--offline", *words)
     assert imported.code == 0, imported.err
     assert imported.json()["check_value"] == check_value(SECRET, project_id="prj_1", epoch=2)
     assert secrets.read("prj_1", 2) == SECRET
@@ -110,7 +111,8 @@ def test_passphrase_that_others_can_read_is_refused(
     linkage: Linkage, secrets: Secrets, file: Path, passphrase_file: Path
 ) -> None:
     passphrase_file.chmod(0o644)
-    assert linkage("secret", "import", file, "--passphrase-file", passphrase_file).code == ExitCode.CONFIGURATION
+    words = ("--project", "prj_1", "--offline", "--passphrase-file", passphrase_file)
+    assert linkage("secret", "import", file, *words).code == ExitCode.CONFIGURATION
     assert secrets.held() == []
 
 
@@ -118,11 +120,11 @@ def test_passphrase_is_read_from_standard_input_and_not_asked_where_nobody_sits(
     linkage: Linkage, secrets: Secrets, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
-    unattended = linkage("secret", "import", file)
+    unattended = linkage("secret", "import", file, "--project", "prj_1", "--offline")
     assert unattended.code == ExitCode.CONFIGURATION
     assert "--passphrase-file" in unattended.err
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(PASSPHRASE.encode() + b"\r\n")))
-    assert linkage("secret", "import", file, "--passphrase-file", "-").code == 0
+    assert linkage("secret", "import", file, "--project", "prj_1", "--offline", "--passphrase-file", "-").code == 0
     assert secrets.read("prj_1", 2) == SECRET
 
 
@@ -138,7 +140,7 @@ def test_passphrase_on_the_command_line_is_refused(linkage: Linkage, tmp_path: P
 def test_import_twice_changes_nothing_and_another_secret_is_not_replaced(
     linkage: Linkage, secrets: Secrets, file: Path, passphrase_file: Path
 ) -> None:
-    words = ("secret", "import", file, "--passphrase-file", passphrase_file)
+    words = ("secret", "import", file, "--project", "prj_1", "--offline", "--passphrase-file", passphrase_file)
     assert [linkage(*words).code for _ in range(2)] == [0, 0]
     secrets.delete("prj_1", 2)
     secrets.add("prj_1", 2, OTHER)
@@ -181,7 +183,8 @@ def test_import_of_what_is_no_secret_is_refused(
 ) -> None:
     path = tmp_path / "sealed.json"
     path.write_bytes(sealed.seal(content, kind=kind, passphrase=PASSPHRASE))
-    refused = linkage("secret", "import", path, "--passphrase-file", passphrase_file, "--json")
+    words = ("--project", "prj_1", "--offline", "--passphrase-file", passphrase_file, "--json")
+    refused = linkage("secret", "import", path, *words)
     assert refused.json()["code"] == code
     assert secrets.held() == []
 
@@ -190,9 +193,11 @@ def test_import_with_a_wrong_passphrase_or_of_nothing_keeps_nothing(
     linkage: Linkage, secrets: Secrets, file: Path, passphrase_file: Path, tmp_path: Path
 ) -> None:
     passphrase_file.write_text("five other words by chance", "utf-8")
-    refused = linkage("secret", "import", file, "--passphrase-file", passphrase_file)
+    refused = linkage("secret", "import", file, "--project", "prj_1", "--offline", "--passphrase-file", passphrase_file)
     assert refused.code == ExitCode.KEY_EXCHANGE
-    absent = linkage("secret", "import", tmp_path / "absent", "--passphrase-file", passphrase_file)
+    absent = linkage(
+        "secret", "import", tmp_path / "absent", "--project", "prj_1", "--offline", "--passphrase-file", passphrase_file
+    )
     assert absent.code == ExitCode.DATA
     assert secrets.held() == []
 
@@ -233,3 +238,89 @@ def test_derive_under_a_profile_that_clkhash_lacks_writes_nothing(
     assert refused.code == ExitCode.DATA
     assert "clkhash cannot" in refused.err
     assert not (tmp_path / "key").exists()
+
+
+def _no_connection(_: object) -> Reply:
+    raise httpx.ConnectError("down")
+
+
+@pytest.mark.usefixtures("registered")
+def test_import_without_a_project_is_refused(linkage: Linkage, file: Path, passphrase_file: Path) -> None:
+    refused = linkage("secret", "import", file, "--offline", "--passphrase-file", passphrase_file)
+    assert refused.code == ExitCode.USAGE
+    assert "--project" in refused.err
+
+
+@pytest.mark.parametrize("epoch", [10_001, 10**9, 2**53 - 1])
+@pytest.mark.parametrize("offline", [["--offline"], []])
+def test_secret_for_an_epoch_that_no_project_reaches_is_refused(
+    linkage: Linkage, secrets: Secrets, passphrase_file: Path, tmp_path: Path, *, epoch: int, offline: list[str]
+) -> None:
+    path, plain = tmp_path / "planted.json", tmp_path / "plain"
+    ProjectSecret(project_id="prj_1", epoch=epoch, secret=SECRET).save(path, passphrase=PASSPHRASE)
+    words = ("--project", "prj_1", *offline, "--json")
+    refused = linkage("secret", "import", path, "--passphrase-file", passphrase_file, *words)
+    assert refused.json()["code"] == "epoch_too_high"
+    linkage("secret", "new", plain)
+    assert linkage("secret", "add", plain, "--epoch", epoch, *words).json()["code"] == "epoch_too_high"
+    assert secrets.held() == []
+
+
+def test_secret_for_another_epoch_than_the_present_one_is_refused_unless_offline(
+    service: FakeService, linkage: Linkage, secrets: Secrets, file: Path, passphrase_file: Path
+) -> None:
+    service.on("GET", "/v1/projects/prj_1", project())
+    plain = file.with_name("plain")
+    linkage("secret", "new", plain)
+    by_passphrase = ("--passphrase-file", passphrase_file)
+    for words in (("import", file, *by_passphrase), ("add", plain, "--epoch", "2")):
+        refused = linkage("secret", *words, "--project", "prj_1", "--json")
+        assert refused.json()["code"] == "not_present_epoch"
+        assert secrets.held() == []
+        said = linkage("secret", *words, "--project", "prj_1", "--offline")
+        assert said.code == 0, said.err
+        assert "was not asked" in said.err
+        secrets.delete("prj_1", 2)
+    assert linkage("secret", "add", plain, "--project", "prj_1", "--epoch", "1").code == 0
+    assert linkage("secret", "add", plain, "--project", "prj_1", "--offline").code == ExitCode.USAGE
+
+
+def test_import_where_the_service_cannot_be_reached_names_the_way_without_it(
+    service: FakeService, linkage: Linkage, secrets: Secrets, file: Path, passphrase_file: Path
+) -> None:
+    service.on("GET", "/v1/projects/prj_1", _no_connection)
+    refused = linkage("secret", "import", file, "--project", "prj_1", "--passphrase-file", passphrase_file)
+    assert refused.code == ExitCode.CONNECTION
+    assert "--offline" in refused.err
+    assert secrets.held() == []
+
+
+def test_list_says_how_each_secret_came_here_and_names_a_torn_one(
+    linkage: Linkage, secrets: Secrets, file: Path, passphrase_file: Path
+) -> None:
+    secrets.add("prj_1", 1, SECRET, origin="drawn")
+    linkage("secret", "import", file, "--project", "prj_1", "--offline", "--passphrase-file", passphrase_file)
+    secrets.add("prj_1", 3, SECRET, origin="opened")
+    (secrets.folder / "prj_1.3.origin").unlink()
+    (secrets.folder / "prj_1.4.secret").touch(mode=0o600)
+    listed = linkage("secret", "list", "--json")
+    origins = [(item["epoch"], item["origin"]) for item in listed.json()["items"]]
+    assert origins == [(1, "drawn"), (2, "imported"), (3, "imported")]
+    assert "linkage secret delete --project prj_1 --epoch 4" in listed.err
+
+
+@pytest.mark.parametrize(
+    ("value", "warned"),
+    [(b"correct horse battery", True), (b"ab" * 32 + b"\n", False), (bytes(range(130, 162)), False)],
+    ids=["words", "drawn digits", "drawn bytes"],
+)
+def test_secret_that_looks_like_text_is_kept_with_a_warning(
+    linkage: Linkage, secrets: Secrets, tmp_path: Path, *, value: bytes, warned: bool
+) -> None:
+    path = tmp_path / "plain"
+    path.write_bytes(value)
+    path.chmod(0o600)
+    added = linkage("secret", "add", path, "--project", "prj_1", "--epoch", "1", "--offline")
+    assert added.code == 0, added.err
+    assert ("linkage secret new" in added.err) == warned
+    assert len(secrets.held()) == 1

@@ -1,6 +1,9 @@
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import keyring.backends.fail
 import keyring.backends.null
@@ -11,7 +14,7 @@ from keyring.backends.chainer import ChainerBackend
 
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.errors import ConfigurationError, KeystoreError, OutputExistsError, SecretError
-from linkage_client.keys import SigningKey
+from linkage_client.keys import SigningKey, write_private_file
 from linkage_client.keystore import (
     OperatingSystemKeystore,
     Secrets,
@@ -252,3 +255,129 @@ def test_secret_too_long_for_some_keystores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match="Keep it as a file"):
         secrets.add("prj_1", 1, b"x" * 901)
     assert secrets.held() == []
+
+
+_KILLED_WHILE_WRITING = """
+import os, sys
+from pathlib import Path
+from typing import Literal
+from linkage_client.config import Profile
+from linkage_client.keys import SigningKey, write_private_file
+from linkage_client.keystore import Secrets
+
+folder, what, at = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+profile = Profile(path=folder / "profile.toml", service_url="https://a", organisation_id="org_1", client_id="cli_1")
+key = SigningKey.generate()
+setattr(os, at, lambda *_, **__: os._exit(9))
+key.save(folder / "key.jwk") if what == "key" else Secrets(profile).add("prj_1", 1, b"x" * 32)
+"""
+
+
+@pytest.mark.parametrize("at", ["fsync", "link"])
+@pytest.mark.parametrize("what", ["key", "secret"])
+def test_program_killed_while_it_writes_leaves_nothing_of_that_name(tmp_path: Path, what: str, at: str) -> None:
+    command = [sys.executable, "-c", _KILLED_WHILE_WRITING, str(tmp_path), what, at]
+    assert subprocess.run(command, check=False).returncode == 9
+    secrets = Secrets(_profile(tmp_path))
+    assert not (tmp_path / "key.jwk").exists()
+    assert (secrets.held(), secrets.damaged()) == ([], [])
+    SigningKey.generate().save(tmp_path / "key.jwk")
+    secrets.add("prj_1", 1, SECRET)
+    assert secrets.read("prj_1", 1) == SECRET
+    # Nor does what was cut off stay, with a secret in it that nobody sees.
+    assert list(tmp_path.rglob(".*.partial")) == []
+
+
+def test_private_file_on_a_drive_without_links_is_whole_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.link", refused)
+    write_private_file(tmp_path / "a", b"one")
+    with pytest.raises(OutputExistsError):
+        write_private_file(tmp_path / "a", b"two")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"one")]
+
+
+@pytest.mark.parametrize("left", [b"", b"torn"])
+def test_empty_or_torn_secret_is_not_held_and_says_how_to_remove_it(tmp_path: Path, left: bytes) -> None:
+    secrets = Secrets(_profile(tmp_path))
+    secrets.folder.mkdir()
+    (secrets.folder / "prj_1.1.secret").write_bytes(left)
+    assert secrets.held() == []
+    assert [one.epoch for one in secrets.damaged()] == [1]
+    for act in (lambda: secrets.read("prj_1", 1), lambda: secrets.add("prj_1", 1, SECRET)):
+        with pytest.raises(SecretError, match="linkage secret delete --project prj_1 --epoch 1"):
+            act()
+    secrets.delete("prj_1", 1)
+    secrets.add("prj_1", 1, SECRET)
+    assert secrets.read("prj_1", 1) == SECRET
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("to", ["os", "file"])
+def test_move_that_was_cut_off_with_both_marks_is_ended_when_repeated(
+    memory_keyring: MemoryKeyring, tmp_path: Path, to: Literal["os", "file"], *, torn: bool
+) -> None:
+    in_keystore, in_files = (Secrets(_profile(tmp_path, keystore=place)) for place in ("os", "file"))
+    in_keystore.add("prj_1", 1, SECRET)
+    file = tmp_path / "secrets" / "prj_1.1.secret"
+    write_private_file(file, b"" if torn else SECRET)
+    assert [(one.project_id, one.epoch) for one in in_keystore.held()] == [("prj_1", 1)]
+    assert in_keystore.read("prj_1", 1) == SECRET
+    (in_keystore if to == "os" else in_files).move(OperatingSystemKeystore(memory_keyring) if to == "os" else None)
+    assert in_files.read("prj_1", 1) == SECRET
+    assert [path.name for path in file.parent.iterdir()] == [f"prj_1.1.{'keystore' if to == 'os' else 'secret'}"]
+    assert len(memory_keyring.entries) == (to == "os")
+
+
+@pytest.mark.parametrize("to", ["os", "file"])
+def test_move_where_file_and_keystore_hold_different_secrets_removes_neither(
+    memory_keyring: MemoryKeyring, tmp_path: Path, to: Literal["os", "file"]
+) -> None:
+    secrets = Secrets(_profile(tmp_path, keystore="os"))
+    secrets.add("prj_1", 1, SECRET)
+    file = tmp_path / "secrets" / "prj_1.1.secret"
+    write_private_file(file, SECRET[::-1])
+    with pytest.raises(SecretError, match="Two different"):
+        secrets.move(OperatingSystemKeystore(memory_keyring) if to == "os" else None)
+    assert file.read_bytes() == SECRET[::-1]
+    assert len(memory_keyring.entries) == 1
+    secrets.delete("prj_1", 1)
+    assert memory_keyring.entries == {}
+    assert list(file.parent.iterdir()) == []
+
+
+def test_move_out_of_the_keystore_cut_off_before_the_secrets_is_ended(
+    memory_keyring: MemoryKeyring, tmp_path: Path
+) -> None:
+    profile = move_keys(_with_files(tmp_path), "os", others=[]).profile
+    Secrets(profile).add("prj_1", 1, SECRET)
+    moved = move_keys(profile, "file", others=[]).profile
+    Secrets(moved).move(OperatingSystemKeystore(memory_keyring))
+    assert move_keys(moved, "file", others=[]).secrets == 1
+    assert memory_keyring.entries == {}
+    assert Secrets(moved).read("prj_1", 1) == SECRET
+
+
+@pytest.mark.parametrize("place", ["file", "os"])
+@pytest.mark.usefixtures("memory_keyring")
+def test_origin_of_a_secret_stays_with_it_and_goes_with_it(tmp_path: Path, place: str) -> None:
+    secrets = Secrets(_profile(tmp_path, keystore=place))
+    secrets.add("prj_1", 1, SECRET, origin="drawn")
+    held = secrets.find("prj_1", 1)
+    assert held is not None
+    assert held.origin == "drawn"
+    secrets.delete("prj_1", 1)
+    assert list(secrets.folder.iterdir()) == []
+    assert secrets.add("prj_1", 1, SECRET).origin == "imported"
+
+
+@pytest.mark.parametrize("secret", [b"short", b"a secret of some length\n", b""])
+def test_secret_that_would_not_come_back_as_it_was_is_refused(tmp_path: Path, secret: bytes) -> None:
+    secrets = Secrets(_profile(tmp_path))
+    with pytest.raises(SecretError):
+        secrets.add("prj_1", 1, secret)
+    assert secrets.held() == secrets.damaged() == []

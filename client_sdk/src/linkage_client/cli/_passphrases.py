@@ -13,13 +13,18 @@ from linkage_client.errors import ConfigurationError
 _MAXIMUM_BYTES: Final = 4096
 
 
-def read_passphrase(file: str | None) -> str:
+def read_passphrase(file: str | None, *, prompt: str = "Passphrase", option: str = "--passphrase-file") -> str:
     """The passphrase of something that is sealed already: from a private file, standard input for "-", or a person.
+
+    Args:
+        file: where it is; a person is asked without.
+        prompt: what a person is asked for.
+        option: by which the file is named, for the error where there is nobody to ask.
 
     Raises:
         ConfigurationError: it cannot be read, or there is nobody to ask.
     """
-    return _from_file(file) if file is not None else _ask("Passphrase", confirm=False)
+    return _from_file(file) if file is not None else _ask(prompt, confirm=False, option=option)
 
 
 def choose_passphrase(file: str | None) -> str:
@@ -56,7 +61,7 @@ def _private_bytes(file: Path) -> bytes:
     return raw
 
 
-def _ask(prompt: str, *, confirm: bool) -> str:
+def _ask(prompt: str, *, confirm: bool, option: str = "--passphrase-file") -> str:
     if not sys.stdin.isatty():
-        raise ConfigurationError("A passphrase is needed, and there is no terminal to ask on. Use --passphrase-file.")
+        raise ConfigurationError(f"A passphrase is needed, and there is no terminal to ask on. Use {option}.")
     return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))

@@ -1,5 +1,6 @@
 """Commands about keys: those that an organisation shares secrets with, and the one that this machine logs in with."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,13 @@ import click
 from linkage_client.cli._exchange import ceremony, passphrase_option
 from linkage_client.cli._passphrases import choose_passphrase, read_passphrase
 from linkage_client.cli._session import Session, common_options, quieten_retries
-from linkage_client.errors import ConfigurationError
+from linkage_client.errors import (
+    ConfigurationError,
+    KeyExchangeError,
+    KeyFileError,
+    KeystoreError,
+    ServiceConnectionError,
+)
 
 if TYPE_CHECKING:
     from linkage_client.config import Profile
@@ -19,6 +26,18 @@ if TYPE_CHECKING:
 _NEW_CODE = (
     "In every project that you give data to, there is another code now: the providers compare it on a call before "
     "anything is shared again."
+)
+
+
+_new_passphrase_option: Callable[[Any], Any] = click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    help="Private file with the passphrase of FILE; - for standard input. Default: you are asked.",
+)
+_present_passphrase_option: Callable[[Any], Any] = click.option(
+    "--present-passphrase-file",
+    metavar="FILE",
+    help="Private file with the passphrase of sealed keys that are kept here; - for standard input.",
 )
 
 
@@ -97,18 +116,25 @@ def show(session: Session, *, passphrase_file: str | None) -> None:
 
 @keys.command("rotate")
 @passphrase_option
+@click.option("--lost", is_flag=True, help="The old keys are gone, or cannot be opened: they are not read.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common_options
-def rotate(session: Session, *, passphrase_file: str | None, yes: bool) -> None:
+def rotate(session: Session, *, passphrase_file: str | None, lost: bool, yes: bool) -> None:
     """Make new exchange keys, publish their card, and forget the old ones.
 
     Secrets that are kept here stay, and nobody encodes again. Envelopes that wait for the old keys cannot be opened any
     more. If keys may have been stolen, begin a new key epoch in each project as well.
+
+    With --lost the old keys are never opened: their file is gone, the keystore was reset, or nobody knows the
+    passphrase. What is left of them is removed. Keys that were sealed are sealed again, with a new passphrase.
     """
     from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
     from linkage_client.exchange.storage import is_behind_passphrase  # noqa: PLC0415 - as above
 
     profile = session.profile()
+    if lost:
+        _rotate_lost(session, passphrase_file, yes=yes)
+        return
     if not yes:
         click.confirm(f"{_NEW_CODE} Make new keys?", abort=True, err=True)
     with ceremony(session, passphrase_file) as own:
@@ -126,18 +152,25 @@ def rotate(session: Session, *, passphrase_file: str | None, yes: bool) -> None:
 
 @keys.command("export")
 @click.argument("file", type=click.Path(path_type=Path))
-@passphrase_option
+@_new_passphrase_option
+@_present_passphrase_option
 @common_options
-def export(session: Session, *, file: Path, passphrase_file: str | None) -> None:
+def export(session: Session, *, file: Path, passphrase_file: str | None, present_passphrase_file: str | None) -> None:
     """Write the exchange keys to a new FILE, sealed with a passphrase: a copy for a safe, or for another machine.
+
+    Of keys that are sealed here too, a passphrase file that is named is that of both, unless you name another for them.
 
     Keep the passphrase apart from it. Whoever has both can open every envelope that is sealed for your organisation.
     """
     from linkage_client.exchange.sealed import seal  # noqa: PLC0415 - keeps `--help` quick
     from linkage_client.keys import write_private_file  # noqa: PLC0415 - as above
 
-    kept = _kept(session.profile(), passphrase_file)
-    write_private_file(file, seal(kept.to_bytes(), kind="exchange-keys", passphrase=choose_passphrase(passphrase_file)))
+    once = cache(lambda: read_passphrase(passphrase_file))
+    # Where one passphrase is named for both, standard input can be read only once.
+    both = passphrase_file is not None and present_passphrase_file in {None, passphrase_file}
+    kept = _kept(session.profile(), once if both else _ask_present(present_passphrase_file))
+    passphrase = once() if both else choose_passphrase(passphrase_file)
+    write_private_file(file, seal(kept.to_bytes(), kind="exchange-keys", passphrase=passphrase))
     session.say("Keep the passphrase apart from the file.")
     session.show({"file": str(file), "thumbprint": kept.thumbprint})
 
@@ -145,10 +178,21 @@ def export(session: Session, *, file: Path, passphrase_file: str | None) -> None
 @keys.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--sealed", is_flag=True, help="Keep them sealed here too, with the same passphrase.")
-@click.option("--replace", is_flag=True, help="Forget other exchange keys that are kept here.")
-@passphrase_option
+@click.option("--replace", is_flag=True, help="Forget other exchange keys that are kept here; they are not opened.")
+@click.option("--yes", is_flag=True, help="Do not ask, even if those may be the ones whose card is published.")
+@_new_passphrase_option
+@_present_passphrase_option
 @common_options
-def import_(session: Session, *, file: Path, sealed: bool, replace: bool, passphrase_file: str | None) -> None:
+def import_(
+    session: Session,
+    *,
+    file: Path,
+    sealed: bool,
+    replace: bool,
+    yes: bool,
+    passphrase_file: str | None,
+    present_passphrase_file: str | None,
+) -> None:
     """Keep the exchange keys that `linkage keys export` wrote to FILE, on another machine or after a loss."""
     from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
     from linkage_client.exchange.private_keys import ExchangeKeys  # noqa: PLC0415 - as above
@@ -163,7 +207,11 @@ def import_(session: Session, *, file: Path, sealed: bool, replace: bool, passph
     profile = session.profile()
     ask = cache(lambda: read_passphrase(passphrase_file))
     brought = ExchangeKeys.from_bytes(unseal(_sealed_bytes(file), kind="exchange-keys", passphrase=ask()))
-    present = None if replace else exchange_keys_of(profile, passphrase=ask)
+    if replace:
+        _ask_before_forgetting(session, brought, yes=yes)
+    named_once = passphrase_file is not None and passphrase_file == present_passphrase_file
+    of_present = ask if named_once else _ask_present(present_passphrase_file)
+    present = None if replace else exchange_keys_of(profile, passphrase=of_present)
     if present is not None and present.thumbprint != brought.thumbprint:
         raise ConfigurationError(
             "Other exchange keys are kept here already, and nothing was changed. If they are to go, use --replace."
@@ -211,10 +259,78 @@ def _ask_to_replace(shown: "PublishedKeyCard", *, yes: bool) -> None:
     )
 
 
-def _kept(profile: "Profile", passphrase_file: str | None) -> "ExchangeKeys":
+def _ask_present(file: str | None) -> Callable[[], str]:
+    return cache(
+        lambda: read_passphrase(
+            file, prompt="Passphrase of the keys that are kept here", option="--present-passphrase-file"
+        )
+    )
+
+
+def _ask_before_forgetting(session: Session, brought: "ExchangeKeys", *, yes: bool) -> None:
+    """Whoever forgets the keys whose card is published cannot open what others seal for them.
+
+    The keys that are kept here are not opened for it: they may be lost. The keys that come say enough.
+    """
+    from linkage_client.exchange.storage import place_of  # noqa: PLC0415 - keeps `--help` quick
+
+    profile = session.profile()
+    if yes or place_of(profile) is None:
+        return
+    try:
+        with ceremony(session, None) as own:
+            shown = own.published_card()
+    except ServiceConnectionError:
+        session.say("The service cannot be reached, so nobody knows whether the keys kept here are the published ones.")
+    else:
+        if shown is None or shown.digest == brought.card(profile.organisation_id).digest:
+            return
+        session.say(
+            f"The card that your organisation published on {shown.published_at:%d %B %Y} is not of the keys in this "
+            "file, so it may be of those that are kept here. What is sealed for that card cannot be opened without "
+            "them. If they are in no other place, keep a copy first: `linkage keys export`."
+        )
+    click.confirm("Forget the keys that are kept here?", abort=True, err=True)
+
+
+def _rotate_lost(session: Session, passphrase_file: str | None, *, yes: bool) -> None:
+    """New keys in the place of some that cannot be had; a change that was cut off goes on where that is possible."""
+    from linkage_client.cli.config import other_profiles  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.exchange.storage import SEALED_FILE, abandon, place_of  # noqa: PLC0415 - as above
+
+    profile = session.profile()
+    place = place_of(profile)
+    if place is None:
+        raise ConfigurationError("No exchange keys are kept here, so none are lost: `linkage keys init`.")
+    if not yes:
+        click.confirm(
+            f"{_NEW_CODE} What is left of the old keys here is removed. If a copy exists, stop, and use `linkage keys "
+            "import FILE --replace`. Make new keys?",
+            abort=True,
+            err=True,
+        )
+    with ceremony(session, passphrase_file) as own:
+        try:
+            begun = own.begun_keys()
+        except (KeyFileError, KeystoreError, KeyExchangeError):
+            abandon(profile)
+            begun = None
+        passphrase = None
+        if begun is None and place.file is not None and place.file.suffix == Path(SEALED_FILE).suffix:
+            passphrase = choose_passphrase(None) if passphrase_file is None else own.ask_passphrase()
+        published = own.renew(keys=begun, passphrase=passphrase, others=other_profiles(profile))
+        described = _described(own.own_keys(), published)
+    session.say(
+        f"New keys are published, and what was left of the old ones is gone. {_NEW_CODE} Where you held the secret "
+        "only in envelopes that were never opened, another provider seals it for you again."
+    )
+    session.show({"replaced": None, **described})
+
+
+def _kept(profile: "Profile", passphrase: Callable[[], str]) -> "ExchangeKeys":
     from linkage_client.exchange.storage import exchange_keys_of  # noqa: PLC0415 - keeps `--help` quick
 
-    kept = exchange_keys_of(profile, passphrase=lambda: read_passphrase(passphrase_file))
+    kept = exchange_keys_of(profile, passphrase=passphrase)
     if kept is None:
         raise ConfigurationError("No exchange keys are kept here: `linkage keys init` makes them.")
     return kept

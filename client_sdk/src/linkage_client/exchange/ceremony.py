@@ -294,8 +294,10 @@ class Ceremony:
         if not standing.held:
             if standing.shared:
                 raise _accept_instead(standing)
-            self._secrets.add(project_id, epoch, draw_secret())
+            self._secrets.add(project_id, epoch, draw_secret(), origin="drawn")
             drawn = True
+        elif not standing.shared:
+            self._check_origin(project_id, epoch)
         secret = self._secrets.read(project_id, epoch)
         confirmed = check_value(secret, project_id=project_id, epoch=epoch)
         own_holds = standing.own is not None and standing.own.holds
@@ -353,7 +355,7 @@ class Ceremony:
         if standing.held:
             # The service has just said that nobody else holds what is kept here.
             self._secrets.delete(project_id, epoch)
-        self._secrets.add(project_id, epoch, secret)
+        self._secrets.add(project_id, epoch, secret, origin="opened")
         if not self._confirm(project_id, epoch, check_value(secret, project_id=project_id, epoch=epoch)):
             self._secrets.delete(project_id, epoch)
             raise KeyExchangeError(
@@ -497,6 +499,19 @@ class Ceremony:
                 code="other_keyset",
             )
         return keyset
+
+    def _check_origin(self, project_id: str, epoch: int) -> None:
+        """Whoever planted a file's secret for an epoch to come would otherwise have everybody take it."""
+        held = self._secrets.find(project_id, epoch)
+        if held is not None and held.origin == "imported":
+            raise KeyExchangeError(
+                f"A secret from a file is kept here for key epoch {epoch}, and nobody has shared one in it yet. "
+                "Nothing was sealed: whoever made that file would know the secret of all. If it is not what the "
+                f"providers agreed on, type `linkage secret delete --project {project_id} --epoch {epoch}`, and share "
+                "again: a new one is drawn. If it is, confirm it first: "
+                f"`linkage project accept-secret {project_id}`.",
+                code="kept_secret_imported",
+            )
 
     def _check_epoch(self, found: "KeyExchange") -> None:
         """A service that goes back to an older epoch would have people use a secret that they gave up."""

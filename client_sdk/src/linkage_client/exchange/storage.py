@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from linkage_client.config import Profile, save_profile
-from linkage_client.errors import ConfigurationError, KeyExchangeError, KeyFileError, OutputExistsError
+from linkage_client.errors import ConfigurationError, KeyExchangeError, KeyFileError
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.sealed import is_sealed, seal, unseal
 from linkage_client.files import write_whole
-from linkage_client.keys import read_private_file
+from linkage_client.keys import read_private_file, write_private_file
 from linkage_client.keystore import (
     EXCHANGE_KEYS_FILE,
     EXCHANGE_PENDING_FILE,
@@ -29,6 +29,10 @@ from linkage_client.keystore import (
 
 SEALED_FILE: Final = "exchange-keys.sealed"
 _SHOWN: Final = 8
+_IF_LOST: Final = (
+    "If they are lost, bring them back from a copy (`linkage keys import FILE --replace`), or make new ones and "
+    "publish their card: `linkage keys rotate --lost`."
+)
 
 Ask = Callable[[], str]
 """Gives the passphrase of a sealed file; called only where there is one."""
@@ -163,6 +167,21 @@ def forget_old(profile: Profile, *, others: Sequence[Profile] = ()) -> None:
     note.forget()
 
 
+def abandon(profile: Profile) -> None:
+    """Give up a change that was begun, whose new keys cannot be opened any more; the profile names what it named.
+
+    Raises:
+        KeystoreError: the keystore cannot be used.
+    """
+    note = _Note.of(profile)
+    change = note.read()
+    if change is None:
+        return
+    if change.new not in {place_of(profile), change.old}:
+        _remove(profile, change.new)
+    note.forget()
+
+
 def _exists(place: Place) -> bool:
     if place.file is not None:
         return place.file.exists()
@@ -192,13 +211,14 @@ def _read(profile: Profile, place: Place, passphrase: Ask | None) -> ExchangeKey
     keys = None if keystore is None else read_exchange_keys(keystore, place.thumbprint)
     if keys is None:
         raise KeyFileError(
-            f"The exchange keys {place.thumbprint} are no longer in the keystore of this account. Bring them back from "
-            "a copy (`linkage keys import`), or make new ones and publish their card (`linkage keys rotate`)."
+            f"The exchange keys {place.thumbprint} are no longer in the keystore of this account. {_IF_LOST}"
         )
     return keys
 
 
 def _read_file(file: Path, passphrase: Ask | None) -> ExchangeKeys:
+    if not file.exists():
+        raise KeyFileError(f"The exchange keys are no longer in {file}. {_IF_LOST}")
     raw = read_private_file(file)
     if is_sealed(raw):
         if passphrase is None:
@@ -207,11 +227,15 @@ def _read_file(file: Path, passphrase: Ask | None) -> ExchangeKeys:
                 "Give it with --passphrase-file.",
                 code="passphrase_needed",
             )
-        raw = unseal(raw, kind="exchange-keys", passphrase=passphrase())
+        given = passphrase()
+        try:
+            raw = unseal(raw, kind="exchange-keys", passphrase=given)
+        except KeyExchangeError as error:
+            raise KeyExchangeError(f"{error.message} {_IF_LOST}", code=error.code) from None
     try:
         return ExchangeKeys.from_bytes(raw)
     except KeyFileError as error:
-        raise KeyFileError(f"Key file {file}: {error.message}") from None
+        raise KeyFileError(f"Key file {file}: {error.message} {_IF_LOST}") from None
 
 
 def _new_place(profile: Profile, keys: ExchangeKeys, *, sealed: bool) -> Place:
@@ -233,13 +257,8 @@ def _write(profile: Profile, place: Place, keys: ExchangeKeys, passphrase: str |
     content = (
         keys.to_bytes() if passphrase is None else seal(keys.to_bytes(), kind="exchange-keys", passphrase=passphrase)
     )
-    if place.file.exists():
-        raise OutputExistsError(f"{place.file} exists and is not replaced. Move it away.")
-    try:
-        # Whole or not at all, and on the disk before anybody is told of the keys.
-        write_whole(place.file, content.decode())
-    except OSError as error:
-        raise KeyFileError(f"{place.file} cannot be written: {error.strerror}.") from None
+    # Whole or not at all, and on the disk before anybody is told of the keys.
+    write_private_file(place.file, content)
 
 
 def _remove(profile: Profile, place: Place) -> None:
