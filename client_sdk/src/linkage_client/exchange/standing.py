@@ -246,16 +246,14 @@ def _steps_where_shared(standing: Standing, own: ProviderStanding) -> list[str]:
     project = standing.project_id
     if own.envelope_waits:
         return [f"`linkage project accept-secret {project}` opens the envelope that waits for you."]
-    if own.holds:
-        return [_secret_is_gone(standing)]
     if standing.holders:
-        return []
+        return [_secret_is_gone(standing)] if own.holds else []
     anew = f"`linkage project new-epoch {project} --because planned` begins anew."
     return [f"Nobody holds the secret of key epoch {standing.epoch} any more. {anew}"]
 
 
 def _secret_is_gone(standing: Standing) -> str:
-    holders = " or ".join(one.name for one in standing.holders) or "a provider that holds the secret"
+    holders = " or ".join(one.name for one in standing.holders)
     return (
         "Your organisation has shown that it holds the secret, and it is not on this machine. `linkage project "
         f"accept-secret {standing.project_id}` opens your envelope again, if the service still has it. Otherwise ask "
