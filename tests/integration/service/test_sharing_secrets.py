@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from linkage_client.agreed import agreed_terms
 from linkage_client.config import save_profile
@@ -552,11 +553,13 @@ def test_agreement_signed_for_the_own_organisation_with_another_key_is_refused(
     """A service that makes up the keys of parties can make up their signatures, but not by the key that lies here."""
     a = machines[0]
     a.init()
-    own = SigningKey(a.organisation.signing_key.private)
+    private = a.organisation.signing_key.private
+    assert isinstance(private, Ed25519PrivateKey)
+    own = SigningKey(private)
     for key, outcome in ((own, None), (SigningKey.generate(), "is not the one of your organisation")):
         path = a.profile.folder / f"{key.thumbprint}.jwk"
         key.save(path)
-        save_profile(replace(a.profile, signing_key_file=path), overwrite=True)
+        save_profile(replace(a.profile, signing_key_file=path), replace=True)
         if outcome is None:
             a.look(linked.project)
             continue
