@@ -74,6 +74,8 @@ Handler = Callable[[Asked], Reply]
 
 class FakeService:
     def __init__(self) -> None:
+        self.signing_key = SigningKey.generate()
+        """What the own organisation signs with."""
         self.asked: list[Asked] = []
         self.failures: deque[Reply | Exception] = deque()
         self.tokens_issued = 0
@@ -339,9 +341,9 @@ def agreed(
     stated_schema: str | None = None,
     **elements: Any,
 ) -> None:
-    """A project with this linkage schema, under an agreement that its one party has signed with a key of its own."""
+    """A project with this linkage schema, under an agreement that its one party has signed with its key."""
     digest = document_digest(schema)
-    key = SigningKey.generate()
+    key = service.signing_key
     document = {
         "recipients": {"parties": [{"organisation": OWN, "roles": ["provider"]}]},
         "data": {"linkage_schema_sha256": agreed_schema or digest},

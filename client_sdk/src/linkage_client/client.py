@@ -78,6 +78,8 @@ class LinkageClient:
             if client_id is not None and client_key is not None
             else None
         )
+        self.profile: Profile | None = None
+        """Whose connection it is: what this profile knows is held against what the service says."""
         self._transport = transport or Transport(
             service_url,
             credentials=credentials,
@@ -102,7 +104,7 @@ class LinkageClient:
     @classmethod
     def from_profile(cls, profile: Profile, *, ledgers_folder: Path | Literal["default"] | None = "default") -> Self:
         """A client from a profile (`linkage_client.config`), with the client key from where it is kept."""
-        return cls(
+        client = cls(
             service_url=profile.service_url,
             client_id=profile.client_id,
             client_key=client_key_of(profile),
@@ -111,6 +113,8 @@ class LinkageClient:
             ledgers_folder=ledgers_folder,
             log_key=profile.log_key,
         )
+        client.profile = profile
+        return client
 
     def __enter__(self) -> Self:
         return self

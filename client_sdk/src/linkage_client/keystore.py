@@ -27,7 +27,7 @@ from linkage_client.config import KeystoreName, Profile, save_profile
 from linkage_client.errors import ConfigurationError, KeyFileError, KeystoreError, OutputExistsError, SecretError
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.sealed import is_sealed
-from linkage_client.files import remove_partial, write_whole
+from linkage_client.files import remove_partial, replacing, write_whole
 from linkage_client.keys import SigningKey, read_private_file, write_private_file
 
 if TYPE_CHECKING:
@@ -487,6 +487,28 @@ class Secrets:
             return path.stat().st_size >= MINIMUM_SECRET_BYTES and os.access(path, os.R_OK)
         except OSError:
             return False
+
+    def replace(self, project_id: str, epoch: int, secret: bytes, *, origin: Origin) -> None:
+        """Keep another secret in place of the one that is kept: whatever breaks in between, one of them is there.
+
+        Raises:
+            SecretError: none is kept, or it is too long for a keystore.
+            ConfigurationError: it cannot be kept.
+        """
+        held = self.find(project_id, epoch)
+        if held is None:
+            raise SecretError(f"No linkage secret is kept here for project {project_id}, epoch {epoch}.")
+        if held.place == "keystore" and (keystore := keystore_of("os")) is not None:
+            if len(secret) > MAXIMUM_SECRET_BYTES:
+                raise SecretError(f"The linkage secret is longer than {MAXIMUM_SECRET_BYTES} bytes. Keep it as a file.")
+            keystore.write(self._entry(held), base64.b64encode(secret).decode())
+        else:
+            try:
+                with replacing(self._path(held)) as temporary:
+                    temporary.write_bytes(secret)
+            except OSError as error:
+                raise ConfigurationError(f"{self._path(held)} cannot be written: {error.strerror}.") from None
+        self._note_origin(replace(held, origin=origin))
 
     def _write(self, held: HeldSecret, secret: bytes, keystore: Keystore | None) -> None:
         _make_private_folder(self.folder)

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from linkage_client._authentication import Clock, Credentials
 from linkage_client._protocol import Limits
 from linkage_client._transport import Transport
+from linkage_client.agreed import agreed_terms
 from linkage_client.client import LinkageClient
 from linkage_client.config import Profile, save_profile
-from linkage_client.errors import KeyExchangeError, LinkageClientError
+from linkage_client.errors import KeyExchangeError, LinkageClientError, UnexpectedAnswerError
 from linkage_client.exchange.ceremony import Ceremony
 from linkage_client.exchange.envelopes import wrap
 from linkage_client.exchange.keyset import Keyset
@@ -279,6 +280,53 @@ def test_suite_that_the_service_talks_down_is_refused(service: ServiceApp, tmp_p
     assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
 
 
+# ---- another project than the one that was typed ----
+
+
+def recorded(provider: Provider, ask: Callable[[], object]) -> Json:
+    """What the service really answers."""
+    shown: list[Json] = []
+    provider.lies.append(lambda _, __, document: shown.append(copy.deepcopy(document)))
+    ask()
+    provider.lies.clear()
+    return shown[-1]
+
+
+def answered_instead(endings: dict[str, Json]) -> Lie:
+    """Answers with something else, by the end of the path."""
+
+    def lie(method: str, path: str, document: Json) -> None:
+        for ending, other in endings.items():
+            if method == "GET" and path.endswith(ending):
+                document.clear()
+                document.update(copy.deepcopy(other))
+
+    return lie
+
+
+def test_project_that_the_service_answers_with_instead_is_refused_at_every_step(
+    round_: Round, service: ServiceApp
+) -> None:
+    """A secret that is kept under the name that was typed must not be the one of another project."""
+    typed, client = round_.project, round_.a.client
+    other = service.open_project(round_.linked.providers[0], round_.linked.agreement, name="Another round").json()["id"]
+    project = recorded(round_.a, lambda: client.projects.get(project_id=other))
+    exchange = recorded(round_.a, lambda: client.keys.exchange(project_id=other))
+    lie = answered_instead({f"/projects/{typed}": project, "/key-exchange": exchange})
+    round_.a.lies.append(lie)
+    round_.b.lies.append(lie)
+    for step in (round_.a.ceremony.share, round_.b.ceremony.accept, round_.a.ceremony.look):
+        with pytest.raises(UnexpectedAnswerError, match="another project"):
+            step(typed)
+    with pytest.raises(UnexpectedAnswerError, match="another project"):
+        agreed_terms(client, project_id=typed)
+    # The project itself may be shown, and only its key exchange be another's.
+    round_.a.lies[:] = [answered_instead({"/key-exchange": exchange})]
+    with pytest.raises(UnexpectedAnswerError, match="another project"):
+        round_.a.ceremony.share(typed)
+    assert round_.a.secret(typed) is None
+
+
 # ---- envelopes ----
 
 
@@ -368,9 +416,44 @@ def test_second_secret_that_a_provider_slips_in_is_refused(round_: Round) -> Non
             document["items"].append({**document["items"][0], "envelope": other})
 
     round_.b.lies.append(add)
-    error = refused(lambda: round_.b.ceremony.accept(round_.project))
-    assert error.code == "secrets_differ"
-    assert round_.b.secret(round_.project) is None
+    accepted = round_.b.ceremony.accept(round_.project)
+    assert (accepted.sent_by, accepted.false_from) == ((round_.a.id,), (round_.c.id,))
+    assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
+
+
+def test_bad_envelope_does_not_keep_a_good_one_from_being_opened(round_: Round) -> None:
+    round_.share()
+
+    def add(method: str, path: str, document: Json) -> None:
+        if method == "GET" and path.endswith("/key-envelopes"):
+            honest = document["items"][0]
+            forged = {**honest["envelope"], "from": round_.c.id}
+            document["items"] = [{**honest, "envelope": forged}, honest]
+
+    round_.b.lies.append(add)
+    accepted = round_.b.ceremony.accept(round_.project)
+    assert (accepted.sent_by, accepted.false_from) == ((round_.a.id,), (round_.c.id,))
+    assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
+
+
+def test_card_swapped_under_cover_of_a_lost_laptop_needs_its_owner_on_the_call(round_: Round) -> None:
+    """C really has new keys. A calls C only, while the service shows both of them another card of B as well."""
+    round_.share()
+    for provider in (round_.b, round_.c):
+        provider.ceremony.accept(round_.project)
+    evil = ExchangeKeys.generate()
+    lie = replaced_card(round_.b, evil)
+    round_.c.ceremony.renew()
+    round_.a.lies.append(lie)
+    round_.c.lies.append(lie)
+    heard = round_.c.code(round_.project)
+    assert heard == round_.a.code(round_.project)
+    confirm = partial(round_.a.ceremony.confirm_code, round_.project, said=heard)
+    error = refused(lambda: confirm(on_call=[round_.c.id]))
+    assert error.code == "not_on_call"
+    assert round_.a.ceremony.look(round_.project).name_of(round_.b.id) in error.message
+    for named in (round_.b.id, round_.c.id):
+        assert refused(partial(round_.a.ceremony.share, round_.project, recipients=[named])).code == "cards_changed"
 
 
 def test_envelope_of_another_project_of_the_same_providers_does_not_open(round_: Round, service: ServiceApp) -> None:
@@ -408,11 +491,7 @@ def test_envelope_of_a_closed_epoch_does_not_open_in_the_next(round_: Round) -> 
 def test_service_that_goes_back_to_a_closed_epoch_is_noticed(round_: Round) -> None:
     round_.share()
     round_.b.ceremony.accept(round_.project)
-    shown: list[Json] = []
-    round_.b.lies.append(lambda _method, _path, document: shown.append(copy.deepcopy(document)))
-    round_.b.client.keys.exchange(project_id=round_.project)
-    before = shown[-1]
-    round_.b.lies.clear()
+    before = recorded(round_.b, lambda: round_.b.client.keys.exchange(project_id=round_.project))
     round_.a.ceremony.new_epoch(round_.project, reason="suspected_leak")
     round_.share()
     round_.b.ceremony.accept(round_.project)

@@ -16,10 +16,10 @@ from linkage_client.cli.exit_codes import ExitCode
 from linkage_client.client import LinkageClient
 from linkage_client.config import Profile
 from linkage_client.exchange.storage import exchange_keys_of
-from linkage_client.keystore import TRUSTED_BACKENDS
+from linkage_client.keystore import TRUSTED_BACKENDS, Secrets
 from support.command import Outcome
 from support.keystores import MemoryKeyring
-from support.providers import Machine, machines_of
+from support.providers import Machine, compare, machines_of
 from support.service_app import SCHEMA, Linked, ServiceApp, service_app
 
 Say = Callable[..., Outcome]
@@ -154,9 +154,42 @@ def test_code_is_shown_and_asked_for_on_a_terminal(
     assert not a.look(project).compared_here
     right = say(a, "project", "confirm-code", project)
     assert "".join(code.split()) in "".join(right.err.split())
-    names = [one.name for one in a.look(project).providers]
-    assert all(name in right.err for name in names)
+    providers = a.look(project).providers
+    assert all(one.name in right.err and one.organisation in right.err for one in providers)
+    assert "2 providers, nobody else" in right.err
+    assert all(part in right.err for part in ("x25519", a.look(project).agreement))
     assert a.look(project).compared_here
+
+
+@pytest.mark.parametrize("linked", [3], indirect=True)
+def test_recovery_by_command_needs_everybody_with_new_keys_and_names_whom_it_seals_for(
+    linked: Linked, machines: list[Machine], say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = linked.project
+    a, b, c = machines
+    for machine in machines:
+        machine.init()
+    compare(machines, project)
+    a.share(project)
+    for machine in (b, c):
+        machine.accept(project)
+        machine.ceremony.renew()
+        Secrets(machine.profile).delete(project, 1)
+    confirm = ("project", "confirm-code", project, "--code", code_of(b, project))
+    say(a, *confirm, code=ExitCode.KEY_EXCHANGE)
+    name = a.look(project).name_of(c.id)
+    said = say(a, *confirm, "--on-call", b.id, code=ExitCode.KEY_EXCHANGE)
+    assert f"The keys of {name} are not those" in said.err
+
+    asked: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: code_of(b, project))
+    monkeypatch.setattr(click, "confirm", lambda text, **_: asked.append(text) or name not in text)
+    assert "nobody has said" in say(a, "project", "confirm-code", project, code=ExitCode.KEY_EXCHANGE).err
+    assert f"Was {name} on the call, and did {name} read out this same code?" in asked
+    say(a, *confirm, "--on-call", b.id, "--on-call", name)
+    shared = say(a, "project", "share-secret", project, "--for", name, "--json").json()
+    assert shared["sealed_for"] == [c.id]
 
 
 def test_code_without_a_terminal_has_to_be_given(linked: Linked, machines: list[Machine], say: Say) -> None:
@@ -317,8 +350,9 @@ def test_new_epoch_says_that_everybody_encodes_again(linked: Linked, machines: l
     assert b.client.keys.exchange(project_id=linked.project).epoch == 1
     said = say(a, "project", "new-epoch", linked.project, *because, "--yes")
     assert "all encode again" in said.err
+    # Somebody who asks again means it: that nothing was shared yet is only what the service says.
     again = say(a, "project", "new-epoch", linked.project, *because, "--yes", "--json").json()
-    assert (again["epoch"], again["opened"]) == (2, False)
+    assert (again["epoch"], again["opened"]) == (3, True)
 
 
 @pytest.mark.parametrize("linked", [3], indirect=True)

@@ -102,11 +102,11 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registered(config: Path, url: str) -> Path:
+def registered(config: Path, url: str, service: FakeService) -> Path:
     config.parent.mkdir()
     client_key, signing_key = config.parent / "client-key.jwk", config.parent / "signing-key.jwk"
     SigningKey.generate().save(client_key)
-    SigningKey.generate().save(signing_key)
+    service.signing_key.save(signing_key)
     save_profile(
         Profile(
             path=config,

@@ -73,3 +73,27 @@ def test_agreement_without_parties_is_refused(client: LinkageClient, service: Fa
     agreed(service, SCHEMA, recipients={"parties": []})
     with pytest.raises(AgreementMismatchError, match="names no party"):
         agreed_terms(client, project_id="prj_1")
+
+
+def test_project_that_was_not_asked_for_is_refused(client: LinkageClient, service: FakeService) -> None:
+    agreed(service, SCHEMA)
+    _changed(service, "/v1/projects/prj_1", id="prj_2")
+    with pytest.raises(UnexpectedAnswerError, match="another project than"):
+        agreed_terms(client, project_id="prj_1")
+
+
+@pytest.mark.parametrize("changed", [{"id": "agr_2"}, {"version": 2}])
+def test_agreement_that_was_not_asked_for_is_refused(
+    client: LinkageClient, service: FakeService, changed: dict[str, Any]
+) -> None:
+    agreed(service, SCHEMA)
+    _changed(service, VERSION, **changed)
+    with pytest.raises(UnexpectedAnswerError, match="another version or agreement"):
+        agreed_terms(client, project_id="prj_1")
+
+
+def test_organisation_that_was_not_asked_for_is_refused(client: LinkageClient, service: FakeService) -> None:
+    agreed(service, SCHEMA)
+    _changed(service, f"/v1/organisations/{OWN}", id="org_other")
+    with pytest.raises(UnexpectedAnswerError, match="another organisation"):
+        agreed_terms(client, project_id="prj_1")

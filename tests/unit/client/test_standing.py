@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from linkage_client.errors import KeyExchangeError
 from linkage_client.exchange.keyset import Keyset
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.standing import OwnKeys, ProviderStanding, Standing, listed
@@ -65,17 +66,19 @@ HOLDING = replace(
         (START, "Get on a call with Hospital, and type `linkage project confirm-code prj_1`"),
         (replace(START, changed=("Hospital",)), "The key cards of Hospital are not those"),
         (COMPARED, "`linkage project share-secret prj_1` draws"),
-        (replace(COMPARED, held=True), "`linkage project share-secret prj_1` completes"),
+        (replace(COMPARED, held=True, begun=True), "`linkage project share-secret prj_1` completes"),
+        (replace(START, held=True, begun=True), "Get on a call with Hospital"),
+        (replace(COMPARED, held=True), "`linkage project accept-secret prj_1` confirms"),
         (
             replace(COMPARED, shared=True, providers=(replace(NEW, envelope_waits=True), OTHER)),
             "`linkage project accept-secret prj_1` opens",
         ),
-        (replace(COMPARED, shared=True, held=True), "`linkage project accept-secret prj_1` completes"),
+        (replace(COMPARED, shared=True, held=True), "`linkage project accept-secret prj_1` confirms"),
         (replace(COMPARED, shared=True), "Nobody holds the secret of key epoch 1 any more."),
         (HOLDING, "Encode and send your data: `linkage encode"),
         (
             replace(HOLDING, providers=(replace(NEW, holds=True), OTHER)),
-            "`linkage project share-secret prj_1` seals the secret for Hospital",
+            "`linkage project share-secret prj_1 --for org_b` seals the secret for Hospital",
         ),
         (
             replace(HOLDING, compared_here=False, providers=(replace(NEW, holds=True), OTHER)),
@@ -83,7 +86,7 @@ HOLDING = replace(
         ),
         (
             replace(HOLDING, providers=(replace(NEW, holds=True), replace(OTHER, holds=True, keys_are_newer=True))),
-            "`linkage project share-secret prj_1` seals the secret for Hospital",
+            "`linkage project share-secret prj_1 --for org_b` seals the secret for Hospital",
         ),
         (replace(START, providers=(OTHER,), may_join=True), "`linkage project join prj_1`"),
     ],
@@ -127,7 +130,23 @@ def test_standing_says_who_can_seal_for_a_provider_that_waits() -> None:
     standing = replace(COMPARED, shared=True, providers=(NEW, replace(OTHER, holds=True, uploaded=True)))
     (sentence,) = standing.awaited
     assert sentence.startswith("Hospital is to seal the secret for you")
-    assert "`linkage project share-secret prj_1`" in sentence
+    assert "`linkage project share-secret prj_1 --for org_a`" in sentence
+
+
+def test_standing_whose_secret_is_gone_here_says_how_it_comes_back() -> None:
+    (step,) = replace(HOLDING, held=False).next_steps
+    assert "`linkage project accept-secret prj_1` opens your envelope again" in step
+    assert "Hospital on a call to type `linkage project share-secret prj_1 --for org_a`" in step
+
+
+@pytest.mark.parametrize("given", ["Hospital", " org_b "])
+def test_standing_finds_a_provider_by_name_or_id(given: str) -> None:
+    assert START.find(given).organisation == "org_b"
+
+
+def test_standing_names_its_providers_to_who_asks_for_another() -> None:
+    with pytest.raises(KeyExchangeError, match=r"Hospital \(org_b\)"):
+        START.find("Somebody")
 
 
 def test_standing_where_all_is_done_awaits_nobody() -> None:

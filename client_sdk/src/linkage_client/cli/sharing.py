@@ -34,21 +34,35 @@ def status(session: Session, *, project_id: str, passphrase_file: str | None) ->
 @click.option(
     "--code", "said", metavar="DIGITS", help="The digits as another provider reads them; spaces are optional."
 )
+@click.option(
+    "--on-call",
+    "on_call",
+    multiple=True,
+    metavar="ORG",
+    help="A provider with new keys that was on the call and read out this code itself; name or id. Repeatable.",
+)
 @passphrase_option
 @common_options
-def confirm_code(session: Session, *, project_id: str, said: str | None, passphrase_file: str | None) -> None:
+def confirm_code(
+    session: Session, *, project_id: str, said: str | None, on_call: tuple[str, ...], passphrase_file: str | None
+) -> None:
     """Compare the project's safety code with the other providers, on a call.
 
     The code is made from the keys of all providers. If every provider sees the same thirty digits, nobody has put other
     keys in between, and the secret can be shared. Somebody has to hear it: digits that come by e-mail, by chat or from
     this screen prove nothing.
-    """
 
-    def ask(standing: "Standing") -> str:
-        return _ask_for_code(standing)
+    Type the thirty digits as ANOTHER provider reads them out. If you compared before and a provider's keys are new
+    since, that provider has to be on the call and read the code out, however well you know why they are new.
+    """
+    listening = said is None and not on_call
 
     with ceremony(session, passphrase_file) as own:
-        compared = own.confirm_code(project_id, said=ask if said is None else said)
+        compared = own.confirm_code(
+            project_id,
+            said=_ask_for_code if said is None else said,
+            on_call=_ask_who_was_there if listening else on_call,
+        )
         standing = own.look(project_id)
     session.say("The digits are the same: these are the providers' own keys. This machine remembers them.")
     _say_next(session, standing)
@@ -59,20 +73,33 @@ def confirm_code(session: Session, *, project_id: str, said: str | None, passphr
 
 @click.command("share-secret")
 @click.argument("project_id")
+@click.option(
+    "--for",
+    "recipients",
+    multiple=True,
+    metavar="ORG",
+    help="Once the secret was shared: the provider that asked you for it on a call; name or id. Repeatable.",
+)
 @passphrase_option
 @common_options
-def share_secret(session: Session, *, project_id: str, passphrase_file: str | None) -> None:
-    """Draw the project's secret and seal it for the other providers; or seal it again for who has new keys.
+def share_secret(
+    session: Session, *, project_id: str, recipients: tuple[str, ...], passphrase_file: str | None
+) -> None:
+    """Draw the project's secret and seal it for the other providers; or seal it again for who has lost it.
 
     One provider does this, whichever, after the code was compared. Nobody sees or types the secret: it is drawn here,
     kept here, and sent in envelopes that only the other providers can open. The service cannot.
+
+    Once it was shared, name with --for whom you seal it for again. The service says who waits; whether that is so, only
+    people know.
     """
     with ceremony(session, passphrase_file) as own:
-        shared = own.share(project_id)
+        shared = own.share(project_id, recipients=recipients)
         standing = own.look(project_id)
     if shared.sealed_for:
         drawn = "A new secret was drawn and is kept here. " if shared.drawn else ""
-        session.say(f"{drawn}Sealed for {_and(shared.sealed_for)}. Each of them types what `status` says there.")
+        names = [standing.name_of(one) for one in shared.sealed_for]
+        session.say(f"{drawn}Sealed for {_and(names)}. Each of them types what `status` says there.")
     else:
         session.say("Nobody waits for the secret: every provider has it, or an envelope that it has not opened yet.")
     _say_next(session, standing)
@@ -81,7 +108,7 @@ def share_secret(session: Session, *, project_id: str, passphrase_file: str | No
             "project": project_id,
             "epoch": shared.epoch,
             "drawn": shared.drawn,
-            "sealed_for": [one.organisation for one in standing.others if one.name in shared.sealed_for],
+            "sealed_for": list(shared.sealed_for),
         },
         [],
     )
@@ -100,9 +127,16 @@ def accept_secret(session: Session, *, project_id: str, passphrase_file: str | N
         accepted = own.accept(project_id)
         standing = own.look(project_id)
     if accepted.sent_by:
-        session.say(f"You hold the secret that {_and(accepted.sent_by)} sealed for you. It is kept here.")
+        names = [standing.name_of(one) for one in accepted.sent_by]
+        session.say(f"You hold the secret that {_and(names)} sealed for you. It is kept here.")
     else:
         session.say("You hold the secret of this project already, and the service has noted that you do.")
+    if accepted.false_from:
+        names = [standing.name_of(one) for one in accepted.false_from]
+        session.say(
+            f"What came in the name of {_and(names)} is not that secret, or was changed on its way. It was not kept. "
+            "Ask there, and tell the linkage unit and your officer."
+        )
     _say_next(session, standing)
     session.show(
         {
@@ -110,6 +144,7 @@ def accept_secret(session: Session, *, project_id: str, passphrase_file: str | N
             "epoch": accepted.epoch,
             "sent_by": list(accepted.sent_by),
             "kept_before": not accepted.sent_by,
+            "false_from": list(accepted.false_from),
         },
         [],
     )
@@ -138,7 +173,7 @@ def new_epoch(session: Session, *, project_id: str, because: str, yes: bool) -> 
     if opened:
         session.say(f"Key epoch {found.epoch} is open. Tell the other providers: all encode again.")
     else:
-        session.say(f"Key epoch {found.epoch} was opened for this reason already, and nothing was shared in it yet.")
+        session.say(f"Key epoch {found.epoch} was opened by your earlier attempt, whose answer did not arrive.")
     if because == "suspected-leak":
         session.say("If keys were on the machine that is lost, its organisation types `linkage keys rotate` as well.")
     session.say(f"What comes next: `linkage project status {project_id}`.")
@@ -154,10 +189,12 @@ def join(session: Session, *, project_id: str, yes: bool) -> None:
 
     It opens a new key epoch: all providers share a new secret and encode again.
     """
+    from linkage_client.agreed import named_project  # noqa: PLC0415 - keeps `--help` quick
+
     quieten_retries()
     with session.client() as client:
         me = session.profile().organisation_id
-        found = client.projects.get(project_id=project_id)
+        found = named_project(client, project_id=project_id)
         if me in found.providers:
             session.say("Your organisation is a provider of this project already.")
         else:
@@ -168,6 +205,7 @@ def join(session: Session, *, project_id: str, yes: bool) -> None:
                     err=True,
                 )
             found = client.projects.join(project_id=project_id)
+            _remember(session, found)
             session.say(f"You take part. Key epoch {found.key_epoch} is open: all share a new secret and encode again.")
     session.say(f"What comes next: `linkage project status {project_id}`.")
     session.show(_project(found), [])
@@ -183,10 +221,12 @@ def leave(session: Session, *, project_id: str, organisation_id: str | None, yes
 
     Its encodings are deleted. It opens a new key epoch: those who stay share a new secret and encode again.
     """
+    from linkage_client.agreed import named_project  # noqa: PLC0415 - keeps `--help` quick
+
     quieten_retries()
     with session.client() as client:
         leaving = organisation_id or session.profile().organisation_id
-        found = client.projects.get(project_id=project_id)
+        found = named_project(client, project_id=project_id)
         if leaving not in found.providers:
             session.say("That organisation is no provider of this project.")
         else:
@@ -198,6 +238,7 @@ def leave(session: Session, *, project_id: str, organisation_id: str | None, yes
                     err=True,
                 )
             found = client.projects.leave(project_id=project_id, organisation_id=leaving)
+            _remember(session, found)
             session.say(
                 f"Done. Key epoch {found.key_epoch} is open: those who stay share a new secret and encode again."
             )
@@ -213,17 +254,22 @@ def _ask_for_code(standing: "Standing") -> str:
         raise click.UsageError(
             "Without a terminal there is nobody to ask. Give the digits as another provider reads them out: --code."
         )
-    others = _and([one.name for one in standing.others])
-    _echo(f"The providers of {standing.project_name}, key epoch {standing.epoch}:")
+    others, count = _and([one.name for one in standing.others]), len(standing.providers)
+    _echo(f"{standing.project_name}, key epoch {standing.epoch}, under agreement {standing.agreement}")
+    _echo(f"(secret sealed by {standing.suite.value}). {count} providers, nobody else:")
     _echo()
     for one in standing.providers:
         _echo(f"    {one.name}{' (you)' if one.own else ''}   {one.organisation}")
     _echo()
+    _echo("Is one of them a stranger to you, or one too many? Stop, and ask the others: whoever is in this list gets")
+    _echo("the secret.")
+    _echo()
     if standing.changed:
         _echo(f"New since the last comparison: the keys of {_and(standing.changed)}. Ask why on the call.")
         _echo()
-    _echo(f"Get on a call with {others}, with people whose voices you know. EVERY provider types this command and")
-    _echo("reads out its thirty digits, one after the other. They have to be the same everywhere. These are yours:")
+    _echo(f"Get on a call with {others}, with people whose voices you know. First name the providers to each other.")
+    _echo("Then one reads out all thirty digits from its own screen and the others type what they hear; and a second")
+    _echo("provider reads all thirty from its own screen, for the first to type. These are yours:")
     _echo()
     for line in _code_lines(standing.code or ""):
         click.echo(click.style(line, bold=True), err=True)
@@ -231,6 +277,18 @@ def _ask_for_code(standing: "Standing") -> str:
     _echo("Now type the digits as ANOTHER provider reads them out. Do not copy them from this screen: then nothing is")
     _echo("compared, and whoever stands between you can read everything.")
     return str(click.prompt("Digits that you hear", err=True))
+
+
+def _ask_who_was_there(one: "ProviderStanding") -> bool:
+    """Whether a provider with new keys read out the code itself; asked of a person, who says no by saying nothing."""
+    name = printable(one.name)
+    return click.confirm(f"Was {name} on the call, and did {name} read out this same code?", default=False, err=True)
+
+
+def _remember(session: Session, found: "Project") -> None:
+    from linkage_client.exchange.marks import Marks  # noqa: PLC0415 - keeps `--help` quick
+
+    Marks(session.profile()).saw(found.id, found.key_epoch)
 
 
 def _code_lines(code: str) -> Iterator[str]:

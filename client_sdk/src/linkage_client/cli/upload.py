@@ -69,7 +69,7 @@ def upload(
     Only encodings and the manifest are sent. An upload that was interrupted goes on with what is missing: run the same
     command again. What it needs for that is in a journal in your state folder, without secrets and without data.
     """
-    from linkage_client.agreed import agreed_terms  # noqa: PLC0415 - keeps `--help` quick
+    from linkage_client.agreed import agreed_terms, named_project  # noqa: PLC0415 - keeps `--help` quick
     from linkage_client.resources.uploads import require_working_key  # noqa: PLC0415 - as above
 
     if not source.exists():
@@ -80,7 +80,7 @@ def upload(
     elif not with_working_key:
         raise click.UsageError(_MADE_WITH_WHAT)
     with session.client() as client:
-        project = client.projects.get(project_id=project_id)
+        project = named_project(client, project_id=project_id)
         if made is not None:
             described = _with_opt_outs(session, client, project, made, opt_outs_applied)
             _compare_secret(session, made, project, secret_file, rows=source / ROWS_FILE)

@@ -10,9 +10,10 @@ what the service knows already is not done twice.
 
 import hmac
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,7 @@ from linkage_client.exchange.cards import KeyCard
 from linkage_client.exchange.comparisons import Comparisons
 from linkage_client.exchange.envelopes import draw_secret, unwrap, wrap
 from linkage_client.exchange.keyset import Keyset
+from linkage_client.exchange.marks import Marks, Opening, Sharing
 from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.standing import OwnKeys, ProviderStanding, Standing, listed
 from linkage_client.exchange.storage import activate, exchange_keys_of, forget_old, keep_new, unfinished
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from linkage_client.resources.keys import EpochReason
 
 CODE_DIGITS: Final = 30
+# Of a secret that came without the service, no cards are known.
+_NO_CARDS: Final = "0" * 64
 _BETWEEN_DIGITS: Final = re.compile(r"[\s.,-]+")
 _TELL: Final = "Nobody should share anything now. Tell the linkage unit and your officer."
 
@@ -56,7 +60,7 @@ class Shared:
     drawn: bool
     """Whether the secret was drawn now; otherwise it was kept here already."""
     sealed_for: tuple[str, ...]
-    """Names of the providers that an envelope was sent to."""
+    """Ids of the providers that an envelope was sent to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,20 @@ class Accepted:
 
     epoch: int
     sent_by: tuple[str, ...]
-    """Names of the providers whose envelopes held it; empty where the secret was kept here already."""
+    """Ids of the providers whose envelopes held it; empty where the secret was kept here already."""
+    false_from: tuple[str, ...] = ()
+    """Ids of those whose envelopes did not open, or held another secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What the envelopes held."""
+
+    keyset: str
+    candidates: tuple[tuple[bytes, tuple[str, ...]], ...] = field(repr=False)
+    """Each secret with the ids of those who sealed it."""
+    failed: tuple[str, ...]
+    """Ids of the senders of envelopes that are not what they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ class Ceremony:
         self._now = now or (lambda: datetime.now(UTC))
         self._secrets = Secrets(profile)
         self._comparisons = Comparisons(profile)
+        self._marks = Marks(profile)
 
     def own_keys(self) -> ExchangeKeys | None:
         """The exchange keys of the profile; None if it has none."""
@@ -229,7 +247,11 @@ class Ceremony:
             with suppress(SecretError, ServiceError):
                 found = self._client.keys.exchange(project_id=held.project_id)
                 own = next((one for one in found.providers if one.organisation == self._me), None)
-                if found.epoch != held.epoch or own is None or own.confirmed_at is None:
+                if (
+                    (found.project, found.epoch) != (held.project_id, held.epoch)
+                    or own is None
+                    or own.confirmed_at is None
+                ):
                     continue
                 secret = self._secrets.read(held.project_id, held.epoch)
                 value = check_value(secret, project_id=held.project_id, epoch=held.epoch)
@@ -238,11 +260,21 @@ class Ceremony:
         return done
 
     def published_card(self) -> "PublishedKeyCard | None":
-        """The card of the own organisation that the service holds; None if it holds none."""
+        """The card of the own organisation that the service holds; None if it holds none.
+
+        Raises:
+            UnexpectedAnswerError: the service answers with the card of another organisation.
+        """
         try:
-            return self._client.keys.card(organisation_id=self._me)
+            published = self._client.keys.card(organisation_id=self._me)
         except NotFoundError:
             return None
+        if published.organisation != self._me:
+            raise UnexpectedAnswerError(
+                "The service answers with the key card of another organisation. Tell the linkage unit.",
+                request_id=published.request_id,
+            )
+        return published
 
     def look(self, project_id: str) -> Standing:
         """Where everybody is in a project.
@@ -254,24 +286,52 @@ class Ceremony:
         """
         return self._see(project_id).standing
 
-    def confirm_code(self, project_id: str, *, said: str | Callable[[Standing], str]) -> Keyset:
+    def confirm_code(
+        self,
+        project_id: str,
+        *,
+        said: str | Callable[[Standing], str],
+        on_call: Sequence[str] | Callable[[ProviderStanding], bool] = (),
+    ) -> Keyset:
         """Record that a person has compared the safety code: here first, then at the service.
+
+        Where the code was compared before in this epoch, every provider whose card is another since has to have read it
+        out: a card that the service swaps must not slip through beside one that was really renewed.
 
         Args:
             project_id: of which project.
             said: the thirty digits as another provider reads them, or what asks for them, given what is to be shown.
+            on_call: names or ids of the providers with new cards that were on the call and read out this code, or what
+                asks for each of them.
 
         Raises:
-            KeyExchangeError: the digits are others; nothing is recorded.
+            KeyExchangeError: the digits are others, or a provider with a new card was not on the call; nothing is
+                recorded.
         """
         seen = self._see(project_id)
+        standing = seen.standing
         _, keyset = seen.usable()
-        if len(seen.standing.providers) == 1:
+        if len(standing.providers) == 1:
             raise KeyExchangeError(
                 "Your organisation is the only provider of this project: there is nobody to compare a code with.",
                 code="nobody_to_compare_with",
             )
-        _check_code(said if isinstance(said, str) else said(seen.standing), keyset)
+        there = None if callable(on_call) else {standing.find(one).organisation for one in on_call}
+        _check_code(said if isinstance(said, str) else said(standing), keyset)
+        to_hear = [one for one in standing.others if one.organisation in standing.to_hear]
+        missing = [
+            one.name
+            for one in to_hear
+            if not (on_call(one) if callable(on_call) else one.organisation in (there or ()))
+        ]
+        if missing:
+            raise KeyExchangeError(
+                f"The keys of {listed(missing)} are not those that were compared on this machine before, and nobody "
+                f"has said that {listed(missing)} read it out on the call. Nothing was recorded. Call again "
+                f"with {'all of them' if len(missing) > 1 else 'them'}; without a terminal, name each with --on-call. "
+                "If they did not change their keys, share nothing, and tell the linkage unit and your officer.",
+                code="not_on_call",
+            )
         self._comparisons.add(keyset, at=self._now())
         try:
             self._client.keys.note_comparison(project_id=project_id, epoch=keyset.epoch, keyset_sha256=keyset.digest)
@@ -279,36 +339,69 @@ class Ceremony:
             raise _moved_on(error) from None
         return keyset
 
-    def share(self, project_id: str) -> Shared:
-        """Seal the secret for the other providers that wait for it; draw it first where nobody has.
+    def share(self, project_id: str, *, recipients: Sequence[str] = ()) -> Shared:
+        """Draw the secret and seal it for all other providers; or, once it was shared, for those that are named.
 
-        The secret is kept here before anything is sent, so that a step that was cut off goes on with the same one.
+        The secret is kept here before anything is sent, so that a step that was cut off goes on with the same one. Who
+        gets it after the first time is for a person to say: that somebody waits is only what the service says.
+
+        Args:
+            project_id: of which project.
+            recipients: names or ids of the providers that have asked for the secret by voice.
 
         Raises:
-            KeyExchangeError: the code was not compared here, or another provider has drawn a secret.
+            KeyExchangeError: the code was not compared here, another provider has drawn a secret, or nobody says for
+                whom to seal one that was shared before.
         """
         seen = self._see(project_id)
         keys, keyset = seen.compared()
         standing, epoch = seen.standing, keyset.epoch
-        drawn = False
-        if not standing.held:
-            if standing.shared:
-                raise _accept_instead(standing)
-            self._secrets.add(project_id, epoch, draw_secret(), origin="drawn")
-            drawn = True
-        elif not standing.shared:
-            self._check_origin(project_id, epoch)
-        secret = self._secrets.read(project_id, epoch)
+        named = [standing.find(one) for one in recipients]
+        if any(one.own for one in named):
+            raise KeyExchangeError("Your own organisation needs no envelope. Name another one.", code="own_envelope")
+        secret, drawn = self._own_secret(standing, keyset)
         confirmed = check_value(secret, project_id=project_id, epoch=epoch)
         own_holds = standing.own is not None and standing.own.holds
-        if standing.shared and not own_holds and not self._confirm(project_id, epoch, confirmed):
+        if standing.shared and not own_holds and not self._confirm(standing, confirmed):
             raise _accept_instead(standing)
-        recipients = standing.to_seal_for if standing.shared else standing.others
-        if not recipients:
+        # What was cut off before its answer came may be sent once more to the same cards.
+        first = self._marks.sharing(project_id, epoch) == _begun(keyset) and not standing.shared
+        chosen = (named or standing.others) if first else named
+        if not chosen:
+            if waiting := standing.to_seal_for:
+                raise _say_for_whom(standing, waiting)
+            if first:
+                self._confirm(standing, confirmed)
+        else:
+            self._post(keys, keyset, chosen, secret=secret, drawn=drawn)
+        self._note_shared(standing, keyset.digest)
+        return Shared(epoch=epoch, drawn=drawn, sealed_for=tuple(one.organisation for one in chosen))
+
+    def _own_secret(self, standing: Standing, keyset: Keyset) -> tuple[bytes, bool]:
+        """The secret that is kept here, and whether it was drawn now because there was none."""
+        project_id, epoch = standing.project_id, standing.epoch
+        if standing.held:
             if not standing.shared:
-                self._confirm(project_id, epoch, confirmed)
-            return Shared(epoch=epoch, drawn=drawn, sealed_for=())
-        at = self._now()
+                self._check_origin(project_id, epoch)
+            return self._secrets.read(project_id, epoch), False
+        noted = self._marks.sharing(project_id, epoch)
+        if standing.shared or (noted is not None and noted.state == "shared"):
+            raise _accept_instead(standing)
+        # First, so that what is kept next is known to be no secret that others have already.
+        self._marks.note_sharing(project_id, _begun(keyset))
+        self._secrets.add(project_id, epoch, draw_secret(), origin="drawn")
+        return self._secrets.read(project_id, epoch), True
+
+    def _post(
+        self,
+        keys: ExchangeKeys,
+        keyset: Keyset,
+        recipients: Sequence[ProviderStanding],
+        *,
+        secret: bytes,
+        drawn: bool,
+    ) -> None:
+        project_id, epoch, at = keyset.project_id, keyset.epoch, self._now()
         envelopes = [
             wrap(keys=keys, keyset=keyset, sender=self._me, recipient=one.organisation, secret=secret, at=at)
             for one in recipients
@@ -318,7 +411,7 @@ class Ceremony:
                 project_id=project_id,
                 epoch=epoch,
                 keyset_sha256=keyset.digest,
-                check_value=confirmed,
+                check_value=check_value(secret, project_id=project_id, epoch=epoch),
                 envelopes=envelopes,
             )
         except StateConflictError as error:
@@ -327,110 +420,169 @@ class Ceremony:
             if drawn:
                 # Nobody else has it, and nothing was encoded with it.
                 self._secrets.delete(project_id, epoch)
-            raise _accept_instead(self.look(project_id)) from None
-        return Shared(epoch=epoch, drawn=drawn, sealed_for=tuple(one.name for one in recipients))
+            now = self.look(project_id)
+            if not now.shared:
+                # It is not that somebody shared one: the service says what stands in the way.
+                raise error from None
+            raise _accept_instead(now) from None
 
     def accept(self, project_id: str) -> Accepted:
         """Open the envelopes for this provider, keep the secret, and show the service that it is the right one.
 
+        A secret that is kept here already is only given up for one that the service has found to be the epoch's, and
+        never where it was found to be that itself.
+
         Raises:
-            KeyExchangeError: the code was not compared here, there is no envelope, one is not what its sender signed,
-                two hold different secrets, or it is not the secret that the others hold.
+            KeyExchangeError: the code was not compared here, there is no envelope, none is what its sender signed, they
+                hold different secrets and nobody knows which is right, or it is not the secret that the others hold.
         """
         seen = self._see(project_id)
         standing = seen.standing
         epoch = standing.epoch
+        noted = self._marks.sharing(project_id, epoch)
         if standing.held and standing.own is not None:
             # Kept by a step that was cut off, or handed over without the service.
             kept = self._secrets.read(project_id, epoch)
-            if self._confirm(project_id, epoch, check_value(kept, project_id=project_id, epoch=epoch)):
+            if self._confirm(standing, check_value(kept, project_id=project_id, epoch=epoch)):
+                self._note_shared(standing, noted.keyset if noted else None)
                 return Accepted(epoch=epoch, sent_by=())
-            if standing.own.holds:
+            if noted is not None and noted.state == "shared":
                 raise KeyExchangeError(
                     "The service has noted that the secret kept here is the one that the others hold, and says the "
                     f"opposite now. Nothing was changed. {_TELL}",
                     code="other_secret",
                 )
-        secret, senders = self._opened(seen)
+        opened = self._opened(seen)
+        for secret, senders in opened.candidates:
+            if self._take(standing, secret):
+                self._note_shared(standing, opened.keyset)
+                others = {one for value, names in opened.candidates if value != secret for one in names}
+                return Accepted(epoch=epoch, sent_by=senders, false_from=tuple(sorted(others | set(opened.failed))))
+        senders = tuple(sender for _, names in opened.candidates for sender in names)
+        raise KeyExchangeError(
+            f"What {listed([standing.name_of(one) for one in senders])} sealed for you is not the secret that "
+            f"{standing.initiator_name} drew. It was not kept. {_TELL}",
+            code="other_secret",
+        )
+
+    def _take(self, standing: Standing, secret: bytes) -> bool:
+        """Keep a secret if the service finds that it is the one of the epoch; what was kept before stays otherwise."""
+        project_id, epoch = standing.project_id, standing.epoch
+        confirmed = check_value(secret, project_id=project_id, epoch=epoch)
         if standing.held:
-            # The service has just said that nobody else holds what is kept here.
-            self._secrets.delete(project_id, epoch)
+            # The old one is there until the new one is in its place. What opens an envelope opens it once more.
+            if not self._confirm(standing, confirmed):
+                return False
+            self._secrets.replace(project_id, epoch, secret, origin="opened")
+            return True
         self._secrets.add(project_id, epoch, secret, origin="opened")
-        if not self._confirm(project_id, epoch, check_value(secret, project_id=project_id, epoch=epoch)):
-            self._secrets.delete(project_id, epoch)
-            raise KeyExchangeError(
-                f"What {listed(senders)} sealed for you is not the secret that {standing.initiator_name} drew. It was "
-                f"not kept. {_TELL}",
-                code="other_secret",
-            )
-        return Accepted(epoch=epoch, sent_by=tuple(senders))
+        if self._confirm(standing, confirmed):
+            return True
+        self._secrets.delete(project_id, epoch)
+        return False
+
+    def _note_shared(self, standing: Standing, keyset: str | None) -> None:
+        noted = Sharing(epoch=standing.epoch, state="shared", keyset=keyset or _NO_CARDS)
+        self._marks.note_sharing(standing.project_id, noted)
 
     def new_epoch(self, project_id: str, *, reason: "EpochReason") -> tuple["KeyExchange", bool]:
         """Close the present key epoch. It protects, so it works whatever is wrong with cards or the agreement.
 
-        Where the present epoch was opened for this reason and nothing has happened in it, it is left as it is: then
-        the answer to an earlier attempt was lost.
+        An attempt from this machine whose answer was lost is not repeated where it has worked.
 
         Returns:
             The exchange as it is now, and whether an epoch was opened now.
 
         Raises:
+            UnexpectedAnswerError: the service answers with another project.
             ServiceError: the service refuses.
         """
         found = self._client.keys.exchange(project_id=project_id)
-        untouched = not found.check_value_known and not any(one.uploaded for one in found.providers)
-        if found.reason == reason and untouched:
-            return found, False
-        opened = self._client.keys.open_epoch(project_id=project_id, reason=reason, expected_epoch=found.epoch)
-        return opened, True
+        _check_project(found, project_id)
+        begun = self._marks.opening(project_id)
+        done = (
+            begun == Opening(expected_epoch=found.epoch - 1, reason=reason)
+            and found.reason == reason
+            and not found.check_value_known
+            and not any(one.uploaded for one in found.providers)
+            and self._secrets.find(project_id, found.epoch) is None
+        )
+        if not done:
+            self._marks.note_opening(project_id, Opening(expected_epoch=found.epoch, reason=reason))
+            found = self._client.keys.open_epoch(project_id=project_id, reason=reason, expected_epoch=found.epoch)
+            _check_project(found, project_id)
+        self._marks.saw(project_id, found.epoch)
+        self._marks.note_opening(project_id, None)
+        return found, not done
 
-    def _confirm(self, project_id: str, epoch: int, confirmed: str) -> bool:
-        """Whether the service finds that this is the secret of the epoch; the first one is."""
+    def saw(self, project_id: str, epoch: int) -> None:
+        """Remember an epoch that another step has opened: joining, or leaving."""
+        self._marks.saw(project_id, epoch)
+
+    def _confirm(self, standing: Standing, confirmed: str) -> bool:
+        """Whether the service finds that this is the secret of the epoch; the first one is.
+
+        Raises:
+            StateConflictError: no secret of the epoch is known, and the service says why this cannot be it.
+        """
         try:
-            self._client.keys.confirm(project_id=project_id, epoch=epoch, check_value=confirmed)
+            self._client.keys.confirm(project_id=standing.project_id, epoch=standing.epoch, check_value=confirmed)
         except StateConflictError as error:
-            if error.code == "other_secret":
+            if error.code == "other_secret" and standing.shared:
                 return False
             raise _moved_on(error) from None
         return True
 
-    def _opened(self, seen: _Seen) -> tuple[bytes, list[str]]:
-        """The one secret of all envelopes that are sealed under the present cards, and who sent them."""
+    def _opened(self, seen: _Seen) -> "_Opened":
+        """The secrets in the envelopes that are sealed under the present cards, and who sent them.
+
+        One envelope that is none does not keep a good one from being opened.
+        """
         keys, keyset = seen.compared()
         standing = seen.standing
-        found: dict[str, bytes] = {}
+        found: dict[bytes, list[str]] = {}
+        failed: dict[str, KeyExchangeError] = {}
         for posted in self._client.keys.envelopes(project_id=standing.project_id):
             sender = posted.envelope.get("from")
             if not isinstance(sender, str) or posted.envelope.get("keyset") != keyset.digest:
                 # Sealed before a card changed: whoever sent it will seal it again.
                 continue
             if sender not in {one.organisation for one in standing.others}:
-                raise KeyExchangeError(
+                failed[sender] = KeyExchangeError(
                     "The service hands out an envelope of an organisation that is no other provider of this project. "
                     f"It was not opened. {_TELL}",
                     code="envelope_other_sender",
                 )
-            found[sender] = unwrap(
-                keys=keys, keyset=keyset, sender=sender, recipient=self._me, envelope=posted.envelope
-            )
-        senders = [standing.name_of(sender) for sender in found]
+                continue
+            try:
+                secret = unwrap(keys=keys, keyset=keyset, sender=sender, recipient=self._me, envelope=posted.envelope)
+            except KeyExchangeError as error:
+                failed[sender] = error
+            else:
+                found.setdefault(secret, []).append(sender)
         if not found:
-            raise _nothing_to_accept(standing)
-        first, *others = found.values()
-        if any(not hmac.compare_digest(first, other) for other in others):
+            raise next(iter(failed.values()), _nothing_to_accept(standing))
+        senders = [standing.name_of(sender) for names in found.values() for sender in names]
+        if len(found) > 1 and not standing.shared:
             raise KeyExchangeError(
-                f"{listed(senders)} sealed different secrets for you. Neither was kept. Get on a call, find out who "
-                f"drew which, and begin anew: `linkage project new-epoch {standing.project_id} --because planned`.",
+                f"{listed(senders)} sealed different secrets for you, and nobody knows which one is right. None was "
+                "kept. Get on a call, find out who drew which, and begin anew: `linkage project new-epoch "
+                f"{standing.project_id} --because planned`.",
                 code="secrets_differ",
             )
-        return first, senders
+        return _Opened(
+            keyset=keyset.digest,
+            candidates=tuple((secret, tuple(names)) for secret, names in found.items()),
+            failed=tuple(failed),
+        )
 
     def _see(self, project_id: str) -> _Seen:
-        agreed = agreed_project(self._client, project_id=project_id)
+        agreed = agreed_project(self._client, project_id=project_id, profile=self._profile)
         found = self._client.keys.exchange(project_id=project_id)
         suite = _agreed_suite(agreed)
-        _check_against_agreement(found, agreed, suite=suite)
-        self._check_epoch(found)
+        _require_different_names(found)
+        _check_against_agreement(found, agreed, project_id=project_id, suite=suite)
+        self._marks.require_present(project_id, found.epoch)
         cards = {one.organisation: _card_of(one) for one in found.providers}
         keys = self.own_keys() if self._me in cards else None
         own_keys = self._own_state(keys, cards.get(self._me))
@@ -438,6 +590,9 @@ class Ceremony:
         compared = keyset is not None and self._comparisons.confirmed(keyset)
         names = {one.organisation: one.name for one in found.providers}
         changed = [] if keyset is None or compared else self._comparisons.changes(keyset)
+        held = self._secrets.find(project_id, found.epoch) is not None
+        noted = self._marks.sharing(project_id, found.epoch)
+        begun = noted is not None and noted.state == "begun"
         providers = providers_of(agreed.document)
         standing = Standing(
             project_id=project_id,
@@ -457,9 +612,22 @@ class Ceremony:
             keyset=keyset,
             compared_here=compared,
             changed=tuple(names.get(one, one) for one in changed),
-            held=self._secrets.find(project_id, found.epoch) is not None,
+            held=held,
+            begun=begun,
+            to_hear=() if keyset is None or compared else self._to_hear(keyset, holds=held and not begun),
+            agreement=f"{agreed.project.agreement.reference}, version {agreed.project.agreement.version}",
         )
         return _Seen(standing=standing, exchange=found, keys=keys)
+
+    def _to_hear(self, keyset: Keyset, *, holds: bool) -> tuple[str, ...]:
+        """Ids of the other providers that a new comparison in this epoch has to hear, each by itself."""
+        if self._comparisons.newest_epoch(keyset.project_id) == keyset.epoch:
+            found = self._comparisons.differences(keyset)
+            heard = {*found.changed, *found.added}
+        else:
+            # A first comparison is for all that are on the call. With a secret that others hold, no card is known.
+            heard = {card.organisation for card in keyset.cards} if holds else set()
+        return tuple(sorted(heard - {self._me}))
 
     def _own_state(self, keys: ExchangeKeys | None, shown: KeyCard | None) -> OwnKeys:
         if keys is None:
@@ -513,17 +681,6 @@ class Ceremony:
                 code="kept_secret_imported",
             )
 
-    def _check_epoch(self, found: "KeyExchange") -> None:
-        """A service that goes back to an older epoch would have people use a secret that they gave up."""
-        held = [one.epoch for one in self._secrets.held() if one.project_id == found.project]
-        known = max([*held, self._comparisons.newest_epoch(found.project) or 0])
-        if found.epoch < known:
-            raise KeyExchangeError(
-                f"The service says that key epoch {found.epoch} is the present one of this project, and this machine "
-                f"has taken part in epoch {known}. Epochs never go back. {_TELL}",
-                code="epoch_went_back",
-            )
-
 
 def agreed_suite(document: Mapping[str, Any]) -> Suite:
     """How the secret is sealed, as the signed agreement says; by X25519 where it says nothing.
@@ -549,12 +706,12 @@ def _agreed_suite(agreed: AgreedProject) -> Suite:
     return agreed_suite(agreed.document)
 
 
-def _check_against_agreement(found: "KeyExchange", agreed: AgreedProject, *, suite: Suite) -> None:
+def _check_against_agreement(found: "KeyExchange", agreed: AgreedProject, *, project_id: str, suite: Suite) -> None:
     listed_ids = [one.organisation for one in found.providers]
-    if found.project != agreed.project.id or len(set(listed_ids)) < len(listed_ids) or not listed_ids:
+    _check_project(found, project_id)
+    if len(set(listed_ids)) < len(listed_ids) or not listed_ids:
         raise UnexpectedAnswerError(
-            "The service answers with the key exchange of another project, or with a provider twice. Tell the linkage "
-            "unit.",
+            "The service answers with a provider twice, or with none. Tell the linkage unit.",
             request_id=found.request_id,
         )
     agreed_providers = providers_of(agreed.document)
@@ -569,6 +726,29 @@ def _check_against_agreement(found: "KeyExchange", agreed: AgreedProject, *, sui
             f"The agreement that was signed says that the secret is sealed by {suite.value}, and the service says "
             f"otherwise. {_TELL}",
             code="other_suite",
+        )
+
+
+def _check_project(found: "KeyExchange", project_id: str) -> None:
+    if found.project != project_id:
+        raise UnexpectedAnswerError(
+            "The service answers with the key exchange of another project than the one that was asked for. Nothing was "
+            "done with it. Tell the linkage unit.",
+            request_id=found.request_id,
+        )
+
+
+def _require_different_names(found: "KeyExchange") -> None:
+    """People on a call know providers by their names, so two of one name could be taken for one."""
+    names = ["".join(unicodedata.normalize("NFKC", one.name).casefold().split()) for one in found.providers]
+    alike = [one for one, name in zip(found.providers, names, strict=True) if names.count(name) > 1]
+    if alike:
+        shown = listed([f"{one.name} ({one.organisation})" for one in alike])
+        raise KeyExchangeError(
+            f"Providers of this project have names that people cannot tell apart: {shown}. Nothing was done. Ask on "
+            "the call whether both take part, and the linkage unit to name them differently. If one of them is a "
+            "stranger to all, tell your officer.",
+            code="names_alike",
         )
 
 
@@ -615,6 +795,21 @@ def _accept_instead(standing: Standing) -> KeyExchangeError:
     )
 
 
+def _begun(keyset: Keyset) -> Sharing:
+    return Sharing(epoch=keyset.epoch, state="begun", keyset=keyset.digest)
+
+
+def _say_for_whom(standing: Standing, waiting: Sequence[ProviderStanding]) -> KeyExchangeError:
+    names = listed([one.name for one in waiting])
+    return KeyExchangeError(
+        f"The secret of key epoch {standing.epoch} was shared before, and the service says that {names} waits for it. "
+        "Nothing was sent: only people can know whether that is so. If somebody there has asked you for it on a call, "
+        f"type `linkage project share-secret {standing.project_id} --for {waiting[0].organisation}`"
+        f"{', with one --for for each.' if len(waiting) > 1 else '.'}",
+        code="say_for_whom",
+    )
+
+
 def _nothing_to_accept(standing: Standing) -> KeyExchangeError:
     if not standing.shared:
         who = (
@@ -625,7 +820,7 @@ def _nothing_to_accept(standing: Standing) -> KeyExchangeError:
         holders = [one.name for one in standing.others if one.holds] or ["the provider that holds the secret"]
         who = (
             f"No envelope is sealed to your present keys. Ask {' or '.join(holders)} to compare the code with you "
-            f"and to type `linkage project share-secret {standing.project_id}`."
+            f"and to type `linkage project share-secret {standing.project_id} --for {standing.own_id}`."
         )
     return KeyExchangeError(who, code="nothing_to_accept")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, assert_never
 
+from linkage_client.errors import KeyExchangeError
 from linkage_client.exchange.keyset import Keyset
 from linkage_client.exchange.suites import Suite
 
@@ -87,6 +88,12 @@ class Standing:
     """Names of the providers whose cards differ from those that were compared here."""
     held: bool
     """Whether the secret of this epoch is kept here."""
+    begun: bool = False
+    """Whether it was drawn here, and perhaps not sent."""
+    to_hear: tuple[str, ...] = ()
+    """Ids of the other providers that have to read out the code themselves: another card of them was compared."""
+    agreement: str = ""
+    """Reference and version of the signed agreement."""
 
     @property
     def code(self) -> str | None:
@@ -108,6 +115,27 @@ class Standing:
         """What the provider that drew the secret is called."""
         return self.name_of(self.initiator) if self.initiator else "another provider"
 
+    @property
+    def own_id(self) -> str:
+        """Id of the own organisation, as others name it; a placeholder if it gives no data to this project."""
+        return next((one.organisation for one in self.providers if one.own), "ORG")
+
+    def find(self, name_or_id: str) -> ProviderStanding:
+        """The provider that somebody names.
+
+        Raises:
+            KeyExchangeError: `no_such_provider`.
+        """
+        given = name_or_id.strip()
+        found = next((one for one in self.providers if given in {one.organisation, one.name}), None)
+        if found is None:
+            known = listed([f"{one.name} ({one.organisation})" for one in self.providers])
+            raise KeyExchangeError(
+                f"No provider of this project is called that. Nothing was done. Its providers are {known}.",
+                code="no_such_provider",
+            )
+        return found
+
     def name_of(self, organisation: str) -> str:
         """What a provider is called."""
         return next((one.name for one in self.providers if one.organisation == organisation), organisation)
@@ -119,7 +147,7 @@ class Standing:
 
     @property
     def to_seal_for(self) -> list[ProviderStanding]:
-        """The other providers that wait for somebody to seal the secret to them."""
+        """The other providers that wait for somebody to seal the secret to them, as the service says."""
         return [one for one in self.others if one.needs_envelope]
 
     @property
@@ -211,25 +239,50 @@ def _steps_without_secret(standing: Standing, own: ProviderStanding) -> list[str
         return [
             f"`linkage project share-secret {project}` draws the secret and seals it for the others. {who}".rstrip()
         ]
+    return _steps_where_shared(standing, own)
+
+
+def _steps_where_shared(standing: Standing, own: ProviderStanding) -> list[str]:
+    project = standing.project_id
     if own.envelope_waits:
         return [f"`linkage project accept-secret {project}` opens the envelope that waits for you."]
     if standing.holders:
-        return []
+        return [_secret_is_gone(standing)] if own.holds else []
     anew = f"`linkage project new-epoch {project} --because planned` begins anew."
     return [f"Nobody holds the secret of key epoch {standing.epoch} any more. {anew}"]
+
+
+def _secret_is_gone(standing: Standing) -> str:
+    holders = " or ".join(one.name for one in standing.holders)
+    return (
+        "Your organisation has shown that it holds the secret, and it is not on this machine. `linkage project "
+        f"accept-secret {standing.project_id}` opens your envelope again, if the service still has it. Otherwise ask "
+        f"{holders} on a call to type {_share_for(standing, standing.own_id)}."
+    )
+
+
+def _share_for(standing: Standing, *organisations: str) -> str:
+    named = "".join(f" --for {one}" for one in organisations)
+    return f"`linkage project share-secret {standing.project_id}{named}`"
 
 
 def _steps_with_secret(standing: Standing, own: ProviderStanding) -> list[str]:
     project = standing.project_id
     if not own.holds:
-        command = "accept-secret" if standing.shared else "share-secret"
-        return [f"`linkage project {command} {project}` completes what was begun: the secret is kept here already."]
+        if standing.begun and not standing.shared:
+            if not standing.compared_here and standing.others and standing.keyset is not None:
+                return [_compare(standing)]
+            return [f"{_share_for(standing)} completes what was begun: the secret is kept here already."]
+        confirms = f"`linkage project accept-secret {project}` confirms the secret that is kept here"
+        return [f"{confirms}: the service then notes that your organisation holds it."]
     waiting = listed([one.name for one in standing.to_seal_for])
     if not waiting or standing.keyset is None:
         return []
-    if not standing.compared_here:
-        return [f"{_compare(standing)} Then seal the secret for {waiting}, unless another provider does."]
-    return [f"`linkage project share-secret {project}` seals the secret for {waiting}, unless another provider does."]
+    sealing = (
+        f"{_share_for(standing, *(one.organisation for one in standing.to_seal_for))} seals the secret for {waiting}, "
+        "if people there have asked you for it on a call, and unless another provider does."
+    )
+    return [sealing if standing.compared_here else f"{_compare(standing)} Then: {sealing}"]
 
 
 def _compare(standing: Standing) -> str:
@@ -255,7 +308,7 @@ def _awaited(standing: Standing) -> Iterator[str]:
         holders = " or ".join(one.name for one in standing.holders)
         yield (
             f"{holders} is to seal the secret for you: ask one of them to compare the code with you, and to type "
-            f"`linkage project share-secret {standing.project_id}`."
+            f"{_share_for(standing, own.organisation)}."
         )
 
 
