@@ -83,7 +83,7 @@ def test_id_that_no_project_has_names_no_file(marks: Marks) -> None:
 def test_secret_is_replaced_in_place(profile: Profile) -> None:
     secrets = Secrets(profile)
     secrets.add(PROJECT, 1, b"the secret that was kept before")
-    secrets.replace(PROJECT, 1, b"the secret that the others hold")
+    secrets.replace(PROJECT, 1, b"the secret that the others hold", origin="opened")
     assert secrets.read(PROJECT, 1) == b"the secret that the others hold"
-    assert len(secrets.held()) == 1
-    assert [path.stat().st_mode & 0o077 for path in secrets.folder.iterdir()] == [0]
+    assert [held.origin for held in secrets.held()] == ["opened"]
+    assert {path.stat().st_mode & 0o077 for path in secrets.folder.glob("*.secret")} == {0}
