@@ -173,6 +173,7 @@ def test_recovery_by_command_needs_everybody_with_new_keys_and_names_whom_it_sea
     a.share(project)
     for machine in (b, c):
         machine.accept(project)
+    for machine in (b, c):
         machine.ceremony.renew()
         Secrets(machine.profile).delete(project, 1)
     confirm = ("project", "confirm-code", project, "--code", code_of(b, project))
