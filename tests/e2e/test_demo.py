@@ -241,7 +241,7 @@ def test_demo_kept_leaves_a_service_that_each_party_can_use(demo: Demo, temporar
                 assert client.me().client.status == "active"
         held = [path.name for path in (folder / "parties").rglob("rows.parquet")]
         assert len(held) == 2
-        assert len(list((folder / "parties").glob("*/secrets/*"))) == 2
+        assert len(list((folder / "parties").glob("*/secrets/*.secret"))) == 2
         assert not list((folder / "parties").glob("*office*/secrets"))
         assert f"linkage project status {next(w for w in done.stderr.split() if w.startswith('prj_'))}" in done.stderr
         run = next(word for word in done.stderr.split() if word.startswith("run_"))
