@@ -368,7 +368,9 @@ def test_secret_that_differs_from_the_one_of_uploads_cannot_become_the_epochs(ex
     exchange.publish()
     problem(exchange.confirm(1, check_value=OTHER_VALUE), 409, "other_secret")
     problem(exchange.post(1, check_value=OTHER_VALUE), 409, "other_secret")
-    assert exchange.look()["check_value_known"] is False
+    look = exchange.look()
+    assert look["check_value_set_by"] == exchange.providers[0].organisation
+    assert [one["confirmed_at"] is not None for one in look["providers"]][:2] == [True, False]
     ok(exchange.confirm(1), 200)
 
 
