@@ -135,7 +135,7 @@ def test_standing_says_who_can_seal_for_a_provider_that_waits() -> None:
 
 def test_standing_whose_secret_is_gone_here_says_how_it_comes_back() -> None:
     (step,) = replace(HOLDING, held=False).next_steps
-    assert "`linkage project accept-secret prj_1` opens your envelope again" in step
+    assert "`linkage project accept-secret prj_1` takes it" in step
     assert "Hospital on a call to type `linkage project share-secret prj_1 --for org_a`" in step
 
 

@@ -255,9 +255,9 @@ def _steps_where_shared(standing: Standing, own: ProviderStanding) -> list[str]:
 def _secret_is_gone(standing: Standing) -> str:
     holders = " or ".join(one.name for one in standing.holders)
     return (
-        "Your organisation has shown that it holds the secret, and it is not on this machine. `linkage project "
-        f"accept-secret {standing.project_id}` opens your envelope again, if the service still has it. Otherwise ask "
-        f"{holders} on a call to type {_share_for(standing, standing.own_id)}."
+        "Your organisation has shown that it holds the secret, and it is not on this machine. Ask "
+        f"{holders} on a call to type {_share_for(standing, standing.own_id)}; then `linkage project accept-secret "
+        f"{standing.project_id}` takes it."
     )
 
 
