@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 from starlette.requests import Request
@@ -35,6 +35,11 @@ class Refusal(Exception):
         self.agreement: str | None = problem.get("agreement")
         self.elements: list[Mapping[str, str]] = list(problem.get("elements") or [])
         self.errors: list[Mapping[str, str]] = list(problem.get("errors") or [])
+
+    @classmethod
+    def no_page(cls) -> Self:
+        """That there is nothing at an address of the console."""
+        return cls(404, {"title": "Page not found", "detail": "There is no page at this address."})
 
     @property
     def ended(self) -> bool:

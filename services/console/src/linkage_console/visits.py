@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -77,7 +77,7 @@ class Visit:
         """
         value = str(self.request.path_params[name])
         if not _SEGMENT.fullmatch(value):
-            raise Refusal(404, {"title": "Page not found", "detail": "There is no page at this address."})
+            raise Refusal.no_page()
         return value
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
@@ -112,6 +112,35 @@ class Visit:
         """
         if self.form["code"]:
             await self.call.change("/v1/sessions/current:step-up", {"code": self.form["code"]})
+
+    async def carry_out(
+        self, page: str, act: str, body: Callable[[], Json], *, again: "ShowsAgain", if_match: str | None = None
+    ) -> Response:
+        """Does what a form asks for, with its code, and goes on to the page that says so; its path is the API's too.
+
+        Args:
+            page: path of what it is done to.
+            act: what is done.
+            body: reads the form.
+            again: shows the form again, with why it was refused.
+            if_match: of what was read before.
+        """
+        try:
+            await self.step_up()
+            answer = await self.call.change(f"/v1{page}:{act}", body(), if_match=if_match)
+        except Refusal as refusal:
+            if refusal.ended:
+                raise
+            return await again(self, refusal=refusal)
+        said = f"&event={answer.event}" if answer.event is not None else ""
+        return self.go(f"{page}?done={act}{said}")
+
+
+class ShowsAgain(Protocol):
+    """The handler of a form, which can say why what it asked for was refused."""
+
+    def __call__(self, visit: Visit, /, *, refusal: Refusal) -> Awaitable[Response]:
+        """Shows the form."""
 
 
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]

@@ -140,17 +140,13 @@ async def act(visit: Visit) -> Response:
     """Does it."""
     name, form = visit.param("act"), visit.form
     _act(name)
-    agreement = visit.param("agreement")
-    try:
-        await visit.step_up()
-        body = _review(visit) if name == "review" else {"reason": form["reason"]}
-        answer = await visit.call.change(f"/v1/agreements/{agreement}:{name}", body, if_match=form["etag"])
-    except Refusal as refusal:
-        if refusal.ended:
-            raise
-        return await show_act(visit, refusal=refusal)
-    said = f"&event={answer.event}" if answer.event is not None else ""
-    return visit.go(f"/agreements/{agreement}?done={name}{said}")
+    return await visit.carry_out(
+        f"/agreements/{visit.param('agreement')}",
+        name,
+        lambda: _review(visit) if name == "review" else {"reason": form["reason"]},
+        again=show_act,
+        if_match=form["etag"],
+    )
 
 
 def changes(before: Said, after: Said) -> Iterator[tuple[Element, list[tuple[str, str]]]]:
@@ -181,7 +177,7 @@ def _act(name: str) -> Act:
     try:
         return ACTS[name]
     except KeyError:
-        raise Refusal(404, {"title": "Page not found", "detail": "There is no page at this address."}) from None
+        raise Refusal.no_page() from None
 
 
 async def _agreement(visit: Visit) -> dict[str, Any]:

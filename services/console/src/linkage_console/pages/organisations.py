@@ -65,7 +65,7 @@ async def show_act(visit: Visit, *, refusal: Refusal | None = None) -> Response:
     name = visit.param("act")
     found = (await visit.call.get(f"/v1/organisations/{visit.param('organisation')}")).document
     if name not in ACTS:
-        raise Refusal(404, {"title": "Page not found", "detail": "There is no page at this address."})
+        raise Refusal.no_page()
     return visit.page(
         "organisation_act.html",
         status=200 if refusal is None else refusal.status,
@@ -83,16 +83,9 @@ async def act(visit: Visit) -> Response:
     name, organisation = visit.param("act"), visit.param("organisation")
     if name not in ACTS:
         return await show_act(visit)
-    try:
-        await visit.step_up()
-        body = {"reason": visit.form["reason"]}
-        answer = await visit.call.change(f"/v1/organisations/{organisation}:{name}", body)
-    except Refusal as refusal:
-        if refusal.ended:
-            raise
-        return await show_act(visit, refusal=refusal)
-    said = f"&event={answer.event}" if answer.event is not None else ""
-    return visit.go(f"/organisations/{organisation}?done={name}{said}")
+    return await visit.carry_out(
+        f"/organisations/{organisation}", name, lambda: {"reason": visit.form["reason"]}, again=show_act
+    )
 
 
 PAGES: Final = (
