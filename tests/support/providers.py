@@ -16,6 +16,8 @@ from linkage_client._transport import Transport
 from linkage_client.client import LinkageClient
 from linkage_client.config import Profile, load_profile, save_profile
 from linkage_client.exchange.ceremony import Accepted, Ceremony, Shared
+from linkage_client.exchange.keyset import Keyset
+from linkage_client.exchange.private_keys import ExchangeKeys
 from linkage_client.exchange.standing import Standing
 from linkage_client.keys import SigningKey
 from linkage_client.keystore import Secrets
@@ -23,6 +25,7 @@ from support.app_transport import AppTransport
 from support.service_app import ISSUER, Linked, Organisation, ServiceApp
 
 Tamper = Callable[[Any], Any]
+Lie = Callable[[str, str, Any], None]
 
 
 class Killed(BaseException):
@@ -40,6 +43,8 @@ class Wire(httpx.BaseTransport):
         self.cut_after: int | None = None
         self.tamper: dict[str, Tamper] = {}
         """By the end of a path: what becomes of the JSON that is answered to a GET."""
+        self.lies: list[Lie] = []
+        """Told method and path, they change whatever JSON is answered, in place."""
 
     def mend(self) -> None:
         """Cut nothing, and count from the beginning."""
@@ -60,6 +65,12 @@ class Wire(httpx.BaseTransport):
             if request.method == "GET" and request.url.path.endswith(ending):
                 changed = change(json.loads(answer.read()))
                 return httpx.Response(answer.status_code, json=changed)
+        if self.lies and "json" in answer.headers.get("content-type", ""):
+            document = json.loads(answer.read())
+            for lie in self.lies:
+                lie(request.method, request.url.path, document)
+            headers = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
+            return httpx.Response(answer.status_code, headers=headers, content=json.dumps(document).encode())
         return answer
 
 
@@ -131,6 +142,25 @@ class Machine:
     def accept(self, project: str) -> Accepted:
         return self.ceremony.accept(project)
 
+    def code(self, project: str) -> str:
+        """The safety code that is shown here."""
+        code = self.look(project).code
+        assert code is not None
+        return code
+
+    def keyset(self, project: str) -> Keyset:
+        """The cards that are shown here."""
+        keyset = self.look(project).keyset
+        assert keyset is not None
+        return keyset
+
+    @property
+    def keys(self) -> ExchangeKeys:
+        """The exchange keys that are kept here."""
+        keys = self.ceremony.own_keys()
+        assert keys is not None
+        return keys
+
     def secret(self, project: str, *, epoch: int = 1) -> bytes | None:
         """The secret that is kept here."""
         secrets = Secrets(self.profile)
@@ -159,13 +189,17 @@ class Machine:
 
 def compare(machines: list[Machine], project: str) -> str:
     """All are on the call, and everybody hears the code of the one before; gives it."""
-    codes = [machine.look(project).code for machine in machines]
+    codes = [machine.code(project) for machine in machines]
     for place, machine in enumerate(machines):
-        heard = codes[place - 1]
-        assert heard is not None
-        machine.ceremony.confirm_code(project, said=heard, on_call=lambda _: True)
-    assert codes[0] is not None
+        machine.ceremony.confirm_code(project, said=codes[place - 1], on_call=lambda _: True)
     return codes[0]
+
+
+def meet(machines: list[Machine], project: str) -> str:
+    """All make keys, and compare the code; gives it."""
+    for machine in machines:
+        machine.init()
+    return compare(machines, project)
 
 
 def machines_of(linked: Linked, service: ServiceApp, folder: Path) -> list[Machine]:

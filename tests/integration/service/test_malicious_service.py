@@ -5,98 +5,24 @@ the secret, with keys of its own and everything that passes through the service.
 """
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from linkage_client._authentication import Clock, Credentials
-from linkage_client._protocol import Limits
-from linkage_client._transport import Transport
 from linkage_client.agreed import agreed_terms
-from linkage_client.client import LinkageClient
-from linkage_client.config import Profile, save_profile
 from linkage_client.errors import KeyExchangeError, LinkageClientError, UnexpectedAnswerError
-from linkage_client.exchange.ceremony import Ceremony
 from linkage_client.exchange.envelopes import wrap
 from linkage_client.exchange.keyset import Keyset
 from linkage_client.exchange.private_keys import ExchangeKeys
-from linkage_client.exchange.storage import activate, keep_new
-from linkage_client.keys import SigningKey
-from linkage_client.keystore import Secrets
-from support.service_app import ISSUER, Linked, Organisation, ServiceApp, service_app
+from support.providers import Lie, Machine
+from support.service_app import Linked, ServiceApp, service_app
 
 Json = dict[str, Any]
-Lie = Callable[[str, str, Json], None]
 EVIL_SECRET = b"what the operator would like to know"
-
-
-class Provider:
-    """A provider's machine, with a go-between on its line that may lie."""
-
-    def __init__(self, service: ServiceApp, organisation: Organisation, folder: Path) -> None:
-        folder.mkdir()
-        self.id = organisation.organisation
-        self.profile = Profile(
-            path=folder / "profile.toml",
-            service_url=ISSUER,
-            organisation_id=organisation.organisation,
-            client_id=organisation.client,
-        )
-        self.lies: list[Lie] = []
-        self._service = service
-        private = organisation.key.private
-        assert isinstance(private, Ed25519PrivateKey)
-        transport = Transport(
-            ISSUER,
-            credentials=Credentials(client_id=organisation.client, client_key=SigningKey(private)),
-            limits=Limits(attempts=1),
-            clock=Clock(now=partial(_seconds, service), monotonic=lambda: 0.0, sleep=lambda _: None),
-            http_transport=httpx.MockTransport(self._handle),
-        )
-        self.client = LinkageClient(service_url=ISSUER, transport=transport)
-        save_profile(self.profile)
-        self.keys = keep_new(self.profile)
-        self.profile = activate(self.profile)
-        self.ceremony = Ceremony(self.client, self.profile, now=service.clock)
-        self.ceremony.publish()
-
-    def _handle(self, request: httpx.Request) -> httpx.Response:
-        answer = self._service.http.request(
-            request.method, str(request.url), content=request.read(), headers=dict(request.headers)
-        )
-        content = answer.content
-        if self.lies and "json" in answer.headers.get("content-type", ""):
-            document = json.loads(content)
-            for lie in self.lies:
-                lie(request.method, request.url.path, document)
-            content = json.dumps(document).encode()
-        headers = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
-        return httpx.Response(answer.status_code, headers=headers, content=content)
-
-    def code(self, project: str) -> str:
-        code = self.ceremony.look(project).code
-        assert code is not None
-        return code
-
-    def secret(self, project: str, epoch: int = 1) -> bytes | None:
-        secrets = Secrets(self.profile)
-        return None if secrets.find(project, epoch) is None else secrets.read(project, epoch)
-
-    def keyset(self, project: str) -> Keyset:
-        keyset = self.ceremony.look(project).keyset
-        assert keyset is not None
-        return keyset
-
-
-def _seconds(service: ServiceApp) -> float:
-    return service.clock.now.timestamp()
 
 
 class Round:
@@ -107,9 +33,11 @@ class Round:
         self.linked = linked
         self.project = linked.project
         self.a, self.b, self.c = (
-            Provider(service, organisation, folder / name)
+            Machine(service, organisation, folder / name)
             for name, organisation in zip("abc", linked.providers, strict=True)
         )
+        for provider in (self.a, self.b, self.c):
+            provider.init()
 
     def compare(self) -> None:
         """The honest call: each hears what the first one sees."""
@@ -138,7 +66,7 @@ def round_(service: ServiceApp, linked: Linked, tmp_path: Path) -> Round:
     return Round(service, linked, tmp_path)
 
 
-def replaced_card(of: Provider, keys: ExchangeKeys) -> Lie:
+def replaced_card(of: Machine, keys: ExchangeKeys) -> Lie:
     """Shows a card with the operator's keys for a provider, wherever it is shown, with a keyset digest that fits."""
     card = keys.card(of.id).document
 
@@ -164,6 +92,18 @@ def on_envelopes(change: Callable[[Json], Json | None]) -> Lie:
     return lie
 
 
+def evil_envelope(round_: Round) -> Json:
+    """What the third provider seals for the second, of its own accord."""
+    return wrap(
+        keys=round_.c.keys,
+        keyset=round_.c.keyset(round_.project),
+        sender=round_.c.id,
+        recipient=round_.b.id,
+        secret=EVIL_SECRET,
+        at=datetime.now(UTC),
+    )
+
+
 def refused(action: Callable[[], object]) -> KeyExchangeError:
     with pytest.raises(KeyExchangeError) as raised:
         action()
@@ -179,7 +119,7 @@ def members(**values: Any) -> Callable[[Json], Json]:
 
 def test_swapped_card_before_the_call_changes_the_code_and_stops_everything(round_: Round) -> None:
     evil = ExchangeKeys.generate()
-    round_.a.lies.append(replaced_card(round_.b, evil))
+    round_.a.wire.lies.append(replaced_card(round_.b, evil))
     assert round_.a.code(round_.project) != round_.b.code(round_.project)
     heard = round_.b.code(round_.project)
     error = refused(lambda: round_.a.ceremony.confirm_code(round_.project, said=heard))
@@ -190,15 +130,15 @@ def test_swapped_card_before_the_call_changes_the_code_and_stops_everything(roun
 
 
 def test_cards_shown_differently_to_each_provider_give_each_another_code(round_: Round) -> None:
-    round_.a.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
-    round_.b.lies.append(replaced_card(round_.a, ExchangeKeys.generate()))
+    round_.a.wire.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
+    round_.b.wire.lies.append(replaced_card(round_.a, ExchangeKeys.generate()))
     codes = {provider.code(round_.project) for provider in (round_.a, round_.b, round_.c)}
     assert len(codes) == 3
 
 
 def test_swapped_card_after_the_call_is_named_and_nothing_is_sealed(round_: Round) -> None:
     round_.compare()
-    round_.a.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
+    round_.a.wire.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
     error = refused(lambda: round_.a.ceremony.share(round_.project))
     assert error.code == "cards_changed"
     assert "not those that were compared" in error.message
@@ -208,19 +148,19 @@ def test_swapped_card_after_the_call_is_named_and_nothing_is_sealed(round_: Roun
 def test_swapped_card_after_the_secret_was_shared_does_not_get_it_again(round_: Round) -> None:
     round_.share()
     evil = ExchangeKeys.generate()
-    round_.a.lies.append(replaced_card(round_.c, evil))
+    round_.a.wire.lies.append(replaced_card(round_.c, evil))
 
     def pretend_that_it_waits(_: str, path: str, document: Json) -> None:
         for one in document.get("providers", []) if path.endswith("/key-exchange") else []:
             if one["organisation"] == round_.c.id:
                 one |= {"confirmed_at": None, "envelope_waiting": False, "envelope_retrieved_at": None}
 
-    round_.a.lies.append(pretend_that_it_waits)
+    round_.a.wire.lies.append(pretend_that_it_waits)
     assert refused(lambda: round_.a.ceremony.share(round_.project)).code == "cards_changed"
 
 
 def test_own_card_that_is_shown_swapped_is_noticed_by_its_owner(round_: Round) -> None:
-    round_.b.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
+    round_.b.wire.lies.append(replaced_card(round_.b, ExchangeKeys.generate()))
     assert round_.b.ceremony.look(round_.project).own_keys == "other_card"
     said = "0" * 30
     assert refused(lambda: round_.b.ceremony.confirm_code(round_.project, said=said)).code == "own_card_replaced"
@@ -232,7 +172,7 @@ def test_card_with_a_forged_signature_is_refused(round_: Round) -> None:
             if one["organisation"] == round_.b.id:
                 one["card"]["hpke_keys"] = ExchangeKeys.generate().card(round_.b.id).document["hpke_keys"]
 
-    round_.a.lies.append(forge)
+    round_.a.wire.lies.append(forge)
     assert refused(lambda: round_.a.ceremony.look(round_.project)).code == "bad_card"
 
 
@@ -246,7 +186,7 @@ def test_provider_that_no_agreement_names_is_refused(round_: Round, service: Ser
             document["providers"].append({**one, "organisation": stranger, "name": "A hospital", "card": card})
             document["keyset_sha256"] = None
 
-    round_.a.lies.append(slip_in)
+    round_.a.wire.lies.append(slip_in)
     error = refused(lambda: round_.a.ceremony.look(round_.project))
     assert error.code == "not_agreed"
     assert "A hospital" in error.message
@@ -258,7 +198,7 @@ def test_provider_that_is_left_out_changes_the_code(round_: Round) -> None:
             document["providers"] = [one for one in document["providers"] if one["organisation"] != round_.c.id]
             document["keyset_sha256"] = None
 
-    round_.a.lies.append(leave_out)
+    round_.a.wire.lies.append(leave_out)
     assert round_.a.code(round_.project) != round_.b.code(round_.project)
 
 
@@ -272,9 +212,9 @@ def test_suite_that_the_service_talks_down_is_refused(service: ServiceApp, tmp_p
         if path.endswith("/key-exchange"):
             document |= {"suite": "x25519", "keyset_sha256": None}
 
-    round_.a.lies.append(talk_down)
+    round_.a.wire.lies.append(talk_down)
     assert refused(lambda: round_.a.ceremony.look(round_.project)).code == "other_suite"
-    round_.a.lies.clear()
+    round_.a.wire.lies.clear()
     round_.share()
     round_.b.ceremony.accept(round_.project)
     assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
@@ -283,12 +223,12 @@ def test_suite_that_the_service_talks_down_is_refused(service: ServiceApp, tmp_p
 # ---- another project than the one that was typed ----
 
 
-def recorded(provider: Provider, ask: Callable[[], object]) -> Json:
+def recorded(provider: Machine, ask: Callable[[], object]) -> Json:
     """What the service really answers."""
     shown: list[Json] = []
-    provider.lies.append(lambda _, __, document: shown.append(copy.deepcopy(document)))
+    provider.wire.lies.append(lambda _, __, document: shown.append(copy.deepcopy(document)))
     ask()
-    provider.lies.clear()
+    provider.wire.lies.clear()
     return shown[-1]
 
 
@@ -313,15 +253,15 @@ def test_project_that_the_service_answers_with_instead_is_refused_at_every_step(
     project = recorded(round_.a, lambda: client.projects.get(project_id=other))
     exchange = recorded(round_.a, lambda: client.keys.exchange(project_id=other))
     lie = answered_instead({f"/projects/{typed}": project, "/key-exchange": exchange})
-    round_.a.lies.append(lie)
-    round_.b.lies.append(lie)
+    round_.a.wire.lies.append(lie)
+    round_.b.wire.lies.append(lie)
     for step in (round_.a.ceremony.share, round_.b.ceremony.accept, round_.a.ceremony.look):
         with pytest.raises(UnexpectedAnswerError, match="another project"):
             step(typed)
     with pytest.raises(UnexpectedAnswerError, match="another project"):
         agreed_terms(client, project_id=typed)
     # The project itself may be shown, and only its key exchange be another's.
-    round_.a.lies[:] = [answered_instead({"/key-exchange": exchange})]
+    round_.a.wire.lies[:] = [answered_instead({"/key-exchange": exchange})]
     with pytest.raises(UnexpectedAnswerError, match="another project"):
         round_.a.ceremony.share(typed)
     assert round_.a.secret(typed) is None
@@ -347,12 +287,12 @@ def test_project_that_the_service_answers_with_instead_is_refused_at_every_step(
 )
 def test_envelope_that_the_service_changes_is_refused(round_: Round, change: Callable[[Json], Json], code: str) -> None:
     round_.share()
-    round_.b.lies.append(on_envelopes(change))
+    round_.b.wire.lies.append(on_envelopes(change))
     error = refused(lambda: round_.b.ceremony.accept(round_.project))
     assert error.code == code
     assert len(error.message) > 40
     assert round_.b.secret(round_.project) is None
-    round_.b.lies.clear()
+    round_.b.wire.lies.clear()
     round_.b.ceremony.accept(round_.project)
     assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
 
@@ -360,10 +300,10 @@ def test_envelope_that_the_service_changes_is_refused(round_: Round, change: Cal
 def test_envelope_of_another_provider_is_refused_by_whom_it_is_not_for(round_: Round) -> None:
     round_.share()
     for_c = round_.c.client.keys.envelopes(project_id=round_.project)[0].envelope
-    round_.b.lies.append(on_envelopes(lambda _: dict(for_c)))
+    round_.b.wire.lies.append(on_envelopes(lambda _: dict(for_c)))
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_other_recipient"
     retargeted = {**for_c, "to": round_.b.id}
-    round_.b.lies[:] = [on_envelopes(lambda _: retargeted)]
+    round_.b.wire.lies[:] = [on_envelopes(lambda _: retargeted)]
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
 
 
@@ -377,45 +317,29 @@ def test_envelope_that_the_operator_makes_with_its_own_keys_is_refused(round_: R
         keys=evil, keyset=false, sender=round_.a.id, recipient=round_.b.id, secret=EVIL_SECRET, at=datetime.now(UTC)
     )
     # Under its own keyset it is none that counts; under the one that was compared its signature is not the sender's.
-    round_.b.lies.append(on_envelopes(lambda _: made))
+    round_.b.wire.lies.append(on_envelopes(lambda _: made))
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "nothing_to_accept"
-    round_.b.lies[:] = [on_envelopes(lambda _: {**made, "keyset": honest.digest})]
+    round_.b.wire.lies[:] = [on_envelopes(lambda _: {**made, "keyset": honest.digest})]
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
     assert round_.b.secret(round_.project) is None
 
 
 def test_envelope_that_another_provider_forges_in_a_partners_name_is_refused(round_: Round) -> None:
     round_.share()
-    keyset = round_.c.keyset(round_.project)
-    forged = wrap(
-        keys=round_.c.keys,
-        keyset=keyset,
-        sender=round_.c.id,
-        recipient=round_.b.id,
-        secret=EVIL_SECRET,
-        at=datetime.now(UTC),
-    )
-    round_.b.lies.append(on_envelopes(lambda _: {**forged, "from": round_.a.id}))
+    forged = evil_envelope(round_)
+    round_.b.wire.lies.append(on_envelopes(lambda _: {**forged, "from": round_.a.id}))
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
 
 
 def test_second_secret_that_a_provider_slips_in_is_refused(round_: Round) -> None:
     round_.share()
-    keyset = round_.c.keyset(round_.project)
-    other = wrap(
-        keys=round_.c.keys,
-        keyset=keyset,
-        sender=round_.c.id,
-        recipient=round_.b.id,
-        secret=EVIL_SECRET,
-        at=datetime.now(UTC),
-    )
+    other = evil_envelope(round_)
 
     def add(method: str, path: str, document: Json) -> None:
         if method == "GET" and path.endswith("/key-envelopes"):
             document["items"].append({**document["items"][0], "envelope": other})
 
-    round_.b.lies.append(add)
+    round_.b.wire.lies.append(add)
     accepted = round_.b.ceremony.accept(round_.project)
     assert (accepted.sent_by, accepted.false_from) == ((round_.a.id,), (round_.c.id,))
     assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
@@ -430,7 +354,7 @@ def test_bad_envelope_does_not_keep_a_good_one_from_being_opened(round_: Round) 
             forged = {**honest["envelope"], "from": round_.c.id}
             document["items"] = [{**honest, "envelope": forged}, honest]
 
-    round_.b.lies.append(add)
+    round_.b.wire.lies.append(add)
     accepted = round_.b.ceremony.accept(round_.project)
     assert (accepted.sent_by, accepted.false_from) == ((round_.a.id,), (round_.c.id,))
     assert round_.b.secret(round_.project) == round_.a.secret(round_.project)
@@ -444,8 +368,8 @@ def test_card_swapped_under_cover_of_a_lost_laptop_needs_its_owner_on_the_call(r
     evil = ExchangeKeys.generate()
     lie = replaced_card(round_.b, evil)
     round_.c.ceremony.renew()
-    round_.a.lies.append(lie)
-    round_.c.lies.append(lie)
+    round_.a.wire.lies.append(lie)
+    round_.c.wire.lies.append(lie)
     heard = round_.c.code(round_.project)
     assert heard == round_.a.code(round_.project)
     confirm = partial(round_.a.ceremony.confirm_code, round_.project, said=heard)
@@ -466,11 +390,11 @@ def test_envelope_of_another_project_of_the_same_providers_does_not_open(round_:
         provider.ceremony.confirm_code(second, said=code)
     round_.a.ceremony.share(second)
     keyset = round_.b.keyset(second)
-    round_.b.lies.append(on_envelopes(lambda _: dict(first)))
+    round_.b.wire.lies.append(on_envelopes(lambda _: dict(first)))
     assert refused(lambda: round_.b.ceremony.accept(second)).code == "nothing_to_accept"
-    round_.b.lies[:] = [on_envelopes(lambda _: {**first, "keyset": keyset.digest})]
+    round_.b.wire.lies[:] = [on_envelopes(lambda _: {**first, "keyset": keyset.digest})]
     assert refused(lambda: round_.b.ceremony.accept(second)).code == "envelope_other_project"
-    round_.b.lies[:] = [on_envelopes(lambda _: {**first, "keyset": keyset.digest, "project": second})]
+    round_.b.wire.lies[:] = [on_envelopes(lambda _: {**first, "keyset": keyset.digest, "project": second})]
     assert refused(lambda: round_.b.ceremony.accept(second)).code == "envelope_forged"
     assert round_.b.secret(second) is None
 
@@ -482,9 +406,9 @@ def test_envelope_of_a_closed_epoch_does_not_open_in_the_next(round_: Round) -> 
     round_.share()
     keyset = round_.b.keyset(round_.project)
     assert keyset.epoch == 2
-    round_.b.lies.append(on_envelopes(lambda _: {**old, "keyset": keyset.digest}))
+    round_.b.wire.lies.append(on_envelopes(lambda _: {**old, "keyset": keyset.digest}))
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_other_epoch"
-    round_.b.lies[:] = [on_envelopes(lambda _: {**old, "keyset": keyset.digest, "epoch": 2})]
+    round_.b.wire.lies[:] = [on_envelopes(lambda _: {**old, "keyset": keyset.digest, "epoch": 2})]
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "envelope_forged"
 
 
@@ -501,7 +425,7 @@ def test_service_that_goes_back_to_a_closed_epoch_is_noticed(round_: Round) -> N
             document.clear()
             document.update(copy.deepcopy(before))
 
-    round_.b.lies.append(go_back)
+    round_.b.wire.lies.append(go_back)
     assert refused(lambda: round_.b.ceremony.look(round_.project)).code == "epoch_went_back"
 
 
@@ -510,7 +434,7 @@ def test_service_that_goes_back_to_a_closed_epoch_is_noticed(round_: Round) -> N
 
 def test_envelope_that_is_withheld_is_missed_by_both_sides(round_: Round) -> None:
     round_.share()
-    round_.b.lies.append(on_envelopes(lambda _: None))
+    round_.b.wire.lies.append(on_envelopes(lambda _: None))
     error = refused(lambda: round_.b.ceremony.accept(round_.project))
     assert error.code == "nothing_to_accept"
     assert "share-secret" in error.message
@@ -526,7 +450,7 @@ def test_confirmation_that_the_service_makes_up_does_not_make_a_secret(round_: R
         for one in document.get("providers", []) if path.endswith("/key-exchange") else []:
             one["confirmed_at"] = document["opened_at"]
 
-    round_.b.lies += [all_is_well, on_envelopes(lambda _: None)]
+    round_.b.wire.lies += [all_is_well, on_envelopes(lambda _: None)]
     assert round_.b.ceremony.look(round_.project).held is False
     assert refused(lambda: round_.b.ceremony.accept(round_.project)).code == "nothing_to_accept"
 

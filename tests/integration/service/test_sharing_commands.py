@@ -19,7 +19,7 @@ from linkage_client.exchange.storage import exchange_keys_of
 from linkage_client.keystore import TRUSTED_BACKENDS, Secrets
 from support.command import Outcome
 from support.keystores import MemoryKeyring
-from support.providers import Machine, compare, machines_of
+from support.providers import Machine, machines_of, meet
 from support.service_app import SCHEMA, Linked, ServiceApp, service_app
 
 Say = Callable[..., Outcome]
@@ -167,9 +167,7 @@ def test_recovery_by_command_needs_everybody_with_new_keys_and_names_whom_it_sea
 ) -> None:
     project = linked.project
     a, b, c = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     a.share(project)
     for machine in (b, c):
         machine.accept(project)

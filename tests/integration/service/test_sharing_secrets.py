@@ -32,7 +32,7 @@ from linkage_client.exchange.storage import exchange_keys_of
 from linkage_client.exchange.suites import Suite
 from linkage_client.keys import SigningKey
 from linkage_client.keystore import Secrets
-from support.providers import Killed, Machine, compare, machines_of
+from support.providers import Killed, Machine, compare, machines_of, meet
 from support.service_app import Linked, ServiceApp, data_sets, ok, service_app
 
 Machines = list[Machine]
@@ -57,9 +57,7 @@ def machines(service: ServiceApp, linked: Linked, tmp_path: Path) -> Machines:
 
 def begin(machines: Machines, project: str) -> bytes:
     """All of it, for everybody; gives the secret."""
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     first, *others = machines
     first.share(project)
     for machine in others:
@@ -149,9 +147,7 @@ def test_code_that_differs_is_said_plainly_and_not_recorded(linked: Linked, mach
 
 def test_second_provider_that_shares_is_told_to_accept(linked: Linked, machines: Machines) -> None:
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, linked.project)
+    meet(machines, linked.project)
     a.share(linked.project)
     said = refused("already_shared", lambda: b.share(linked.project))
     assert "accept-secret" in said.message
@@ -163,9 +159,7 @@ def test_second_provider_that_shares_is_told_to_accept(linked: Linked, machines:
 @pytest.mark.parametrize("linked", [3], indirect=True)
 def test_providers_that_draw_at_the_same_time_end_with_one_secret(linked: Linked, machines: Machines) -> None:
     a, b, c = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, linked.project)
+    meet(machines, linked.project)
     # B has drawn, and was cut off before the service heard of it; meanwhile A shares.
     Secrets(b.profile).add(linked.project, 1, secrets.token_bytes(31) + b"x")
     a.share(linked.project)
@@ -201,9 +195,7 @@ def test_step_killed_while_it_keeps_the_secret_can_be_done_again(
 ) -> None:
     project = linked.project
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     if place == "replace":
         Secrets(b.profile).add(project, 1, b"a secret that nobody else has")
     whole = getattr(Secrets, place)
@@ -282,9 +274,7 @@ def test_secret_that_nobody_holds_any_more_leads_to_a_new_epoch(
 ) -> None:
     project = linked.project
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     a.share(project)
     new = Machine(service, a.organisation, tmp_path / "new-laptop")
     new.init()
@@ -591,9 +581,7 @@ def test_service_that_shows_keys_of_its_own_shows_another_code(linked: Linked, m
 def test_card_swapped_after_the_comparison_stops_sharing(linked: Linked, machines: Machines) -> None:
     project = linked.project
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     a.wire.tamper["/key-exchange"] = _substitute(b.id, ExchangeKeys.generate())
     refused("cards_changed", lambda: a.share(project))
     assert a.secret(project) is None
@@ -658,9 +646,7 @@ def test_envelope_that_was_changed_is_not_opened_and_nothing_is_kept(
 ) -> None:
     project = linked.project
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     a.share(project)
 
     def changed(answer: Any) -> Any:
@@ -678,9 +664,7 @@ def test_envelope_that_was_changed_is_not_opened_and_nothing_is_kept(
 def test_false_secret_of_a_provider_is_found_out_and_forgotten(linked: Linked, machines: Machines) -> None:
     project = linked.project
     a, b, c = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     a.share(project)
     b.accept(project)
     # B seals something else for C, and says that it was the secret.
@@ -763,9 +747,7 @@ def _other(ciphertext: str) -> str:
 def test_secret_from_a_file_is_not_shared_as_the_first_unasked(linked: Linked, machines: Machines) -> None:
     project = linked.project
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     planted = b"planted by somebody who left it "
     Secrets(a.profile).add(project, 1, planted)
     with pytest.raises(KeyExchangeError, match="secret delete") as caught:
@@ -782,9 +764,7 @@ def test_secret_from_a_file_is_not_shared_as_the_first_unasked(linked: Linked, m
 def test_secret_from_a_file_is_shared_once_it_is_confirmed(linked: Linked, machines: Machines) -> None:
     project = linked.project
     a, b = machines
-    for machine in machines:
-        machine.init()
-    compare(machines, project)
+    meet(machines, project)
     agreed_on = b"what all of them agreed on once."
     Secrets(a.profile).add(project, 1, agreed_on)
     a.accept(project)
