@@ -5,7 +5,6 @@ made anew by each connection and never leaves memory. The client key signs log-i
 each request, and what is in each request does not tell machines of several services apart.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from linkage_client._base64url import to_base64url
 from linkage_client.errors import UnexpectedAnswerError
 from linkage_client.keys import SigningKey
 
@@ -58,7 +58,7 @@ def make_assertion(*, credentials: Credentials, issuer: str, now: float) -> str:
         "jti": secrets.token_urlsafe(18),
     }
     signed = f"{_segment(header)}.{_segment(claims)}"
-    return f"{signed}.{_base64url(credentials.client_key.sign(signed.encode()))}"
+    return f"{signed}.{to_base64url(credentials.client_key.sign(signed.encode()))}"
 
 
 def make_proof(*, key: SigningKey, method: str, url: str, now: float, token: str | None = None) -> str:
@@ -74,9 +74,9 @@ def make_proof(*, key: SigningKey, method: str, url: str, now: float, token: str
     header = {"typ": "dpop+jwt", "alg": "EdDSA", "jwk": key.public_jwk}
     claims: dict[str, Any] = {"htm": method, "htu": url, "iat": int(now), "jti": secrets.token_urlsafe(18)}
     if token is not None:
-        claims["ath"] = _base64url(hashlib.sha256(token.encode()).digest())
+        claims["ath"] = to_base64url(hashlib.sha256(token.encode()).digest())
     signed = f"{_segment(header)}.{_segment(claims)}"
-    return f"{signed}.{_base64url(key.sign(signed.encode()))}"
+    return f"{signed}.{to_base64url(key.sign(signed.encode()))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,4 @@ class TokenCache:
 
 
 def _segment(content: dict[str, Any]) -> str:
-    return _base64url(json.dumps(content, separators=(",", ":")).encode())
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return to_base64url(json.dumps(content, separators=(",", ":")).encode())

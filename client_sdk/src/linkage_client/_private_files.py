@@ -2,9 +2,23 @@
 
 import os
 import stat
+from pathlib import Path
 from typing import Final
 
 _OTHERS: Final = 0o077
+
+
+def read_with_mode(path: Path, *, maximum_bytes: int) -> tuple[bytes, str | None]:
+    """The content of a file that should be private, and its mode where it is not, see `mode_for_others`.
+
+    One byte more than `maximum_bytes` is read at most, so that a longer file can be told.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        mode = mode_for_others(file.fileno())
+        return file.read(maximum_bytes + 1), mode
 
 
 def mode_for_others(descriptor: int) -> str | None:

@@ -18,7 +18,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from linkage_client._private_files import mode_for_others
+from linkage_client._base64url import to_base64url
+from linkage_client._private_files import read_with_mode
 from linkage_client.errors import KeyFileError, OutputExistsError
 from linkage_client.files import create_whole, remove_partial
 
@@ -97,7 +98,7 @@ class SigningKey:
     @property
     def public_jwk(self) -> dict[str, str]:
         """The public half, with exactly the members that the thumbprint covers."""
-        return {"crv": "Ed25519", "kty": "OKP", "x": _base64url(self._private.public_key().public_bytes_raw())}
+        return {"crv": "Ed25519", "kty": "OKP", "x": to_base64url(self._private.public_key().public_bytes_raw())}
 
     @property
     def thumbprint(self) -> str:
@@ -123,13 +124,13 @@ class SigningKey:
 
     def private_jwk(self) -> dict[str, str]:
         """Both halves (RFC 8037), for a keystore. Whoever holds them is this key."""
-        return {**self.public_jwk, "d": _base64url(self._private.private_bytes_raw())}
+        return {**self.public_jwk, "d": to_base64url(self._private.private_bytes_raw())}
 
 
 def thumbprint(jwk: Mapping[str, str]) -> str:
     """SHA-256 thumbprint of an OKP public key (RFC 7638, RFC 8037 appendix A.3), base64url."""
     required = {name: jwk[name] for name in ("crv", "kty", "x")}
-    return _base64url(hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest())
+    return to_base64url(hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest())
 
 
 def document_digest(document: Mapping[str, Any]) -> str:
@@ -147,7 +148,7 @@ def sign_registration(*, invitation: str, signing_key: SigningKey, client: Mappi
     statement = rfc8785.dumps(
         {"invitation": invitation, "signing_key": signing_key.public_jwk, "client": dict(client)},
     )
-    return _base64url(signing_key.sign(REGISTRATION_CONTEXT + statement))
+    return to_base64url(signing_key.sign(REGISTRATION_CONTEXT + statement))
 
 
 def sign_agreement(*, digest: str, signing_key: SigningKey) -> str:
@@ -155,7 +156,7 @@ def sign_agreement(*, digest: str, signing_key: SigningKey) -> str:
     raw = bytes.fromhex(digest)
     if len(raw) != hashlib.sha256().digest_size:
         raise ValueError("digest must be 64 hex digits")
-    return _base64url(signing_key.sign(AGREEMENT_CONTEXT + raw))
+    return to_base64url(signing_key.sign(AGREEMENT_CONTEXT + raw))
 
 
 def write_private_file(path: Path, content: bytes) -> None:
@@ -181,9 +182,7 @@ def read_private_file(path: Path) -> bytes:
         KeyFileError: it cannot be read, other accounts can read it, or it is too large.
     """
     try:
-        with path.open("rb") as file:
-            mode = mode_for_others(file.fileno())
-            raw = file.read(MAXIMUM_KEY_FILE_BYTES + 1)
+        raw, mode = read_with_mode(path, maximum_bytes=MAXIMUM_KEY_FILE_BYTES)
     except OSError as error:
         raise KeyFileError(f"Key file {path} cannot be read: {error.strerror}.") from None
     if mode is not None:
@@ -194,10 +193,6 @@ def read_private_file(path: Path) -> bytes:
     if len(raw) > MAXIMUM_KEY_FILE_BYTES:
         raise KeyFileError(f"{path} is too large for a key file. Name the right file.")
     return raw
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _from_base64url(text: str) -> bytes:

@@ -343,8 +343,7 @@ class Secrets:
                 f"A linkage secret for project {project_id}, epoch {epoch}, is kept already and not replaced. "
                 "`linkage secret check` compares it with the partners'; `linkage secret delete` removes it."
             )
-        if any((one.project_id, one.epoch) == (project_id, epoch) for one in self.damaged()):
-            raise SecretError(_damaged(project_id, epoch))
+        self._refuse_damaged(project_id, epoch)
         from linkage_client.encoding.key_check import usable_secret  # noqa: PLC0415 - keeps `--help` quick
 
         if usable_secret(secret) != secret:
@@ -365,13 +364,20 @@ class Secrets:
         """
         held = self.find(project_id, epoch)
         if held is None:
-            if any((one.project_id, one.epoch) == (project_id, epoch) for one in self.damaged()):
-                raise SecretError(_damaged(project_id, epoch))
+            self._refuse_damaged(project_id, epoch)
             raise SecretError(
                 f"No linkage secret is kept here for project {project_id}, epoch {epoch}. Add the one that all "
                 f"providers share (`linkage secret add FILE --project {project_id}`), or name it with --secret-file."
             )
         return self._read(held)
+
+    def _refuse_damaged(self, project_id: str, epoch: int) -> None:
+        if any((one.project_id, one.epoch) == (project_id, epoch) for one in self.damaged()):
+            raise SecretError(
+                f"The file of the linkage secret of project {project_id}, epoch {epoch}, is empty, torn or not "
+                "readable by this account: no secret is held. Remove it with `linkage secret delete --project "
+                f"{project_id} --epoch {epoch}`, and repeat."
+            )
 
     def _read(self, held: HeldSecret) -> bytes:
         from linkage_client.encoding.key_check import read_secret, usable_secret  # noqa: PLC0415 - keeps `--help` quick
@@ -385,8 +391,7 @@ class Secrets:
         except (binascii.Error, SecretError):
             raise SecretError(
                 f"The linkage secret of project {held.project_id}, epoch {held.epoch}, is no longer in the keystore. "
-                "Remove its "
-                "mark with `linkage secret delete`, and add the secret again."
+                "Remove its mark with `linkage secret delete`, and add the secret again."
             ) from None
 
     def delete(self, project_id: str, epoch: int) -> None:
@@ -499,9 +504,7 @@ class Secrets:
         if held is None:
             raise SecretError(f"No linkage secret is kept here for project {project_id}, epoch {epoch}.")
         if held.place == "keystore" and (keystore := keystore_of("os")) is not None:
-            if len(secret) > MAXIMUM_SECRET_BYTES:
-                raise SecretError(f"The linkage secret is longer than {MAXIMUM_SECRET_BYTES} bytes. Keep it as a file.")
-            keystore.write(self._entry(held), base64.b64encode(secret).decode())
+            self._put(held, secret, keystore)
         else:
             try:
                 with replacing(self._path(held)) as temporary:
@@ -699,14 +702,6 @@ def _json_object(text: str) -> dict[str, object]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _damaged(project_id: str, epoch: int) -> str:
-    return (
-        f"The file of the linkage secret of project {project_id}, epoch {epoch}, is empty, torn or not readable by "
-        "this account: no secret is held. Remove it with `linkage secret delete --project "
-        f"{project_id} --epoch {epoch}`, and repeat."
-    )
 
 
 def _make_private_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from linkage_client._private_files import mode_for_others
+from linkage_client._private_files import read_with_mode
 from linkage_client.errors import ConfigurationError
 
 # Longer than anything that a person types or a password manager makes.
@@ -48,9 +48,7 @@ def _from_file(file: str) -> str:
 
 def _private_bytes(file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            mode = mode_for_others(opened.fileno())
-            raw = opened.read(_MAXIMUM_BYTES + 1)
+        raw, mode = read_with_mode(file, maximum_bytes=_MAXIMUM_BYTES)
     except OSError as error:
         raise ConfigurationError(f"The passphrase file {file} cannot be read: {error.strerror}.") from None
     if mode is not None:

@@ -5,7 +5,7 @@ import hmac
 from pathlib import Path
 from typing import Final
 
-from linkage_client._private_files import mode_for_others
+from linkage_client._private_files import read_with_mode
 from linkage_client.errors import SecretError
 
 MINIMUM_SECRET_BYTES: Final = 16
@@ -25,9 +25,7 @@ def read_secret(path: str | Path) -> bytes:
             from guessing.
     """
     try:
-        with Path(path).open("rb") as file:
-            mode = mode_for_others(file.fileno())
-            content = file.read(MAXIMUM_SECRET_BYTES + 1)
+        content, mode = read_with_mode(Path(path), maximum_bytes=MAXIMUM_SECRET_BYTES)
     except OSError as error:
         raise SecretError(f"the file of the linkage secret cannot be read ({error.strerror}). {_ADVICE}") from error
     if mode is not None:

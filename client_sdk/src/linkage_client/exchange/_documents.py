@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from linkage_client._base64url import to_base64url
+
 VERSION: Final = 1
 # The largest integer that every JSON implementation, and so the canonical form (RFC 8785), agrees about.
 MAXIMUM_INTEGER: Final = 2**53 - 1
@@ -20,11 +22,6 @@ _SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 class Malformed(ValueError):
     """A document does not have the shape that it must have. It says nothing of the content."""
-
-
-def to_base64url(raw: bytes) -> str:
-    """Base64url without padding (RFC 4648, section 5)."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def from_base64url(value: object, *, sizes: Collection[int]) -> bytes:

@@ -14,6 +14,7 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from linkage_client._base64url import to_base64url
 from linkage_client.errors import KeyExchangeError
 from linkage_client.exchange._documents import (
     VERSION,
@@ -21,7 +22,6 @@ from linkage_client.exchange._documents import (
     exact_members,
     from_base64url,
     identifier,
-    to_base64url,
     version,
 )
 from linkage_client.exchange.suites import Suite, check_public_key

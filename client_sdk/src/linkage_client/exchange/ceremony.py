@@ -579,7 +579,7 @@ class Ceremony:
     def _see(self, project_id: str) -> _Seen:
         agreed = agreed_project(self._client, project_id=project_id, profile=self._profile)
         found = self._client.keys.exchange(project_id=project_id)
-        suite = _agreed_suite(agreed)
+        suite = _agreed_suite(agreed.document)
         _require_different_names(found)
         _check_against_agreement(found, agreed, project_id=project_id, suite=suite)
         self._marks.require_present(project_id, found.epoch)
@@ -682,7 +682,7 @@ class Ceremony:
             )
 
 
-def agreed_suite(document: Mapping[str, Any]) -> Suite:
+def _agreed_suite(document: Mapping[str, Any]) -> Suite:
     """How the secret is sealed, as the signed agreement says; by X25519 where it says nothing.
 
     Raises:
@@ -700,10 +700,6 @@ def agreed_suite(document: Mapping[str, Any]) -> Suite:
             "of linkage-client that the parties agreed on.",
             code="suite_unsupported",
         ) from None
-
-
-def _agreed_suite(agreed: AgreedProject) -> Suite:
-    return agreed_suite(agreed.document)
 
 
 def _check_against_agreement(found: "KeyExchange", agreed: AgreedProject, *, project_id: str, suite: Suite) -> None:

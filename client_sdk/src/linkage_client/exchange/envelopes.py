@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import rfc8785
 
+from linkage_client._base64url import to_base64url
 from linkage_client.errors import KeyExchangeError
 from linkage_client.exchange._documents import (
     VERSION,
@@ -21,7 +22,6 @@ from linkage_client.exchange._documents import (
     identifier,
     integer,
     sha256_hex,
-    to_base64url,
     version,
 )
 from linkage_client.exchange.cards import SIGNATURE_BYTES

@@ -13,6 +13,7 @@ from typing import Final, NoReturn, Self
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from linkage_client._base64url import to_base64url
 from linkage_client.errors import KeyExchangeError, KeyFileError
 from linkage_client.exchange._documents import (
     VERSION,
@@ -21,7 +22,6 @@ from linkage_client.exchange._documents import (
     from_base64url,
     json_object,
     one_of,
-    to_base64url,
     version,
 )
 from linkage_client.exchange.cards import KeyCard, card_body, signed_message

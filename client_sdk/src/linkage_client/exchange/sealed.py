@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from linkage_client._base64url import to_base64url
 from linkage_client.errors import KeyExchangeError
 from linkage_client.exchange._documents import (
     VERSION,
@@ -24,7 +25,6 @@ from linkage_client.exchange._documents import (
     integer,
     json_object,
     one_of,
-    to_base64url,
     version,
 )
 
