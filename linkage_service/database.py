@@ -1,5 +1,6 @@
 """One engine, two kinds of transaction, and times that are always UTC."""
 
+import select
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,8 +11,8 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -164,7 +165,7 @@ class Database:
 
 def _server_engine(url: str) -> Engine:
     # A failing statement must not carry its parameters into a log.
-    engine = create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, pool_size=40, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -174,8 +175,21 @@ def _server_engine(url: str) -> Engine:
             # A process that hangs, or that the network lost, must not keep the writers' turn for good.
             cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_WRITER_MS}")
 
+    @event.listens_for(engine, "checkout")
+    def _look(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        # The server says nothing to an idle connection but that it ends it, when it is started anew or told to. To look
+        # costs nothing, and asking whether it lives a way to the server and back before every transaction.
+        if _has_something_to_read(connection.fileno()):
+            raise InvalidatePoolError
+
     _begin_with(engine, "BEGIN")
     return engine
+
+
+def _has_something_to_read(socket: int) -> bool:
+    waiting = select.poll()
+    waiting.register(socket, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
