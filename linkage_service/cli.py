@@ -193,12 +193,15 @@ def serve(
 @click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
-def worker(*, data_dir: Path | None, executor: str | None, scheduler: str | None, exit_with_parent: bool) -> None:
+@click.option("--no-metrics", is_flag=True, help="Show no metrics, as beside a process that shows them.")
+def worker(
+    *, data_dir: Path | None, executor: str | None, scheduler: str | None, exit_with_parent: bool, no_metrics: bool
+) -> None:
     """Carry out runs until stopped."""
     from linkage_service.server import work_until_stopped  # noqa: PLC0415
 
     with _runtime(data_dir, executor=executor, scheduler=scheduler) as runtime:
-        work_until_stopped(runtime, exit_with_parent=exit_with_parent)
+        work_until_stopped(runtime, exit_with_parent=exit_with_parent, metrics=not no_metrics)
 
 
 @main.group()

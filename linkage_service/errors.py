@@ -11,6 +11,7 @@
     ├── WrongMediaType         415  a body of another kind
     ├── TooManyAttempts        429  wrong codes or passwords too often; later again
     ├── NotAcceptable          406  no representation that the caller accepts
+    ├── NotReady               500  the service cannot start as things are; said to the operator, never to a caller
     └── Unavailable            503  the service cannot do it now; the same request may succeed later
 
 A detail says what happened, what it means and what to do next. It never quotes input, keys, SQL, paths or other
@@ -162,6 +163,12 @@ class NotAcceptable(LinkageError):
     code = "not_acceptable"
     status = 406
     title = "Not acceptable"
+
+
+class NotReady(LinkageError):
+    """The service cannot start as things are."""
+
+    code = "not_ready"
 
 
 class Unavailable(LinkageError):

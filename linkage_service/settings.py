@@ -216,6 +216,23 @@ class Settings(BaseSettings):
     console: bool = Field(
         default=True, description="Whether serve shows the console at /console, where linkage-console is installed."
     )
+    metrics_listen: str | None = Field(
+        default=None,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/@]+):[0-9]{1,5}$",
+        description="Address of a listener for GET /metrics alone, host:port; default: none.",
+    )
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s@]+$",
+        description="Where traces are sent by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; default: none.",
+    )
+    traces_share: float = Field(default=1, ge=0, le=1, description="Share of traces that are kept, 0 to 1.")
+    database_pool: int = Field(
+        default=40, ge=1, le=1000, description="Connections to the database that a process keeps open."
+    )
+    database_overflow: int = Field(
+        default=10, ge=0, le=1000, description="Further connections of a process for a short while."
+    )
     log_level: str = Field(default="INFO", description="Lowest level of log lines on standard error.")
     key_encryption_key: SecretStr | None = Field(
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
