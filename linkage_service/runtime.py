@@ -25,6 +25,7 @@ from linkage_service.people.service import SessionLimits, load_person, touch_ses
 from linkage_service.service_keys import ServiceKeys
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobMissing, BlobStore, BlobTampered, StorageError, StorageFull
+from linkage_service.throttle import Throttle
 from linkage_service.tracing import NoTracing, Tracing
 
 
@@ -93,6 +94,7 @@ def build(
         touch_session=touch_session,
         issuer=issuer,
         require_dpop=settings.require_dpop,
+        throttle=Throttle(settings, metrics),
     )
     reception = Reception(
         database=database,

@@ -24,7 +24,9 @@ from linkage_service.figures import figures_of
 from linkage_service.logs import configure
 from linkage_service.migrate import is_current
 from linkage_service.pages import show_pages
+from linkage_service.protection import protocol_of
 from linkage_service.runtime import Runtime, build
+from linkage_service.safety import must_be_safe
 from linkage_service.settings import Settings
 from linkage_service.tracing import tracing_of
 from linkage_service.worker import Worker
@@ -57,10 +59,11 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        NotReady: the database is of another release, or the address is taken.
+        NotReady: it is not safe as it is set up, the database is of another release, or the address is taken.
         EngineNotReady: the executor that its worker is to use is not installed.
     """
     configure(level=settings.log_level)
+    must_be_safe(settings, host=serving.host)
     with _listen(serving.host, serving.port) as listener:
         _serve(settings, serving, listener)
 
@@ -75,6 +78,7 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         # Anybody can send X-Forwarded-For: it counts from the proxies that the operator names and nobody else.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+        http=protocol_of(settings.slow_header_s),
         h11_max_incomplete_event_size=_HEADER_BYTES_MAX,
         timeout_graceful_shutdown=10,
     )
@@ -140,9 +144,13 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
         runtime: of the service whose runs.
         exit_with_parent: whether the end of standard input ends it.
         metrics: whether to show figures where the settings say so: not beside a process that does.
+
+    Raises:
+        NotReady: it is not safe as it is set up.
     """
     settings = runtime.settings
     configure(level=settings.log_level)
+    must_be_safe(settings, host=None)
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -224,6 +232,8 @@ class _EmbeddedWorker:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "linkage_service", "worker", "--exit-with-parent", "--no-metrics"]
+        if self._settings.development:
+            command.append("--development")
         return subprocess.Popen([*command, "--data-dir", str(self._settings.data_dir)], stdin=subprocess.PIPE)
 
 
