@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -96,8 +96,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         organisations, people, agreements, projects, keys, uploads, runs, link_tables, retention, rights, audit,
         audit_trust, audit_exports, audit_alarms,
     ):  # fmt: skip
-        app.include_router(room.router, responses=problems.responses(408, 421, 429))
-    app.include_router(health, responses=problems.responses(429))
+        _serve(app, room.router)
+    _serve(app, health)
 
     app.add_api_route(
         "/openapi.json", _openapi_document, name="openapi_document", include_in_schema=False, dependencies=[PUBLIC]
@@ -115,6 +115,11 @@ def create_app(runtime: Runtime) -> FastAPI:
     return app
 
 
+def _serve(app: FastAPI, router: APIRouter) -> None:
+    # Not `include_router`: that builds every route a second time, when the first request arrives, and that one waits.
+    app.router.routes.extend(router.routes)
+
+
 def _openapi_document(request: Request) -> dict[str, Any]:
     # Not a closure over the application: the framework remembers what it has called, and would keep all of it.
     document: dict[str, Any] = request.app.openapi()
@@ -123,10 +128,7 @@ def _openapi_document(request: Request) -> dict[str, Any]:
 
 def routes_of(app: FastAPI) -> list[APIRoute]:
     """Every route of the application, for tests that enumerate them."""
-    # FastAPI keeps an included router as one entry of `app.routes`, with the router's own routes inside it.
-    inside = [getattr(entry, "original_router", None) for entry in app.routes]
-    entries = [*app.routes, *(route for router in inside if router is not None for route in router.routes)]
-    return [route for route in entries if isinstance(route, APIRoute)]
+    return [route for route in app.routes if isinstance(route, APIRoute)]
 
 
 class _Context:

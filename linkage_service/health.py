@@ -17,7 +17,7 @@ from linkage_service.runs import presence
 from linkage_service.runtime import Runtime
 from linkage_service.wire import Output
 
-router = APIRouter(tags=["health"], dependencies=[PUBLIC])
+router = APIRouter(tags=["health"], dependencies=[PUBLIC], responses=responses(429))
 PartState = Literal["ok", "degraded", "unwell"]
 _DISK_LOW_BYTES = 2**30
 _UNSIGNED_TOO_LONG = timedelta(minutes=10)

@@ -70,6 +70,10 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+OF_EVERY_ROUTE = responses(408, 421, 429)
+"""What may come before a route is looked at: too slow, the wrong host, too many requests."""
+
+
 def problem_of(error: LinkageError, *, request_id: str) -> Problem:
     """The problem document of an error."""
     refused = error if isinstance(error, Refused) else None

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.errors import FieldError, Invalid, LinkageError, TooLarge, WrongMediaType
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import governed
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore, WrappedKey
@@ -19,7 +19,7 @@ from linkage_service.uploads import schemas, service, tables
 from linkage_service.uploads.probing import ProbingSuspected
 from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
 
-router = APIRouter(prefix="/v1", tags=["uploads"])
+router = APIRouter(prefix="/v1", tags=["uploads"], responses=OF_EVERY_ROUTE)
 PartPath = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the part, from 1.")]
 
 
