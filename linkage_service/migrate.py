@@ -22,6 +22,7 @@ import linkage_service.people.tables
 import linkage_service.projects.tables
 import linkage_service.retention.tables
 import linkage_service.rights.tables
+import linkage_service.runs.presence
 import linkage_service.runs.tables
 import linkage_service.uploads.tables  # noqa: F401 - each import registers its tables
 
