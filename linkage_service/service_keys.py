@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +74,19 @@ def load(folder: Path) -> ServiceKeys:
             "folder from its backup: without these keys, stored encodings cannot be opened and the log cannot be "
             "continued."
         ) from error
+
+
+def put_back(folder: Path, files: Mapping[str, bytes]) -> ServiceKeys:
+    """Writes key files of a backup into an empty folder, for its owner only, and reads them.
+
+    Raises:
+        KeysMissing: these are not the keys of a service.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    for name, content in files.items():
+        _write(folder / Path(name).name, content.decode("utf-8"))
+    return load(folder)
 
 
 def log_keys(folder: Path) -> list[SigningKey]:

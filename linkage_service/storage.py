@@ -190,6 +190,25 @@ class BlobStore:
         for key in keys:
             yield self.get(key, data_key=data_key)
 
+    def sealed_bytes(self, key: str) -> memoryview:
+        """A blob as it lies in the store, for a backup.
+
+        Raises:
+            BlobMissing: no blob of that key.
+            StorageUnavailable: the store cannot be reached or refuses.
+        """
+        with self._failures():
+            return self._blobs.get(key)
+
+    def put_sealed_bytes(self, key: str, sealed: bytes) -> None:
+        """Put a blob back as `sealed_bytes` gave it.
+
+        Raises:
+            StorageUnavailable: the store cannot be reached or refuses, or is full.
+        """
+        with self._failures():
+            self._blobs.put(key, sealed)
+
     def exists(self, key: str) -> bool:
         """Whether a blob of that key is there."""
         with self._failures():
