@@ -263,6 +263,64 @@ def db_current(*, data_dir: Path | None) -> None:
         _fail(f"This release needs {newest_revision()}. Run `linkage-service db upgrade`.")
 
 
+@db.command("check")
+@_data_dir
+@_as_json
+def db_check(*, data_dir: Path | None, as_json: bool) -> None:
+    """Print what `db upgrade` would do, and change nothing; exit 1 if there is anything to do."""
+    from linkage_service.database import Database  # noqa: PLC0415
+    from linkage_service.migrate import current_revision, pending  # noqa: PLC0415
+
+    with _errors():
+        database = Database(_settings(data_dir).resolved_database_url)
+        missing = pending(database.engine)
+        current = current_revision(database.engine)
+        database.close()
+    if as_json:
+        click.echo(json.dumps({"current": current, "pending": [{"revision": r, "what": w} for r, w in missing]}))
+    else:
+        for revision, what in missing:
+            click.echo(f"{revision}\t{what}")
+    if missing:
+        _fail(f"{len(missing)} migrations are missing. Back up, then run `linkage-service db upgrade`.")
+
+
+@main.group()
+def keys() -> None:
+    """Rotate the key that wraps the keys of encodings and results; for the log's key see `audit rotate-key`."""
+
+
+@keys.command("rotate")
+@_data_dir
+@_as_json
+def keys_rotate(*, data_dir: Path | None, as_json: bool) -> None:
+    """Put a new key-encryption key in place and wrap everything anew under it, while the service runs.
+
+    With LINKAGE_KEY_ENCRYPTION_KEY, set the new key there and the old one in LINKAGE_FORMER_KEY_ENCRYPTION_KEYS first;
+    then this wraps everything anew. Run again, it makes another key in the folder.
+    """
+    from linkage_service.rewrapping import rotate  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        rewrapped = rotate(runtime)
+    if as_json:
+        click.echo(json.dumps(rewrapped))
+        return
+    click.echo(f"Wrapped anew: {', '.join(f'{count} {name}' for name, count in rewrapped.items())}.")
+    click.echo("Next: back up the keys folder, then linkage-service keys retire.", err=True)
+
+
+@keys.command("retire")
+@_data_dir
+def keys_retire(*, data_dir: Path | None) -> None:
+    """Destroy the former key-encryption keys; exit 1 while anything is wrapped under one."""
+    from linkage_service.rewrapping import retire  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        retire(runtime)
+    click.echo("The former keys are gone. What was wrapped under them, in old backups too, opens no more here.")
+
+
 @main.group()
 def audit() -> None:
     """Check the access log."""

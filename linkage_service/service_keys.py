@@ -15,6 +15,7 @@ from linkage_ledger.notes import SigningKey
 from linkage_service.errors import Conflict, LinkageError
 
 _LOG, _TOKEN, _STORAGE = "log.key", "token.jwk", "storage.key"
+_FORMER_STORAGE = "storage.key.former"
 _NEXT_LOG, _LOCK = "log.key.next", "rotation.lock"
 _KEY_BYTES = 32
 
@@ -76,6 +77,45 @@ def load(folder: Path) -> ServiceKeys:
         ) from error
 
 
+def storage_keys(folder: Path) -> list[bytes]:
+    """The key-encryption keys, the present one first.
+
+    Raises:
+        KeysMissing: the present one cannot be read.
+    """
+    try:
+        present = bytes.fromhex((folder / _STORAGE).read_text("utf-8").strip())
+    except (OSError, ValueError) as error:
+        raise KeysMissing(
+            "The key-encryption key cannot be read. Restore the keys folder from its backup: without it, stored "
+            "encodings cannot be opened."
+        ) from error
+    # Read second: a present key that was replaced meanwhile is among them by then.
+    return list(dict.fromkeys([present, *_former_storage_keys(folder)]))
+
+
+def renew_storage_key(folder: Path) -> None:
+    """Puts a new key-encryption key in the place of the present one, which is kept as a former one."""
+    # Written first, so that a process killed in between has lost nothing.
+    _write(folder / _FORMER_STORAGE, "".join(f"{key.hex()}\n" for key in storage_keys(folder)))
+    _write(folder / _STORAGE, secrets.token_hex(_KEY_BYTES))
+
+
+def forget_former_storage_keys(folder: Path) -> None:
+    """Destroys the former key-encryption keys."""
+    (folder / _FORMER_STORAGE).unlink(missing_ok=True)
+    _to_disk(folder)
+
+
+def _former_storage_keys(folder: Path) -> list[bytes]:
+    try:
+        return [bytes.fromhex(line) for line in (folder / _FORMER_STORAGE).read_text("utf-8").split()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise KeysMissing("The former key-encryption keys cannot be read. Restore the keys folder.") from error
+
+
 def put_back(folder: Path, files: Mapping[str, bytes]) -> ServiceKeys:
     """Writes key files of a backup into an empty folder, for its owner only, and reads them.
 
@@ -108,7 +148,7 @@ def _log_key(path: Path) -> SigningKey | None:
 
 @contextmanager
 def rotating(folder: Path) -> Iterator[None]:
-    """Keeps other rotations of this folder's log key out.
+    """Keeps other rotations of this folder's keys out.
 
     Raises:
         Conflict: another one is under way.
@@ -118,7 +158,7 @@ def rotating(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Conflict("Another process is rotating the log's key. Wait for it to end.") from None
+            raise Conflict("Another process is rotating a key. Wait for it to end.") from None
         yield
     finally:
         os.close(descriptor)
