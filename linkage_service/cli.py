@@ -26,6 +26,11 @@ _data_dir = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of database, blobs and keys. [env LINKAGE_DATA_DIR]",
 )
+_development = click.option(
+    "--development",
+    is_flag=True,
+    help="Start although it is not safe to be reached by others.  [env LINKAGE_DEVELOPMENT]",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -164,13 +169,24 @@ def invite_officer_command(*, data_dir: Path | None, email: str, name: str, as_j
 @click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
+@_development
 def serve(
-    *, data_dir: Path | None, host: str, port: int, ready_file: Path | None, workers: bool, exit_with_parent: bool
+    *,
+    data_dir: Path | None,
+    host: str,
+    port: int,
+    ready_file: Path | None,
+    workers: bool,
+    exit_with_parent: bool,
+    development: bool,
 ) -> None:
-    """Serve the HTTP API, with one embedded worker."""
+    """Serve the HTTP API, with one embedded worker.
+
+    A service that others can reach starts only if it is safe to be reached: the message says what is missing.
+    """
     from linkage_service.server import Serving, serve_until_stopped  # noqa: PLC0415
 
-    settings = _settings(data_dir)
+    settings = _settings(data_dir, development="true" if development else None)
     with _errors():
         serve_until_stopped(
             settings,
@@ -193,12 +209,23 @@ def serve(
 @click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
-def worker(*, data_dir: Path | None, executor: str | None, scheduler: str | None, exit_with_parent: bool) -> None:
+@click.option("--no-metrics", is_flag=True, help="Show no metrics, as beside a process that shows them.")
+@_development
+def worker(
+    *,
+    data_dir: Path | None,
+    executor: str | None,
+    scheduler: str | None,
+    exit_with_parent: bool,
+    no_metrics: bool,
+    development: bool,
+) -> None:
     """Carry out runs until stopped."""
     from linkage_service.server import work_until_stopped  # noqa: PLC0415
 
-    with _runtime(data_dir, executor=executor, scheduler=scheduler) as runtime:
-        work_until_stopped(runtime, exit_with_parent=exit_with_parent)
+    given = {"executor": executor, "scheduler": scheduler, "development": "true" if development else None}
+    with _runtime(data_dir, **given) as runtime:
+        work_until_stopped(runtime, exit_with_parent=exit_with_parent, metrics=not no_metrics)
 
 
 @main.group()

@@ -1,5 +1,6 @@
 """Brings the database to the schema of this release, and says whether it is there."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -21,6 +22,7 @@ import linkage_service.people.tables
 import linkage_service.projects.tables
 import linkage_service.retention.tables
 import linkage_service.rights.tables
+import linkage_service.runs.presence
 import linkage_service.runs.tables
 import linkage_service.uploads.tables  # noqa: F401 - each import registers its tables
 
@@ -44,8 +46,9 @@ def current_revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+@cache
 def newest_revision() -> str | None:
-    """The revision that this release needs."""
+    """The revision that this release needs; every question whether the service is ready asks for it."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return ScriptDirectory.from_config(config).get_current_head()

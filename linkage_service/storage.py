@@ -13,7 +13,7 @@ of the blobs, backups included, is noise (crypto-shredding). The key-encryption 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -82,19 +82,35 @@ class BlobStore:
     between threads. A put replaces the whole blob or nothing.
     """
 
-    __slots__ = ("_blobs", "_key_encryption_keys", "_newest_key_id")
+    __slots__ = ("_blobs", "_key_encryption_keys", "_newest_key_id", "_noticed")
 
-    def __init__(self, store: Blobs | Store, *, key_encryption_keys: Sequence[bytes]) -> None:
-        """Wrap with the first of the 32-byte keys; unwrap with whichever wrapped, so that keys can be rotated."""
+    def __init__(
+        self,
+        store: Blobs | Store,
+        *,
+        key_encryption_keys: Sequence[bytes],
+        noticed: "Callable[[StorageError], None] | None" = None,
+    ) -> None:
+        """Wrap with the first of the 32-byte keys; unwrap with whichever wrapped, so that keys can be rotated.
+
+        `noticed` is told of every failure of the store before it is raised.
+        """
         if not key_encryption_keys or any(len(key) != KEY_BYTES for key in key_encryption_keys):
             message = f"The blob store needs at least one key-encryption key, each of {KEY_BYTES} bytes."
             raise ValueError(message)
         self._blobs = store if isinstance(store, Blobs) else Blobs(store)
         self._key_encryption_keys = {_key_id(key): key for key in key_encryption_keys}
         self._newest_key_id = _key_id(key_encryption_keys[0])
+        self._noticed = noticed
 
     @classmethod
-    def from_url(cls, url: str, *, key_encryption_keys: Sequence[bytes]) -> "BlobStore":
+    def from_url(
+        cls,
+        url: str,
+        *,
+        key_encryption_keys: Sequence[bytes],
+        noticed: "Callable[[StorageError], None] | None" = None,
+    ) -> "BlobStore":
         """Open `file:///…` (made if absent, for its owner only), `s3://`, `gs://`, `az://`, or `memory://` in tests.
 
         Raises:
@@ -102,7 +118,7 @@ class BlobStore:
         """
         with as_storage_errors():
             blobs = Blobs.from_url(url)
-        return cls(blobs, key_encryption_keys=key_encryption_keys)
+        return cls(blobs, key_encryption_keys=key_encryption_keys, noticed=noticed)
 
     def new_data_key(self) -> WrappedKey:
         """Draw a data key, for one upload or one run."""
@@ -155,7 +171,7 @@ class BlobStore:
             StorageFull: no space left; nothing was written.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        with as_storage_errors():
+        with self._failures():
             self.sealed(data_key).put(key, plaintext)
 
     def get(self, key: str, *, data_key: WrappedKey) -> bytes:
@@ -166,7 +182,7 @@ class BlobStore:
             BlobTampered: changed, moved from another key, or encrypted under another data key.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        with as_storage_errors():
+        with self._failures():
             return self.sealed(data_key).get(key)
 
     def get_many(self, keys: Iterable[str], *, data_key: WrappedKey) -> Iterator[bytes]:
@@ -176,22 +192,22 @@ class BlobStore:
 
     def exists(self, key: str) -> bool:
         """Whether a blob of that key is there."""
-        with as_storage_errors():
+        with self._failures():
             return self._blobs.exists(key)
 
     def list(self, prefix: str) -> list[str]:
         """Keys below `prefix/`, sorted. Whole segments count: `uploads/upl_1` does not list `uploads/upl_10/…`."""
-        with as_storage_errors():
+        with self._failures():
             return self._blobs.list(prefix)
 
     def delete(self, key: str) -> None:
         """Delete; a blob that is gone already is no error, so that an interrupted deletion can be run again."""
-        with as_storage_errors():
+        with self._failures():
             self._blobs.delete(key)
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every blob below `prefix/`; how many there were."""
-        with as_storage_errors():
+        with self._failures():
             return self._blobs.delete_prefix(prefix)
 
     def sealed(self, data_key: WrappedKey) -> SealedBlobs:
@@ -200,6 +216,16 @@ class BlobStore:
         It raises the engine's BlobError where this class raises StorageError.
         """
         return SealedBlobs(self._blobs, data_key.plain)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            with as_storage_errors():
+                yield
+        except StorageError as error:
+            if self._noticed is not None:
+                self._noticed(error)
+            raise
 
 
 _TAMPERED = (

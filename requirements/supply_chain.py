@@ -43,7 +43,7 @@ ACCEPTED = {
     "python-stdnum": ("LGPL-2.1-or-later", "unchanged, loaded at run time, replaceable; at providers"),
 }
 # What these say of themselves is read wrongly or not said in their metadata; found in the licence file that they bring.
-READ_BY_HAND = {"cedarpy": "Apache-2.0", "pywin32-ctypes": "BSD-3-Clause", "scipy": "BSD-3-Clause"}
+READ_BY_HAND = {"cedarpy": "Apache-2.0", "protobuf": "BSD-3-Clause", "pywin32-ctypes": "BSD-3-Clause", "scipy": "BSD-3-Clause"}
 _NAMES = {
     "mit": "MIT",
     "mit license": "MIT",

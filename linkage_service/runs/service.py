@@ -47,11 +47,13 @@ class Claim:
         run: its id.
         attempt: which attempt this is; a result counts only if the run is still in this attempt.
         worker: who holds it.
+        traceparent: names the span of the request that asked for it; None where none is kept.
     """
 
     run: str
     attempt: int
     worker: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ def resource_of(row: tables.Run, project: Governed) -> Resource:
     return project.beneath(kind="run", entity=entity)
 
 
-def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool) -> tables.Run:
+def request(
+    operation: Operation, *, project: Governed, aim: Aim, blocking: bool, traceparent: str | None = None
+) -> tables.Run:
     """Queues a run on the complete uploads of every provider.
 
     Raises:
@@ -138,6 +142,7 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
         worker=None,
         lease_expires_at=None,
         phase="queued",
+        traceparent=traceparent,
         done=0,
         total=sum(a.count * b.count for a, b in combinations(ready, 2)),  # the engine knows better once it has begun
         error_code=None,

@@ -18,11 +18,13 @@ OUTCOMES: Final = {"success": "done", "refused": "refused", "failed": "failed"}
 STATES: Final = {
     "draft": "draft", "proposed": "awaiting signatures", "active": "in force", "suspended": "suspended",
     "expired": "expired", "terminated": "ended", "superseded": "replaced", "withdrawn": "withdrawn",
-    "invited": "invited", "success": "done", "refused": "refused", "failed": "failed",
+    "invited": "invited", "disabled": "disabled", "revoked": "removed",
+    "success": "done", "refused": "refused", "failed": "failed",
 }  # fmt: skip
 COLOURS: Final = {
     "draft": "grey", "proposed": "yellow", "active": "green", "suspended": "red", "expired": "grey",
     "terminated": "grey", "superseded": "grey", "withdrawn": "grey", "invited": "yellow", "success": "green",
+    "disabled": "red", "revoked": "grey",
     "refused": "red", "failed": "orange",
 }  # fmt: skip
 ROLES: Final = {"provider": "provides records", "recipient": "receives results", "processor": "works for another party"}

@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from linkage_console.pages import account, activity, agreements, integrity, organisations, overview
+from linkage_console.pages import account, activity, agreements, integrity, machines, organisations, overview, people
 from linkage_console.routing import Page
 
 ROUTES: Final[tuple[Page, ...]] = (
     *account.PAGES,
     *overview.PAGES,
     *agreements.PAGES,
+    *people.PAGES,
+    *machines.PAGES,
     *organisations.PAGES,
     *activity.PAGES,
     *integrity.PAGES,
