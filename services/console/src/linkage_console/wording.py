@@ -122,6 +122,11 @@ def deciding(header: Json) -> list[dict[str, Any]]:
     return list(_deciding(header, decision.get("policies") or []))
 
 
+def reasons(policies: list[str]) -> list[dict[str, Any]]:
+    """What policies say that refused something, as far as this release knows them."""
+    return deciding({"decision": {"effect": "deny", "policies": policies}}) if policies else []
+
+
 def _deciding(header: Json, policies: list[str]) -> Iterator[dict[str, Any]]:
     guards = [policy for policy in policies if policy in _words()["policies"]]
     for policy in guards:
@@ -196,6 +201,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "alarm_title": alarm_title,
     "element_title": element_title,
     "deciding": deciding,
+    "reasons": reasons,
     "explain": explain,
     "grouped": grouped,
     "state": state,
