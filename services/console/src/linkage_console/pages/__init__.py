@@ -2,13 +2,28 @@
 
 from typing import Final
 
-from linkage_console.pages import account, activity, agreements, integrity, organisations, overview
+from linkage_console.pages import (
+    account,
+    activity,
+    agreements,
+    integrity,
+    organisations,
+    overview,
+    projects,
+    retention,
+    rights,
+    runs,
+)
 from linkage_console.routing import Page
 
 ROUTES: Final[tuple[Page, ...]] = (
     *account.PAGES,
     *overview.PAGES,
     *agreements.PAGES,
+    *projects.PAGES,
+    *runs.PAGES,
+    *rights.PAGES,
+    *retention.PAGES,
     *organisations.PAGES,
     *activity.PAGES,
     *integrity.PAGES,
