@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -193,6 +194,16 @@ def _unexpected(error: Exception, request: Request) -> Response:
     """Whatever was missed becomes a problem document: this is the edge of the process."""
     if any(words in str(error) for words in ("database is locked", "due to lock timeout")):
         return problems.render(Unavailable("The database is busy. Nothing was changed. Try again."), request)
+    if "database or disk is full" in str(error):
+        full = Unavailable("The service's disk is full. Nothing was changed. The operator makes room; then try again.")
+        return problems.render(full, request)
+    if isinstance(error, OperationalError):
+        # It may have broken off after it had committed and before it could say so.
+        away = Unavailable(
+            "The database broke off or cannot be reached, so it is not known whether this was done. Try again: a POST "
+            "with the same Idempotency-Key is not done twice."
+        )
+        return problems.render(away, request)
     unexpected = LinkageError("The service failed unexpectedly. Nothing was changed. Tell the operator the request_id.")
     return problems.render(unexpected, request)
 

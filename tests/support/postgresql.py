@@ -162,7 +162,7 @@ def _start(folder: Path, settings: Mapping[str, str]) -> "subprocess.Popen[bytes
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
             user=uid, group=gid, extra_groups=groups,
         )  # fmt: skip
-    while not _answers(folder):
+    while not answers(folder):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.02)
             raise NoPostgresql(f"the server did not start: {_last_line(folder / 'log')}")
@@ -175,7 +175,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.wait(timeout=30)
 
 
-def _answers(folder: Path) -> bool:
+def answers(folder: Path) -> bool:
+    """Whether the server in a folder takes connections."""
     try:
         psycopg.connect(host=str(folder), dbname="postgres", user="postgres").close()
     except psycopg.OperationalError:
