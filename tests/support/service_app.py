@@ -350,16 +350,17 @@ class ServiceApp:
         answer: httpx.Response = self.http.post(TOKEN_PATH, data=form, headers=headers)
         return answer
 
-    def invite(self) -> tuple[str, str]:
+    def invite(self, *, name: str | None = None) -> tuple[str, str]:
         """A new organisation's id and invitation."""
         self._names += 1
-        made = ok(self.administrator.post("/v1/organisations", {"name": f"Organisation {self._names}"}), 201)
+        named = {"name": name or f"Organisation {self._names}"}
+        made = ok(self.administrator.post("/v1/organisations", named), 201)
         invitation = ok(self.administrator.post(f"/v1/organisations/{made['id']}/invitations"), 201)
         return made["id"], invitation["token"]
 
-    def join(self, *roles: str) -> Organisation:
+    def join(self, *roles: str, name: str | None = None) -> Organisation:
         """A new organisation with its keys registered; without roles its client has those of all kinds of partners."""
-        organisation, invitation = self.invite()
+        organisation, invitation = self.invite(name=name)
         signing_key, key = Key(), Key()
         chosen = list(roles) or ["analyst", "signatory", "recipient"]
         body = registration(invitation, signing_key, {"name": "first machine", "jwk": key.jwk, "roles": chosen})
@@ -675,6 +676,18 @@ def data_sets(*sizes: int, shared: int, seed: int = 1) -> list[bytes]:
     rng = np.random.default_rng(seed)
     common = rng.bytes(shared * BITS // 8)
     return [common + rng.bytes((size - shared) * BITS // 8) for size in sizes]
+
+
+def noisy_data_sets(*sizes: int, shared: int, seed: int = 1) -> list[bytes]:
+    """The same, with shared rows that differ in some bits, each in more of them than the one before."""
+    rng = np.random.default_rng(seed)
+    common = rng.random((shared, BITS)) < 0.5
+    flips = np.linspace(0, 0.3, shared)[:, np.newaxis]
+    made = []
+    for size in sizes:
+        rows = np.concatenate([common ^ (rng.random(common.shape) < flips), rng.random((size - shared, BITS)) < 0.5])
+        made.append(np.packbits(rows, axis=1).tobytes())
+    return made
 
 
 def parts_of(rows: bytes) -> Iterator[tuple[int, bytes]]:
