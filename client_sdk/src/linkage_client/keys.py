@@ -80,7 +80,7 @@ class SigningKey:
             return cls.from_jwk(jwk if isinstance(jwk, dict) else {})
         except KeyFileError as error:
             raise KeyFileError(f"Key file {path}: {error.message}") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise KeyFileError(f"Key file {path} is neither a JWK nor a PEM file. Name the right file.") from None
 
     @classmethod

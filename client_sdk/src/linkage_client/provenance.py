@@ -79,7 +79,7 @@ def read_note(path: Path) -> Provenance | None:
             content = json.loads(file.read(_LARGEST_NOTE_BYTES))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, Mapping):
         raise _no_note(path)

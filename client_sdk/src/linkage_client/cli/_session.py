@@ -343,7 +343,7 @@ def read_document(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path} is too large for a JSON document. Name the right file.")
     try:
         document = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FileFormatError(f"{path} is not JSON. Name the right file, or mend it.") from None
     if not isinstance(document, dict):
         raise FileFormatError(f"{path} holds JSON, but not an object. Name the right file.")

@@ -156,7 +156,7 @@ def read_encodings(directory: str | Path) -> EncodingPackage:
         size_bytes = (directory / ENCODINGS_FILE).stat().st_size
     except OSError as error:
         raise PackageError("this is not a complete directory of encodings: encode the file again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PackageError("manifest.json is not JSON: encode the file again") from error
     count, bits = _shape(manifest)
     if size_bytes != count * bits // 8:

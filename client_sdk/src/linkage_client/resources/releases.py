@@ -191,7 +191,7 @@ def _parse_link(line: bytes, *, request_id: str | None) -> DetailedLink:
         content = json.loads(line)
         row, link_id = content["row"], content["link_id"]
         probability, size = content.get("match_probability"), content.get("group_size")
-    except (AttributeError, ValueError, KeyError, TypeError):
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
         row, link_id, probability, size = None, None, None, None
     told = isinstance(probability, float | int | None) and (size is None or type(size) is int)
     if type(row) is not int or not isinstance(link_id, str) or not link_id or not told:

@@ -44,7 +44,7 @@ def verified_certificate(note: str, *, verifier_key: str) -> dict[str, Any]:
         document = json.loads(text)
     except NoteError as error:
         raise FileFormatError(f"The certificate does not hold. {error}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("type") != "certificate_of_disposal":
         raise FileFormatError("This is signed by the log's key, and is no certificate of disposal.")

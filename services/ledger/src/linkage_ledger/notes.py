@@ -246,8 +246,13 @@ def split_key(text: str, *, kind: bytes = _ED25519) -> tuple[str, str, bytes]:
 
 def require_key_name(name: str) -> None:
     """Raise NoteError unless this can be the name of a key."""
-    if not name or "+" in name or any(character.isspace() or character < " " for character in name):
+    if not name or "+" in name or any(_cannot_stand_in_a_name(character) for character in name):
         raise NoteError("A key's name must be non-empty, without spaces, plus signs or control characters.")
+
+
+def _cannot_stand_in_a_name(character: str) -> bool:
+    # Half a pair of UTF-16 is what a command line makes of bytes that are not UTF-8.
+    return character.isspace() or character < " " or "\ud800" <= character <= "\udfff"
 
 
 def _require_note_text(text: str) -> None:
