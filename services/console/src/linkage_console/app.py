@@ -49,8 +49,8 @@ def pages(*, api: ASGIApp, address: Callable[[], str], now: Callable[[], datetim
         now: its clock.
         path: where the pages are shown.
     """
-    # The host is not looked at: the request stays in this process.
-    return create_app(Api.in_process(api, base_url="https://linkage.internal"), address=address, now=now, path=path)
+    # The request stays in this process, and every service answers to the name of its own machine.
+    return create_app(Api.in_process(api, base_url="https://localhost"), address=address, now=now, path=path)
 
 
 def create_app(api: Api, *, address: Callable[[], str], now: Callable[[], datetime], path: str) -> ASGIApp:

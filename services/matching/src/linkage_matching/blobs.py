@@ -9,8 +9,9 @@ import secrets
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -25,6 +26,9 @@ with cluster_extra():
     from obstore.exceptions import BaseError
     from obstore.store import LocalStore, ObjectStore, from_url
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 KEY_BYTES = 32
 BLOB_BYTES_MAX = 2**31 - 2**16  # one call of AES-GCM in OpenSSL takes less than 2 GiB
 
@@ -35,6 +39,10 @@ _CONTEXT = b"linkage/blob/v1\0"
 _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 # obstore has no error class for a full disk; its message carries the system's number: ENOSPC, EDQUOT
 _FULL = re.compile(r"\(os error (?:28|122)\)|kind: (?:StorageFull|QuotaExceeded)")
+
+# obstore would try for three minutes, and whoever waits for the answer would not. How long one try may take is its own
+# setting (30 seconds; AWS_TIMEOUT and the like): options given here would take the place of the environment's.
+_RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 
 _Plaintext = bytes | bytearray | memoryview
 Store: TypeAlias = ObjectStore
@@ -267,8 +275,10 @@ def _reopened(url: str) -> Blobs:
 
 def _open(url: str, *, make: bool) -> Store:
     parts = urlsplit(url)
-    if parts.scheme != "file":
+    if parts.scheme == "memory":
         return from_url(url)
+    if parts.scheme != "file":
+        return from_url(url, retry_config=_RETRIES)
     directory = Path(url2pathname(parts.path))
     if make:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
