@@ -25,6 +25,7 @@ import linkage_service.rights.tables
 import linkage_service.runs.presence
 import linkage_service.runs.tables
 import linkage_service.uploads.tables  # noqa: F401 - each import registers its tables
+from linkage_service.errors import Conflict
 
 
 def config_for(engine: Engine) -> Config:
@@ -38,6 +39,24 @@ def config_for(engine: Engine) -> Config:
 def upgrade(engine: Engine) -> None:
     """Runs every migration that is missing."""
     command.upgrade(config_for(engine), "head")
+
+
+def pending(engine: Engine) -> list[tuple[str, str]]:
+    """What `upgrade` would do: revision and first line of each migration that is missing, oldest first.
+
+    Raises:
+        Conflict: the database is of a release that this one does not know.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    scripts, current = ScriptDirectory.from_config(config), current_revision(engine)
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise Conflict(
+            f"The database is at {current}, which this release does not know: it was upgraded by a newer one. Install "
+            "that release, or restore a backup of before."
+        )
+    missing = scripts.iterate_revisions("head", current or "base")
+    return [(script.revision, (script.doc or "").partition("\n")[0]) for script in reversed(list(missing))]
 
 
 def current_revision(engine: Engine) -> str | None:

@@ -73,11 +73,9 @@ def build(
     )
     metrics = Metrics()
     log = Log(key=keys.log, keys=partial(service_keys.log_keys, settings.resolved_keys_dir), notice=policy_errors)
-    configured = settings.key_encryption_key
-    storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
     blobs = BlobStore.from_url(
         settings.resolved_blob_url,
-        key_encryption_keys=[storage_key],
+        key_encryption_keys=partial(key_encryption_keys, settings),
         noticed=lambda error: metrics.blob_failed(_kind_of(error)),
     )
     issuer = issuer or (lambda: settings.issuer or "http://127.0.0.1")
@@ -130,6 +128,18 @@ def build(
         metrics=metrics,
         tracing=tracing or NoTracing(),
     )
+
+
+def key_encryption_keys(settings: Settings) -> list[bytes]:
+    """The keys that wrap data keys, the present one first: of the settings, else of the keys folder as it is now.
+
+    Raises:
+        KeysMissing: the folder's cannot be read.
+    """
+    configured = settings.key_encryption_key
+    if configured is None:
+        return service_keys.storage_keys(settings.resolved_keys_dir)
+    return [base64.b64decode(key.get_secret_value()) for key in (configured, *settings.former_key_encryption_keys)]
 
 
 def _kind_of(error: StorageError) -> BlobFailure:

@@ -17,7 +17,6 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from linkage_service.app import create_app
 from linkage_service.engine import executor_of
 from linkage_service.errors import NotReady
 from linkage_service.figures import figures_of
@@ -85,6 +84,9 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> None:
+    # Here, since a worker alone has no routes, and building them takes a fifth of its start.
+    from linkage_service.app import create_app  # noqa: PLC0415
+
     port = int(listener.getsockname()[1])
     url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
     tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="api")

@@ -292,6 +292,10 @@ class Settings(BaseSettings):
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
     )
 
+    former_key_encryption_keys: tuple[SecretStr, ...] = Field(
+        default=(), description='Earlier ones, which open what they wrapped until it is wrapped anew; JSON: ["…"].'
+    )
+
     @field_validator("audit_export_hours")
     @classmethod
     def _hours_can_be_read(cls, text: str) -> str:

@@ -43,7 +43,9 @@ ACCEPTED = {
     "python-stdnum": ("LGPL-2.1-or-later", "unchanged, loaded at run time, replaceable; at providers"),
 }
 # What these say of themselves is read wrongly or not said in their metadata; found in the licence file that they bring.
-READ_BY_HAND = {"cedarpy": "Apache-2.0", "protobuf": "BSD-3-Clause", "pywin32-ctypes": "BSD-3-Clause", "scipy": "BSD-3-Clause"}
+READ_BY_HAND = {
+    "cedarpy": "Apache-2.0", "protobuf": "BSD-3-Clause", "pywin32-ctypes": "BSD-3-Clause", "scipy": "BSD-3-Clause",
+}  # fmt: skip
 _NAMES = {
     "mit": "MIT",
     "mit license": "MIT",
@@ -216,12 +218,12 @@ def _stated(name: str) -> str | None:
         metadata = distribution(name).metadata
     except PackageNotFoundError:
         return None
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
+    if expressions := metadata.get_all("License-Expression"):
+        return str(expressions[0])
     classified = [
         line.split(" :: ")[-1] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
     ]
-    short = str(metadata.get("License") or "").strip()
+    short = str((metadata.get_all("License") or [""])[0]).strip()
     said = [*classified, *([short] if "\n" not in short and short else [])]
     # The licence's own words before its kind: "BSD License" is a family.
     known = [_NAMES.get(one.lower(), one if _is_expression(one) else None) for one in reversed(said)]

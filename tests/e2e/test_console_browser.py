@@ -18,10 +18,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.chromium import chromium, require_chromium
 from support.console import at_the_service, context_of, over_tls, with_console
 from support.service_app import (
+    Json,
     Linked,
     Person,
     ServiceApp,
     data_sets,
+    noisy_data_sets,
     ok,
     problem,
     service_app,
@@ -41,11 +43,14 @@ _PUT_INTO_A_FRAME = """() => new Promise(done => {
 
 @dataclass(frozen=True)
 class Office:
-    """A service that has been worked with, its officer, and a browser that reaches it."""
+    """A service that has been worked with, its officer, an analyst of a provider, and a browser that reaches it."""
 
     service: ServiceApp
     linked: Linked
+    run: Json
+    release: Json
     officer: Person
+    analyst: Person
     browser: Browser
 
 
@@ -55,16 +60,43 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("office")
     with ExitStack() as stack:
         service = with_console(stack.enter_context(service_app(folder)))
-        linked = service.uploaded(*data_sets(30, 40, shared=10))
-        service.release(linked, service.run(linked))
+        _leave_something_overdue(service)
+        linked = service.uploaded(*noisy_data_sets(600, 800, shared=400))
+        run = service.run(linked)
+        release = service.release(linked, run)
+        _withdraw_what_was_retrieved(linked, release)
+        service.keep_house()
+        hold = {"ground": "accuracy", "reason": "Case 12."}
+        ok(service.officer.post(f"/v1/releases/{release['id']}:restrict", hold), 201)
         problem(service.open_project(linked.providers[0], linked.agreement, purpose="marketing"), 403)
         officer = Person(
             service,
             organisation=service.officer.organisation,
             invitation=service.invite_person(service.officer, "officer"),
         )
+        invitation = service.invite_person(linked.providers[0], "analyst")
+        analyst = Person(service, organisation=linked.providers[0].organisation, invitation=invitation)
         port = stack.enter_context(over_tls(service.app, folder))
-        yield Office(service, linked, officer, stack.enter_context(chromium(*at_the_service(port))))
+        browser = stack.enter_context(chromium(*at_the_service(port)))
+        yield Office(service, linked, run, release, officer, analyst, browser)
+
+
+def _leave_something_overdue(service: ServiceApp) -> None:
+    """Months ago: uploads that were deleted and certified, and a result that a hold has kept past its date."""
+    linked = service.uploaded(*data_sets(30, 40, shared=10))
+    run = service.run(linked)
+    service.release(linked, run)
+    hold = {"ground": "legal_claims", "reason": "Case 7."}
+    ok(service.officer.post(f"/v1/runs/{run['id']}:restrict", hold), 201)
+    service.clock.move(days=100)
+    service.sweep()
+
+
+def _withdraw_what_was_retrieved(linked: Linked, release: Json) -> None:
+    provider, upload = linked.providers[0], linked.uploads[0]
+    assert provider.get(f"/v1/releases/{release['id']}/link-table").status_code == 200
+    ok(provider.post(f"/v1/uploads/{upload}:trace", {"row": 3}), 200)
+    ok(provider.post(f"/v1/uploads/{upload}/withdrawals", {"rows": [3], "reason": "objection"}), 201)
 
 
 @pytest.fixture
@@ -123,6 +155,8 @@ def _too_wide(page: Page) -> list[str]:
 
 def _paths(office: Office) -> dict[str, str]:
     agreement, provider = office.linked.agreement["id"], office.linked.providers[0].organisation
+    project = f"/console/projects/{office.linked.project}"
+    run = f"{project}/runs/{office.run['id']}"
     refused = next(seq for seq, event in enumerate(office.service.events()) if event["type"] == "project.refused")
     return {
         "overview": "/console/",
@@ -130,6 +164,18 @@ def _paths(office: Office) -> dict[str, str]:
         "agreement": f"/console/agreements/{agreement}",
         "suspend-agreement": f"/console/agreements/{agreement}/suspend",
         "review-agreement": f"/console/agreements/{agreement}/review",
+        "projects": "/console/projects",
+        "project": project,
+        "disclosures": f"{project}/disclosures",
+        "runs": "/console/runs",
+        "run": run,
+        "hold": f"{run}/restrict",
+        "release": f"{project}/releases/{office.release['id']}",
+        "lift": f"{project}/releases/{office.release['id']}/lift-restriction",
+        "rights": "/console/rights",
+        "retention": "/console/retention",
+        "certificate": f"/console/certificates/{_certificate(office)}",
+        "findings-refused": f"{run}/findings",
         "organisations": "/console/organisations",
         "organisation": f"/console/organisations/{provider}",
         "activity": "/console/activity",
@@ -145,6 +191,11 @@ def _paths(office: Office) -> dict[str, str]:
     }
 
 
+def _certificate(office: Office) -> str:
+    issued = next(event for event in office.service.events() if event["type"] == "certificate.issued")
+    return str(issued["resource"]["id"])
+
+
 def test_every_page_has_no_barrier_and_fits_a_small_screen(office: Office, page: Page) -> None:
     found: dict[str, object] = {}
     for name, path in _paths(office).items():
@@ -156,6 +207,26 @@ def test_every_page_has_no_barrier_and_fits_a_small_screen(office: Office, page:
         found[f"{name}: too wide"] = _too_wide(page)
         _picture(page, f"{name}-small")
     assert [f"{name}: {what}" for name, what in found.items() if what] == []
+
+
+def test_findings_have_no_barrier_and_their_plots_fit_a_small_screen(office: Office) -> None:
+    with context_of(office.browser) as fresh:
+        page = fresh.new_page()
+        _sign_in(page, office.analyst)
+        page.goto(f"/console/projects/{office.linked.project}/runs/{office.run['id']}")
+        page.get_by_role("button", name="Read what it found").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("What the run found")
+        for summary in page.locator("summary").all():
+            summary.click()
+        page.set_viewport_size({"width": 1100, "height": 800})
+        assert _barriers(page) == []
+        assert page.locator("svg[role=img]:visible").count() == 3
+        _picture(page, "findings")
+        page.set_viewport_size(_SMALL)  # type: ignore[arg-type]  # a dict of these two
+        assert _barriers(page) == []
+        assert _too_wide(page) == []
+        assert page.locator("svg[role=img]:visible").count() == 3
+        _picture(page, "findings-small")
 
 
 def test_pages_before_signing_in_have_no_barrier_and_fit_a_small_screen(office: Office) -> None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from linkage_service import service_keys
@@ -31,6 +32,7 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.meanings import MEANINGS
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
+from linkage_service.database import Database
 from linkage_service.migrate import is_current, upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
@@ -309,6 +311,7 @@ class ServiceApp:
         if not self.database_file.exists() and self.settings.database_url is None:
             migrated_file(self.database_file)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
+        without_waiting_for_the_disk(self.runtime.database)
         if not is_current(self.runtime.database.engine):
             upgrade(self.runtime.database.engine)
         self.runtime.remember_policy()
@@ -347,16 +350,17 @@ class ServiceApp:
         answer: httpx.Response = self.http.post(TOKEN_PATH, data=form, headers=headers)
         return answer
 
-    def invite(self) -> tuple[str, str]:
+    def invite(self, *, name: str | None = None) -> tuple[str, str]:
         """A new organisation's id and invitation."""
         self._names += 1
-        made = ok(self.administrator.post("/v1/organisations", {"name": f"Organisation {self._names}"}), 201)
+        named = {"name": name or f"Organisation {self._names}"}
+        made = ok(self.administrator.post("/v1/organisations", named), 201)
         invitation = ok(self.administrator.post(f"/v1/organisations/{made['id']}/invitations"), 201)
         return made["id"], invitation["token"]
 
-    def join(self, *roles: str) -> Organisation:
+    def join(self, *roles: str, name: str | None = None) -> Organisation:
         """A new organisation with its keys registered; without roles its client has those of all kinds of partners."""
-        organisation, invitation = self.invite()
+        organisation, invitation = self.invite(name=name)
         signing_key, key = Key(), Key()
         chosen = list(roles) or ["analyst", "signatory", "recipient"]
         body = registration(invitation, signing_key, {"name": "first machine", "jwk": key.jwk, "roles": chosen})
@@ -525,6 +529,14 @@ def undocumented(service: ServiceApp) -> list[str]:
     return sorted(found)
 
 
+def without_waiting_for_the_disk(database: Database) -> None:
+    """Leaves SQLite's writes to the operating system: no test cuts the power, and a kill loses nothing by it."""
+    for engine in {database.engine, database._hasty}:
+        if engine.dialect.name == "sqlite":
+            # After the listener of the product, which sets it.
+            event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+
+
 @contextmanager
 def service_app(folder: Path, **settings: Any) -> Iterator[ServiceApp]:
     service = ServiceApp(folder, **settings)
@@ -664,6 +676,18 @@ def data_sets(*sizes: int, shared: int, seed: int = 1) -> list[bytes]:
     rng = np.random.default_rng(seed)
     common = rng.bytes(shared * BITS // 8)
     return [common + rng.bytes((size - shared) * BITS // 8) for size in sizes]
+
+
+def noisy_data_sets(*sizes: int, shared: int, seed: int = 1) -> list[bytes]:
+    """The same, with shared rows that differ in some bits, each in more of them than the one before."""
+    rng = np.random.default_rng(seed)
+    common = rng.random((shared, BITS)) < 0.5
+    flips = np.linspace(0, 0.3, shared)[:, np.newaxis]
+    made = []
+    for size in sizes:
+        rows = np.concatenate([common ^ (rng.random(common.shape) < flips), rng.random((size - shared, BITS)) < 0.5])
+        made.append(np.packbits(rows, axis=1).tobytes())
+    return made
 
 
 def parts_of(rows: bytes) -> Iterator[tuple[int, bytes]]:

@@ -6,17 +6,25 @@ Colours come from the style sheet by class; the pieces of a bar also stand in on
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from html import escape
-from typing import Any, Final
+from typing import Final
 
 import segno
 from markupsafe import Markup
 
+from linkage_console.drawing import NARROW, WIDE, element, for_both, line, svg, text
+from linkage_console.keeping import KINDS, Kind, Span
+
 OUTCOMES: Final = ("success", "refused", "failed")
-_WIDTH: Final = 720
 _HEIGHT: Final = 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 20, 34
 _ROW: Final = 30
+_LANE: Final = 76
+_LANE_BAR: Final = 34
+_LANES: Final[Mapping[Kind, str]] = {
+    "upload": "Uploads",
+    "run": "Results of runs",
+    "release": "Releases",
+}
 _LABEL: Final = 300
 _MOST_BARS: Final = 48
 _STEPS: Final = tuple(
@@ -89,14 +97,14 @@ def qr_code(text: str) -> Markup:
 def timeline_chart(line: Timeline) -> Markup:
     """Activity over time, each bar by outcome."""
     most = max(bar.total for bar in line.bars)
-    room, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    room, tall = WIDE - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     width = room / len(line.bars)
     floor = _TOP + tall
     parts = []
     for mark in sorted({0, (most + 1) // 2, most}):
         y = floor - tall * mark / most
-        parts.append(_element("line", {"class": "line", "x1": _LEFT, "x2": _WIDTH - _RIGHT, "y1": y, "y2": y}))
-        parts.append(_text(_LEFT - 6, y + 4, f"{mark:,}", anchor="end"))
+        parts.append(element("line", {"class": "line", "x1": _LEFT, "x2": WIDE - _RIGHT, "y1": y, "y2": y}))
+        parts.append(text(_LEFT - 6, y + 4, f"{mark:,}", anchor="end"))
     for place, bar in enumerate(line.bars):
         top: float = floor
         for outcome in OUTCOMES:
@@ -104,46 +112,59 @@ def timeline_chart(line: Timeline) -> Markup:
             if high:
                 top -= high
                 box = {"class": outcome, "x": _LEFT + place * width + 1, "y": top, "width": max(width - 2, 1)}
-                parts.append(_element("rect", {**box, "height": high}))
-    parts.append(_element("line", {"class": "axis", "x1": _LEFT, "x2": _WIDTH - _RIGHT, "y1": floor, "y2": floor}))
-    parts.append(_text(_LEFT, _HEIGHT - 12, line.label(line.bars[0])))
+                parts.append(element("rect", {**box, "height": high}))
+    parts.append(element("line", {"class": "axis", "x1": _LEFT, "x2": WIDE - _RIGHT, "y1": floor, "y2": floor}))
+    parts.append(text(_LEFT, _HEIGHT - 12, line.label(line.bars[0])))
     if len(line.bars) > 1:
-        parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 12, line.label(line.bars[-1]), anchor="end"))
-    return _svg(_HEIGHT, "Events over time, by outcome. The table below has the numbers.", parts)
+        parts.append(text(WIDE - _RIGHT, _HEIGHT - 12, line.label(line.bars[-1]), anchor="end"))
+    return svg(_HEIGHT, "Events over time, by outcome. The table below has the numbers.", parts)
 
 
 def refusals_chart(refused: Sequence[tuple[str, int]]) -> Markup:
     """How many requests each element refused."""
     most = max((count for _, count in refused), default=0) or 1
-    room = _WIDTH - _LABEL - 60
+    room = WIDE - _LABEL - 60
     parts = []
     for place, (title, count) in enumerate(refused):
         y = _TOP + place * _ROW
-        parts.append(_text(_LABEL - 8, y + 15, title, anchor="end"))
+        parts.append(text(_LABEL - 8, y + 15, title, anchor="end"))
         box = {"class": "refused", "x": _LABEL, "y": y, "width": room * count / most, "height": 20}
-        parts.append(_element("rect", box))
-        parts.append(_text(_LABEL + room * count / most + 6, y + 15, f"{count:,}"))
+        parts.append(element("rect", box))
+        parts.append(text(_LABEL + room * count / most + 6, y + 15, f"{count:,}"))
     height = _TOP + _ROW * len(refused)
     axis = {"class": "axis", "x1": _LABEL, "x2": _LABEL, "y1": _TOP - 5, "y2": height}
-    parts.append(_element("line", axis))
-    return _svg(height + 5, "Refusals by element of the agreement. The table below has the numbers.", parts)
+    parts.append(element("line", axis))
+    return svg(height + 5, "Refusals by element of the agreement. The table below has the numbers.", parts)
 
 
-def _svg(height: float, title: str, parts: Iterable[str]) -> Markup:
-    # Everything inside was escaped where it was put together.
-    return Markup(  # noqa: S704 - see above
-        f'<svg class="app-chart" viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg>"
-    )
+def deletions_chart(spans: Sequence[Span]) -> Markup:
+    """What is deleted when: a lane for each kind of thing, what is overdue first, then from today on."""
+    most = max((max(span.counts.values()) for span in spans), default=0) or 1
 
+    def draw(width: int) -> tuple[float, list[str]]:
+        column = width / len(spans)
+        parts: list[str] = []
+        for lane, kind in enumerate(KINDS):
+            floor = lane * _LANE + _LANE - 8
+            parts.append(text(column + 6, floor - _LANE_BAR - 22, _LANES[kind]))
+            parts.append(line("axis", start=(0, floor), end=(width, floor)))
+            for place, span in enumerate(spans):
+                count = span.counts[kind]
+                if not count:
+                    continue
+                high, x = max(_LANE_BAR * count / most, 3), place * column
+                piece = "overdue" if span.begins is None else "pairs"
+                box = {"class": piece, "x": x + 3, "y": floor - high, "width": column - 6, "height": high}
+                parts.append(element("rect", box))
+                parts.append(text(x + column / 2, floor - high - 4, f"{count:,}", anchor="middle"))
+        bottom = len(KINDS) * _LANE
+        parts.append(line("cut", start=(column, 0), end=(column, bottom - 8)))
+        parts.append(text(0, bottom + 8, "overdue"))
+        every = 3 if width == NARROW else 2
+        for place, span in enumerate(spans):
+            if span.begins is not None and (place - 1) % every == 0:
+                said = "today" if place == 1 else f"{span.begins.day} {span.begins:%b %y}"
+                parts.append(text(place * column + 4, bottom + (24 if width == NARROW else 8), said))
+        return bottom + 30, parts
 
-def _element(name: str, attributes: Mapping[str, Any]) -> str:
-    written = "".join(
-        f' {key}="{escape(f"{value:.1f}" if isinstance(value, float) else str(value))}"'
-        for key, value in attributes.items()
-    )
-    return f"<{name}{written}/>"
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return for_both("What is deleted when. The table below has the numbers.", draw)

@@ -118,7 +118,14 @@ class Visit:
             await self.call.change("/v1/sessions/current:step-up", {"code": self.form["code"]})
 
     async def carry_out(
-        self, page: str, act: str, body: Callable[[], Json], *, again: "ShowsAgain", if_match: str | None = None
+        self,
+        page: str,
+        act: str,
+        body: Callable[[], Json],
+        *,
+        again: "ShowsAgain",
+        if_match: str | None = None,
+        shown: str | None = None,
     ) -> Response:
         """Does what a form asks for, with its code, and goes on to the page that says so; its path is the API's too.
 
@@ -128,6 +135,7 @@ class Visit:
             body: reads the form.
             again: shows the form again, with why it was refused.
             if_match: of what was read before.
+            shown: path of the page, where it is not that of the API.
         """
         try:
             await self.step_up()
@@ -137,7 +145,7 @@ class Visit:
                 raise
             return await again(self, refusal=refusal)
         said = f"&event={answer.event}" if answer.event is not None else ""
-        return self.go(f"{page}?done={act}{said}")
+        return self.go(f"{shown or page}?done={act}{said}")
 
 
 class ShowsAgain(Protocol):

@@ -6,7 +6,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
@@ -20,13 +20,28 @@ STATES: Final = {
     "expired": "expired", "terminated": "ended", "superseded": "replaced", "withdrawn": "withdrawn",
     "invited": "invited", "disabled": "disabled", "revoked": "removed",
     "success": "done", "refused": "refused", "failed": "failed",
+    "queued": "waits its turn", "running": "matching", "succeeded": "has a result", "cancelled": "cancelled",
+    "held": "on hold",
 }  # fmt: skip
 COLOURS: Final = {
     "draft": "grey", "proposed": "yellow", "active": "green", "suspended": "red", "expired": "grey",
     "terminated": "grey", "superseded": "grey", "withdrawn": "grey", "invited": "yellow", "success": "green",
     "disabled": "red", "revoked": "grey",
-    "refused": "red", "failed": "orange",
+    "refused": "red", "failed": "orange", "open": "green", "complete": "green", "receiving": "yellow",
+    "queued": "yellow", "running": "blue", "succeeded": "green", "released": "green", "held": "red",
 }  # fmt: skip
+PHASES: Final = {
+    "queued": "It waits for a worker.", "load": "Encodings are read.", "compile": "Comparison is made ready.",
+    "match": "Records are compared.", "store": "The result is stored.", "done": "It has ended.",
+}  # fmt: skip
+# Of Article 18(1), as a hold states it.
+GROUNDS: Final = {
+    "accuracy": "Accuracy is contested: Article 18(1)(a)",
+    "unlawful": "Processing is unlawful, and the person wants no erasure: Article 18(1)(b)",
+    "legal_claims": "The person needs it for legal claims: Article 18(1)(c)",
+    "objection": "An objection is being examined: Article 18(1)(d)",
+}
+KINDS: Final = {"upload": "Upload", "run": "Result of a run", "release": "Link tables of a release"}
 ROLES: Final = {"provider": "provides records", "recipient": "receives results", "processor": "works for another party"}
 # What the service does by itself.
 _UNASKED: Final = frozenset({"watch", "retention", "carryOutRun"})
@@ -60,6 +75,11 @@ def day(text: str) -> str:
     """The day of a time of the API, in UTC."""
     at = datetime.fromisoformat(text).astimezone(UTC)
     return f"{at.day} {at:%B %Y}"
+
+
+def date_words(when: date) -> str:
+    """A day: "3 March 2026"."""
+    return f"{when.day} {when:%B %Y}"
 
 
 def event_title(event_type: str) -> str:
@@ -122,6 +142,11 @@ def deciding(header: Json) -> list[dict[str, Any]]:
     return list(_deciding(header, decision.get("policies") or []))
 
 
+def reasons(policies: list[str]) -> list[dict[str, Any]]:
+    """What policies say that refused something, as far as this release knows them."""
+    return deciding({"decision": {"effect": "deny", "policies": policies}}) if policies else []
+
+
 def _deciding(header: Json, policies: list[str]) -> Iterator[dict[str, Any]]:
     guards = [policy for policy in policies if policy in _words()["policies"]]
     for policy in guards:
@@ -175,6 +200,47 @@ def colour(name: str) -> str:
     return COLOURS.get(name, "grey")
 
 
+def ground(name: str) -> str:
+    """A ground of a hold in words."""
+    return GROUNDS.get(name, name.replace("_", " "))
+
+
+def phase(name: str) -> str:
+    """How far a run is, in a sentence."""
+    return PHASES.get(name, "")
+
+
+def kind(name: str) -> str:
+    """A kind of thing that is kept."""
+    return KINDS.get(name, name)
+
+
+def aim(run: Json) -> str:
+    """What a run aims at."""
+    wanted = run["aim"]
+    value = wanted["value"]
+    if wanted["kind"] == "target_precision":
+        return f"at least {share(value)} of the links right"
+    if wanted["kind"] == "threshold":
+        return f"pairs of a similarity of {value:g} and more"
+    return "the best balance of links that are right and matches that are found"
+
+
+def share(value: float | None) -> str:
+    """A share of one as people say it; left out, that it is."""
+    return "not told" if value is None else f"{value:.1%}"
+
+
+def told(count: int | None) -> str:
+    """A count that may have been left out."""
+    return "not told" if count is None else number(count)
+
+
+def days(count: int) -> str:
+    """A number of days."""
+    return f"{count:,} day" if count == 1 else f"{count:,} days"
+
+
 def number(count: int) -> str:
     """A count with its thousands apart."""
     return f"{count:,}"
@@ -189,6 +255,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "moment": moment,
     "short_moment": short_moment,
     "day": day,
+    "date": date_words,
     "headline": headline,
     "event_title": event_title,
     "event_meaning": event_meaning,
@@ -196,10 +263,18 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "alarm_title": alarm_title,
     "element_title": element_title,
     "deciding": deciding,
+    "reasons": reasons,
     "explain": explain,
     "grouped": grouped,
     "state": state,
     "colour": colour,
     "number": number,
     "roles": roles,
+    "ground": ground,
+    "phase": phase,
+    "kind": kind,
+    "aim": aim,
+    "share": share,
+    "told": told,
+    "days": days,
 }

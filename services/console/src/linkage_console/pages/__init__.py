@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from linkage_console.pages import account, activity, agreements, integrity, machines, organisations, overview, people
+from linkage_console.pages import (
+    account,
+    activity,
+    agreements,
+    integrity,
+    machines,
+    organisations,
+    overview,
+    people,
+    projects,
+    retention,
+    rights,
+    runs,
+)
 from linkage_console.routing import Page
 
 ROUTES: Final[tuple[Page, ...]] = (
@@ -11,6 +24,10 @@ ROUTES: Final[tuple[Page, ...]] = (
     *agreements.PAGES,
     *people.PAGES,
     *machines.PAGES,
+    *projects.PAGES,
+    *runs.PAGES,
+    *rights.PAGES,
+    *retention.PAGES,
     *organisations.PAGES,
     *activity.PAGES,
     *integrity.PAGES,

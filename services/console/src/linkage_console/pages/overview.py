@@ -6,13 +6,20 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from linkage_console import cases, wording
 from linkage_console.calling import Json, Refusal
 from linkage_console.gathering import names_of, unsigned
+from linkage_console.keeping import kept
+from linkage_console.pages.rights import log_of_rights
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
 from linkage_console.wording import day
+from linkage_console.work import Reading, Work
 
 _SOON: Final = timedelta(days=30)
+# The overview is opened often, and each project is a few calls.
+_MOST_PROJECTS: Final = 30
+_MOST_OVERDUE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +43,19 @@ async def show(visit: Visit) -> Response:
     now = visit.console.now()
     mine = visit.me["organisation"]["id"] if visit.me else ""
     tasks = [task for found in agreements for task in tasks_of(found, names=names, mine=mine, now=now)]
+    works: list[Work] = []
+    older = False
+    if "officer" in visit.roles:
+        works, older = await Reading(visit).all_work(most=_MOST_PROJECTS)
+        tasks += overdue(works, now=now)
+        tasks += cases_of(works, await log_of_rights(visit) if works else None, names=names, now=now)
     alarms, more = await _alarms(visit)
     return visit.page(
         "overview.html",
         tasks=sorted(tasks, key=lambda task: not task.urgent),
         alarms=alarms,
         more_alarms=more,
+        looked_at=len(works) if older else None,
         reads_alarms=alarms is not None,
         in_force=sum(found["state"] == "active" for found in agreements),
         agreements=len(agreements),
@@ -70,6 +84,53 @@ def tasks_of(agreement: Json, *, names: dict[str, str], mine: str, now: datetime
         elif due <= now + _SOON:
             found.append(Task(f"The review is due by {day(agreement['review_by'])}.", path, about, urgent=False))
     return found
+
+
+def overdue(works: list[Work], *, now: datetime) -> list[Task]:
+    """What should have been deleted by now."""
+    found = [one for work in works for one in kept(work, now=now) if one.overdue(now)]
+    tasks = [
+        Task(
+            f"Overdue for deletion since {wording.date_words(one.due)}, project {one.project}. "
+            + ("A hold keeps it." if one.held else "Nothing keeps it."),
+            "/retention",
+            wording.kind(one.kind),
+            urgent=True,
+        )
+        for one in found[:_MOST_OVERDUE]
+    ]
+    if len(found) > _MOST_OVERDUE:
+        words = f"{len(found) - _MOST_OVERDUE:,} more are overdue for deletion."
+        tasks.append(Task(words, "/retention", "Retention", urgent=True))
+    return tasks
+
+
+def cases_of(works: list[Work], log: cases.Log | None, *, names: dict[str, str], now: datetime) -> list[Task]:
+    """Rights cases that are overdue or nearly so."""
+    if log is None:
+        return []
+    found = [
+        (case.clock, f"Hold on a {case.hold['kind']}, project {case.project['name']}", case.path)
+        for case in cases.standing(works, now=now)
+        if case.clock is not None
+    ]
+    by_id = {work.project["id"]: work for work in works}
+    for case in cases.withdrawn(by_id, log, now=now):
+        if case.waits_for:
+            others = ", ".join(names.get(one, one) for one in case.waits_for)
+            found.append((case.clock, f"Rows withdrawn, {others} has yet to read what to delete", "/rights"))
+    return [
+        Task(
+            f"Overdue: the last day was {wording.date_words(clock.due)}, {wording.days(-clock.left)} ago."
+            if clock.overdue
+            else f"{wording.days(clock.left)} left, to {wording.date_words(clock.due)}.",
+            path,
+            about,
+            urgent=clock.overdue,
+        )
+        for clock, about, path in found
+        if clock.soon
+    ]
 
 
 async def show_alarms(visit: Visit) -> Response:
