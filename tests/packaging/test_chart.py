@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from linkage_service.safety import risks
 from linkage_service.settings import Settings
 from support.deploying import CHART, DEPLOY, VALUES, containers_of, pod_of, rendered, require_module
 
@@ -111,6 +112,8 @@ def test_settings_of_the_chart_are_accepted(monkeypatch: pytest.MonkeyPatch) -> 
         if variable["name"].startswith("LINKAGE_"):
             monkeypatch.setenv(variable["name"], variable["value"])
     settings = Settings()
+    assert risks(settings, host="0.0.0.0") == []  # noqa: S104 - inside its pod
+    assert settings.api_processes == 2
     assert settings.upload_bytes_max == 8 * 2**30
     assert settings.executor == "dask"
 
@@ -151,6 +154,23 @@ def test_nothing_is_allowed_on_the_network_unless_a_policy_says_so() -> None:
         for rule in [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]:
             assert rule.get("from") or rule.get("to"), "a rule without peers means everybody"
             assert rule["ports"]
+
+
+def test_figures_are_read_by_monitoring_only_and_from_every_process_that_has_them() -> None:
+    documents = rendered()
+    policy = _named(documents, "NetworkPolicy", "demo-metrics")
+    assert _components(policy) == {"api", "worker"}
+    assert policy["spec"]["ingress"][0]["from"] == VALUES["networkPolicy"]["monitoringFrom"]
+    assert policy["spec"]["ingress"][0]["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    service = _named(documents, "Service", "demo-metrics")
+    monitor = _named(documents, "ServiceMonitor", "demo")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    shown = {
+        one["metadata"]["name"]
+        for one in documents
+        if pod_of(one) and service["spec"]["selector"].items() <= one["spec"]["template"]["metadata"]["labels"].items()
+    }
+    assert shown == {"demo-api", "demo-worker"}
 
 
 def test_cluster_is_reached_by_the_services_worker_and_not_by_the_api() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from linkage_service.safety import risks
 from linkage_service.settings import Settings
 from support.deploying import COMPOSE, DEPLOY, compose_services, compose_text, require_module
 
@@ -80,6 +81,8 @@ def test_settings_of_the_compose_file_are_accepted(monkeypatch: pytest.MonkeyPat
     for key, value in SERVICES["api"]["environment"].items():
         monkeypatch.setenv(key, value)
     settings = Settings()
+    assert risks(settings, host="0.0.0.0") == []  # noqa: S104 - inside its network
+    assert settings.api_processes == SERVICES["api"]["deploy"]["replicas"]
     assert settings.executor == "dask"
     assert [str(network) for network in settings.trusted_proxies] == ["172.30.57.2/32"]
     assert SERVICES["proxy"]["networks"]["edge"]["ipv4_address"] == "172.30.57.2"

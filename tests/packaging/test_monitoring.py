@@ -1,13 +1,16 @@
 """Prometheus rules and the Grafana dashboard: queries that parse, about figures that the service publishes."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from linkage_service import figures, metrics
 from support.deploying import DEPLOY, require_module
 
 RULES: list[dict[str, Any]] = [
@@ -30,6 +33,34 @@ def _queries() -> Iterator[str]:
 @pytest.mark.parametrize("query", sorted(set(_queries())))
 def test_query_parses(query: str) -> None:
     require_module("promql_parser").parse(query)
+
+
+def _words_of_the_product() -> set[str]:
+    """Every literal in the modules that make the figures: names and labels among them."""
+    return {
+        node.value
+        for module in (figures, metrics)
+        for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def _published() -> set[str]:
+    return {word for word in _words_of_the_product() if re.fullmatch(r"linkage_[a-z_]+", word)}
+
+
+@pytest.mark.parametrize("query", sorted(set(_queries())))
+def test_query_is_about_figures_and_labels_that_the_service_publishes(query: str) -> None:
+    named = set(re.findall(r"\blinkage_[a-z_]+", query))
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in named} <= _published()
+    labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", query))
+    grouped = {name for group in re.findall(r"\bby \(([^)]*)\)", query) for name in group.split(", ")}
+    assert (labels | grouped) - {"job", "instance", "le"} <= _words_of_the_product()
+
+
+def test_figures_of_the_service_are_those_of_the_operators_guide() -> None:
+    guide = (DEPLOY.parent / "docs" / "operator.md").read_text("utf-8").partition("### Metrics")[2].partition("### ")[0]
+    assert set(re.findall(r"`(linkage_[a-z_]+)`", guide)) == _published()
 
 
 def test_query_that_is_none_does_not_parse() -> None:

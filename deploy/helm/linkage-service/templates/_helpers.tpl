@@ -87,6 +87,10 @@ topologySpreadConstraints:
 - { name: LINKAGE_SCHEDULER_CERTIFICATE, value: /run/linkage/cluster/tls.crt }
 - { name: LINKAGE_SCHEDULER_KEY, value: /run/linkage/cluster/tls.key }
 {{- end }}
+- { name: LINKAGE_API_PROCESSES, value: {{ .Values.api.replicas | quote }} }
+{{- if .Values.metrics.enabled }}
+- { name: LINKAGE_METRICS_LISTEN, value: "0.0.0.0:9464" }
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - { name: LINKAGE_{{ $name }}, value: {{ $value | quote }} }
 {{- end }}
