@@ -24,7 +24,7 @@ STATES: Final = {
 COLOURS: Final = {
     "draft": "grey", "proposed": "yellow", "active": "green", "suspended": "red", "expired": "grey",
     "terminated": "grey", "superseded": "grey", "withdrawn": "grey", "invited": "yellow", "success": "green",
-    "disabled": "red", "revoked": "grey",
+    "enabled": "green", "disabled": "red", "revoked": "grey",
     "refused": "red", "failed": "orange",
 }  # fmt: skip
 ROLES: Final = {"provider": "provides records", "recipient": "receives results", "processor": "works for another party"}
