@@ -127,7 +127,7 @@ def plan(session: Session, log: Log, wish: Wish, scope: Scope, *, checkpoint: st
     if bundle:
         question = _whole(session, wish, question, found, size=size)
     elif found is not None:
-        question = replace(question, first=found[0], end=found[1] + 1)
+        question = search.timeless(session, replace(question, first=found[0], end=found[1] + 1))
     if question.first >= question.end or found is None:
         raise NotFound("No event that you may see fits. Ask for a wider range or fewer conditions.")
     return Plan(

@@ -1,28 +1,32 @@
 """Finds events by what their headers say, in order of their numbers, as far as the asker may see them.
 
-Every query is bounded: it reads an index in the order of sequence numbers and stops at a page. What an asker may see is
-read as separate streams that are merged, one for each agreement and one for what it did under none: a condition with
-"or" would have the database collect and sort them all.
+Every query is bounded: it reads indexes in the order of sequence numbers and stops at a page. Where few events fit one
+of the conditions these are looked at; else the entries of all conditions are merged, and no event is read that does not
+fit. What an asker may see is read as separate streams that are merged, one for each agreement and one for what it did
+under none: a condition with "or" would have the database collect and sort them all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from heapq import merge
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, intersect, literal_column, or_
 from sqlalchemy import select as sa_select
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from linkage_ledger import events
 from linkage_service.audit.tables import AuditEvent, size_of
 
-# Which of several conditions the index is read by: the rarest, as far as this many entries tell.
-_COUNTED = 100_000
+# So many events are looked at one by one, in a tenth of a second. To merge indexes costs an entry of each instead, of
+# which a database reads ten in the time of one event.
+_FEW = 20_000
 _IN_STATEMENT = 2_000
-_VERSION, _ELEMENTS = "agreement_version", "elements"
+_ELEMENTS, _OWN = "elements", "own"
+_Query = Select[Any] | CompoundSelect[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +89,12 @@ class Filters:
     until: datetime | None = None
 
 
-_COLUMN_OF = {
+COLUMN_OF = {
     "organisation": "actor_org", "actor": "actor_id", "action": "action", "type": "type", "agreement": "agreement",
     "project": "project", "resource_type": "resource_type", "resource": "resource_id", "purpose": "purpose",
     "outcome": "outcome", "request": "request_id",
 }  # fmt: skip
+"""The column of an event that a filter compares, where it compares one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,16 @@ def extent(session: Session, question: Question, scope: Scope) -> tuple[int, int
     return (first[0], last[0]) if first and last else None
 
 
+def timeless(session: Session, question: Question) -> Question:
+    """The same question without its times, if every event between its numbers is of these: then none is looked at."""
+    times = _times(question.filters)
+    number = col(AuditEvent.seq)
+    within = (*times, number >= question.first, number < question.end)
+    if times and session.execute(sa_select(func.count()).where(*within)).scalar_one() < question.end - question.first:
+        return question
+    return replace(question, filters=replace(question.filters, since=None, until=None))
+
+
 def versions(session: Session, question: Question, scope: Scope) -> set[tuple[str, int]]:
     """The versions of agreements, by reference, under which the events happened."""
     found: set[tuple[str, int]] = set()
@@ -161,7 +176,8 @@ def stated(session: Session, filters: Filters, scope: Scope) -> dict[str, object
 
 
 def _numbers(session: Session, question: Question, scope: Scope, *, limit: int, newest_first: bool) -> list[int]:
-    number = col(AuditEvent.seq)
+    # By its name in the answer, which every kind of query has.
+    number: ColumnElement[int] = literal_column("seq")
     order = number.desc() if newest_first else number
     found = [
         session.execute(query.order_by(order).limit(limit)).scalars()
@@ -191,6 +207,39 @@ def _streams(question: Question, scope: Scope) -> Iterator[dict[str, str | None]
         yield {"actor_org": scope.organisation, "agreement": None}
 
 
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A condition that an index answers in the order of numbers.
+
+    Attributes:
+        name: the column that is compared; or that an element refused; or that an organisation acted under no agreement.
+        value: with what.
+    """
+
+    name: str
+    value: str
+
+    def by_index(self, event: Any) -> list[ColumnElement[bool]]:
+        """So that its index is read."""
+        if self.name == _OWN:
+            return [event.agreement.is_(None), event.actor_org == self.value]
+        if self.name == _ELEMENTS:
+            return [event.elements.is_not(None), event.elements.contains(self.value)]
+        return [getattr(event, self.name) == self.value]
+
+    def by_look(self, event: Any) -> list[ColumnElement[bool]]:
+        """So that each event is looked at: as expressions, by which no index is read."""
+        if self.name == _OWN:
+            return [func.coalesce(event.agreement, "") == "", func.coalesce(event.actor_org, "") == self.value]
+        if self.name == _ELEMENTS:
+            return [func.coalesce(event.elements, "").contains(self.value)]
+        return [func.coalesce(getattr(event, self.name), "") == self.value]
+
+    def read(self, event: Any) -> list[ColumnElement[bool]]:
+        """What is read of its index: of refusing elements all."""
+        return [event.elements.is_not(None)] if self.name == _ELEMENTS else self.by_index(event)
+
+
 class _Search:
     """A question made into queries: what is the same for every stream is looked up once."""
 
@@ -199,84 +248,91 @@ class _Search:
         self._question = question
         asked = question.filters
         self._equal: dict[str, str | None] = {
-            column: value for name, column in _COLUMN_OF.items() if (value := getattr(asked, name)) is not None
+            column: value for name, column in COLUMN_OF.items() if (value := getattr(asked, name)) is not None
         }
-        if asked.version is not None:
-            self._equal[_VERSION] = str(asked.version)
-        self._refused = (
-            None
-            if asked.element is None
-            else and_(col(AuditEvent.elements).is_not(None), col(AuditEvent.elements).contains(str(asked.element)))
-        )
-        self._times = _times(asked)
         self._first, self._end = question.first, question.end
-        if self._times and not question.located:
-            # The clock may have been set back, so numbers do not follow from times: the index says where they lie.
-            number = col(AuditEvent.seq)
-            low, high = session.execute(sa_select(func.min(number), func.max(number)).where(*self._times)).one()
-            self._first = max(self._first, 0 if low is None else low)
-            self._end = min(self._end, 0 if high is None else high + 1)
-        self._sizes: dict[tuple[str, str | None], int] = {}
+        self._rest = self._in_time(_times(asked))
+        if asked.version is not None:
+            self._rest.append(func.coalesce(AuditEvent.agreement_version, "") == str(asked.version))
+        self._sizes: dict[_Condition, int] = {}
 
-    def matching(self, stream: Mapping[str, str | None], scope: Scope | None = None) -> Select[Any]:
-        """The sequence numbers of a stream's events that fit the question, and lie within a scope if one is given."""
-        equal = {**self._equal, **stream}
-        leading = self._leading(equal)
-        conditions = [*self._within(), *self._times]
-        if self._refused is not None:
-            conditions.append(self._refused)
-        if scope is not None:
-            agreement, organisation = func.coalesce(AuditEvent.agreement, ""), func.coalesce(AuditEvent.actor_org, "")
-            conditions.append(
-                or_(agreement.in_(scope.references), and_(agreement == "", organisation == scope.organisation))
-            )
-        for name, value in equal.items():
-            column: Any = getattr(AuditEvent, name)
-            if name in leading:
-                conditions.append(column.is_(None) if value is None else column == value)
-            else:
-                # As an expression, so that no index is read by it.
-                conditions.append(func.coalesce(column, "") == (value or ""))
-        return sa_select(col(AuditEvent.seq)).where(*conditions)
-
-    def queries(self, scope: Scope) -> list[Select[Any]]:
+    def queries(self, scope: Scope) -> list[_Query]:
         """Queries for the numbers of all events within a scope that fit; no event is in two of them."""
-        if scope.organisation is not None and self._is_rare():
-            return [self.matching({}, scope)]
-        return [self.matching(stream) for stream in _streams(self._question, scope)]
+        if scope.organisation is not None and any(self._size(one) < _FEW for one in self._conditions({})):
+            agreement, organisation = func.coalesce(AuditEvent.agreement, ""), func.coalesce(AuditEvent.actor_org, "")
+            within = or_(agreement.in_(scope.references), and_(agreement == "", organisation == scope.organisation))
+            return [self._matching({}, within)]
+        return [self._matching(stream) for stream in _streams(self._question, scope)]
 
-    def _is_rare(self) -> bool:
-        """Whether so few events fit one of the conditions that it is cheaper to look at each of them."""
-        sizes = [self._size(name, value) for name, value in self._equal.items() if name != _VERSION]
-        if self._refused is not None:
-            sizes.append(self._size(_ELEMENTS, None))
-        return min(sizes, default=_COUNTED) < _COUNTED
+    def _matching(self, stream: Mapping[str, str | None], *further: ColumnElement[bool]) -> _Query:
+        """The sequence numbers of a stream's events that fit the question."""
+        conditions = self._conditions(stream)
+        if len(conditions) > 1:
+            conditions.sort(key=self._size)
+            if self._size(conditions[0]) >= _FEW:
+                return self._merged(conditions)
+        event: Any = AuditEvent
+        found = [*self._within(event), *self._rest, *further]
+        for place, condition in enumerate(conditions):
+            found += condition.by_look(event) if place else condition.by_index(event)
+        return sa_select(event.seq).where(*found)
 
-    def _within(self) -> list[ColumnElement[bool]]:
-        return [col(AuditEvent.seq) >= self._first, col(AuditEvent.seq) < self._end]
+    def _merged(self, conditions: Sequence[_Condition]) -> _Query:
+        """The numbers that are in the indexes of all conditions, which are walked side by side.
 
-    def _leading(self, equal: Mapping[str, str | None]) -> set[str]:
-        """The condition that fewest events fit, by whose index the others are looked up; none for refusing elements."""
-        if equal.get("agreement", "") is None:
-            return {"actor_org", "agreement"}
-        candidates = [name for name in equal if name != _VERSION]
-        if len(candidates) + (self._refused is not None) < 2:  # noqa: PLR2004 - nothing to choose from
-            return set(candidates)
-        sizes = {name: self._size(name, equal[name]) for name in candidates}
-        rarest = min(candidates, key=lambda name: sizes[name])
-        if self._refused is not None and self._size(_ELEMENTS, None) < sizes[rarest]:
-            return set()
-        return {rarest}
+        SQLite does so for INTERSECT with an order, and PostgreSQL for joins; what one makes of the other is slow.
+        """
+        event: Any = AuditEvent
+        if self._session.get_bind().dialect.name == "sqlite":
+            numbers = intersect(
+                *(sa_select(event.seq).where(*self._within(event), *one.by_index(event)) for one in conditions)
+            )
+            return sa_select(event.seq).where(event.seq.in_(numbers), *self._rest) if self._rest else numbers
+        first, *others = [aliased(event) for _ in conditions]
+        query = sa_select(first.seq)
+        for other in [*others, *([event] if self._rest else [])]:
+            query = query.join(other, other.seq == first.seq)
+        for one, condition in zip((first, *others), conditions, strict=True):
+            query = query.where(*self._within(one), *condition.by_index(one))
+        return query.where(*self._rest)
 
-    def _size(self, name: str, value: str | None) -> int:
-        """How many events fit one condition, as far as they are counted."""
-        if (name, value) not in self._sizes:
-            column: Any = getattr(AuditEvent, name)
-            condition = column.is_not(None) if name == _ELEMENTS else column == value
-            entries = sa_select(col(AuditEvent.seq)).where(condition, *self._within()).limit(_COUNTED)
+    def _conditions(self, stream: Mapping[str, str | None]) -> list[_Condition]:
+        equal = {**self._equal, **stream}
+        if "agreement" in equal and equal["agreement"] is None:
+            del equal["agreement"]
+            equal[_OWN] = equal.pop("actor_org")
+        found = [_Condition(name, value) for name, value in equal.items() if value is not None]
+        if self._question.filters.element is not None:
+            found.append(_Condition(_ELEMENTS, str(self._question.filters.element)))
+        return found
+
+    def _in_time(self, times: list[ColumnElement[bool]]) -> list[ColumnElement[bool]]:
+        """Narrows the numbers down to those of the times asked for; gives what each event is still to be held against.
+
+        The clock may have been set back, so numbers do not follow from times: the index says where they lie. Where all
+        numbers in between are of these times, none has to be looked at.
+        """
+        if not times or self._question.located:
+            return times
+        number = col(AuditEvent.seq)
+        low, high, count = self._session.execute(
+            sa_select(func.min(number), func.max(number), func.count()).where(*times)
+        ).one()
+        self._first = max(self._first, 0 if low is None else low)
+        self._end = min(self._end, 0 if high is None else high + 1)
+        return [] if low is None or count == high - low + 1 else times
+
+    def _within(self, event: Any) -> list[ColumnElement[bool]]:
+        return [event.seq >= self._first, event.seq < self._end]
+
+    def _size(self, condition: _Condition) -> int:
+        """How many entries its index has, as far as they are counted."""
+        if condition not in self._sizes:
+            event: Any = AuditEvent
+            entries = sa_select(event.seq).where(*condition.read(event), *self._within(event)).limit(_FEW)
             counted = self._session.execute(sa_select(func.count()).select_from(entries.subquery()))
-            self._sizes[name, value] = int(counted.scalar_one())
-        return self._sizes[name, value]
+            self._sizes[condition] = int(counted.scalar_one())
+        return self._sizes[condition]
 
 
 def _times(asked: Filters) -> list[ColumnElement[bool]]:

@@ -1,24 +1,34 @@
 """The console in a real Chromium, over TLS, as an officer uses it: with the keyboard, on a small screen, with axe.
 
-With `TEST_SCREENSHOTS=FOLDER` every page that is looked at is also kept there as a picture.
+With `TEST_SCREENSHOTS=FOLDER` every page that is looked at is also kept there as a picture, and those of the guide for
+officers in its folder `guide`.
 """
 
 import base64
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from linkage_service.access.sessions import COOKIE
 from support.chromium import chromium, require_chromium
 from support.console import at_the_service, context_of, over_tls, with_console
+from support.looking import GUIDE_PICTURES, GUIDE_SIZE, guide_picture
+from support.looking import barriers as _barriers
+from support.looking import picture as _picture
+from support.looking import sign_in as _sign_in
+from support.looking import too_wide as _too_wide
+from support.pictures import size_of_png
 from support.service_app import (
+<<<<<<< HEAD
     Json,
+=======
+    ISSUER,
+>>>>>>> conppl
     Linked,
     Person,
     ServiceApp,
@@ -30,9 +40,9 @@ from support.service_app import (
 )
 
 _SMALL = {"width": 320, "height": 640}
-_AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
+_REFUSALS_OF_A_SPIKE = 12
+# Where a picture of the guide begins, if not at the top of the page.
+_SCROLLED_TO = {"agreement": "main", "organisation": "h2", "activity": "form h2", "charts": "h2"}
 _PUT_INTO_A_FRAME = """() => new Promise(done => {
   const frame = document.createElement('iframe');
   frame.onload = done;
@@ -69,6 +79,10 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         hold = {"ground": "accuracy", "reason": "Case 12."}
         ok(service.officer.post(f"/v1/releases/{release['id']}:restrict", hold), 201)
         problem(service.open_project(linked.providers[0], linked.agreement, purpose="marketing"), 403)
+        _amend(linked)
+        for _ in range(_REFUSALS_OF_A_SPIKE):
+            problem(service.officer.post("/v1/organisations", {"name": "Not for officers"}), 403)
+        service.watch()
         officer = Person(
             service,
             organisation=service.officer.organisation,
@@ -99,6 +113,14 @@ def _withdraw_what_was_retrieved(linked: Linked, release: Json) -> None:
     ok(provider.post(f"/v1/uploads/{upload}/withdrawals", {"rows": [3], "reason": "objection"}), 201)
 
 
+def _amend(linked: Linked) -> None:
+    """Drafts a second version, which keeps encodings for a shorter time."""
+    path = f"/v1/agreements/{linked.agreement['id']}"
+    before = ok(linked.providers[0].get(f"{path}/versions/1"), 200)["document"]
+    changed = {**before, "retention": {**before["retention"], "encodings_days": 7}}
+    ok(linked.providers[0].change(f"{path}/versions", {"document": changed}, of=path), 201)
+
+
 @pytest.fixture
 def context(office: Office) -> Iterator[BrowserContext]:
     """A browser in which the officer is signed in, and in which nothing goes wrong unnoticed."""
@@ -121,42 +143,16 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
-def _sign_in(page: Page, person: Person) -> None:
-    page.goto("/console/sign-in")
-    page.get_by_label("E-mail address").fill(person.email)
-    page.get_by_label("Password", exact=True).fill(person.password)
-    page.get_by_label("Code").fill(person.next_code())
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("What needs you")
-
-
-def _picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("TEST_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
-def _barriers(page: Page) -> list[str]:
-    """What axe finds, with the places."""
-    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
-    found: dict[str, Any] = page.evaluate("tags => axe.run({runOnly: tags})", _AXE_TAGS)
-    return [f"{rule['id']}: {[node['target'] for node in rule['nodes']]}" for rule in found["violations"]]
-
-
-def _too_wide(page: Page) -> list[str]:
-    """What makes the page wider than the window."""
-    found: list[str] = page.evaluate(
-        """() => document.documentElement.scrollWidth <= document.documentElement.clientWidth ? [] :
-          [...document.querySelectorAll('main *')].filter(
-            element => element.getBoundingClientRect().right > document.documentElement.clientWidth
-          ).map(element => element.outerHTML.slice(0, 100))"""
-    )
-    return found
-
-
 def _paths(office: Office) -> dict[str, str]:
     agreement, provider = office.linked.agreement["id"], office.linked.providers[0].organisation
+<<<<<<< HEAD
     project = f"/console/projects/{office.linked.project}"
     run = f"{project}/runs/{office.run['id']}"
+=======
+    unit, machine = f"/organisations/{office.officer.organisation}", office.service.officer.client
+    other = office.service.invite_person(office.service.officer, "officer")["person"]["id"]
+    alarm = office.service.alarms(kind="denial_spike")[0]["id"]
+>>>>>>> conppl
     refused = next(seq for seq, event in enumerate(office.service.events()) if event["type"] == "project.refused")
     return {
         "overview": "/console/",
@@ -164,6 +160,7 @@ def _paths(office: Office) -> dict[str, str]:
         "agreement": f"/console/agreements/{agreement}",
         "suspend-agreement": f"/console/agreements/{agreement}/suspend",
         "review-agreement": f"/console/agreements/{agreement}/review",
+<<<<<<< HEAD
         "projects": "/console/projects",
         "project": project,
         "disclosures": f"{project}/disclosures",
@@ -176,15 +173,35 @@ def _paths(office: Office) -> dict[str, str]:
         "retention": "/console/retention",
         "certificate": f"/console/certificates/{_certificate(office)}",
         "findings-refused": f"{run}/findings",
+=======
+        "agreement-version": f"/console/agreements/{agreement}/versions/2",
+        "agreement-changes": f"/console/agreements/{agreement}/versions/2/changes",
+>>>>>>> conppl
         "organisations": "/console/organisations",
+        "unit": f"/console{unit}",
+        "suspend-organisation": f"/console/organisations/{provider}/suspend",
+        "invite-person": f"/console{unit}/people/new",
+        "person": f"/console{unit}/people/{office.officer.person}",
+        "other-person": f"/console{unit}/people/{other}",
+        "person-roles": f"/console{unit}/people/{other}/roles",
+        "disable-person": f"/console{unit}/people/{other}/disable",
+        "register-machine": f"/console{unit}/clients/new",
+        "machine": f"/console{unit}/clients/{machine}",
+        "add-key": f"/console{unit}/clients/{machine}/add-key",
+        "remove-key": f"/console{unit}/clients/{machine}/keys/{office.service.officer.key.thumbprint}/remove",
+        "machine-of-a-partner": f"/console/organisations/{provider}/clients/{office.linked.providers[0].client}",
+        "suspend-machine": f"/console/organisations/{provider}/clients/{office.linked.providers[0].client}/suspend",
         "organisation": f"/console/organisations/{provider}",
         "activity": "/console/activity",
         "charts": "/console/activity/charts",
         "event": f"/console/activity/{refused}",
+        "replay": f"/console/activity/{refused}/replay",
+        "no-replay": "/console/activity/0/replay",
         "export": "/console/activity/export?outcome=refused",
         "integrity": "/console/integrity",
         "account": "/console/account",
         "alarms": "/console/alarms",
+        "alarm": f"/console/alarms/{alarm}",
         "step-up": "/console/step-up",
         "missing": "/console/nowhere",
         "refused": "/console/agreements/agr_nothing",
@@ -209,6 +226,7 @@ def test_every_page_has_no_barrier_and_fits_a_small_screen(office: Office, page:
     assert [f"{name}: {what}" for name, what in found.items() if what] == []
 
 
+<<<<<<< HEAD
 def test_findings_have_no_barrier_and_their_plots_fit_a_small_screen(office: Office) -> None:
     with context_of(office.browser) as fresh:
         page = fresh.new_page()
@@ -227,6 +245,84 @@ def test_findings_have_no_barrier_and_their_plots_fit_a_small_screen(office: Off
         assert _too_wide(page) == []
         assert page.locator("svg[role=img]:visible").count() == 3
         _picture(page, "findings-small")
+=======
+def test_pictures_of_the_guide_show_what_it_speaks_of_and_nobody(office: Office, page: Page, tmp_path: Path) -> None:
+    paths = _paths(office)
+    made: dict[str, bytes] = {}
+    page.set_viewport_size(GUIDE_SIZE)  # type: ignore[arg-type]  # a dict of these two
+    for name in GUIDE_PICTURES:
+        if name == "compared":
+            continue
+        page.goto(paths["unit" if name == "organisation" else name])
+        if name in _SCROLLED_TO:
+            page.locator(_SCROLLED_TO[name]).first.scroll_into_view_if_needed()
+            page.locator(_SCROLLED_TO[name]).first.evaluate("element => element.scrollIntoView()")
+        made[name] = guide_picture(page, name)
+    page.goto("/console/integrity")
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Checkpoint, to keep").click()
+    kept = tmp_path / "checkpoint.txt"
+    got.value.save_as(kept)
+    page.get_by_label("An older checkpoint, or a receipt").set_input_files(kept)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#finding")).to_contain_text("The log only grew")
+    made["compared"] = guide_picture(page, "compared")
+    assert set(made) == set(GUIDE_PICTURES)
+    assert {name: size_of_png(content) for name, content in made.items()} == dict.fromkeys(
+        made, (GUIDE_SIZE["width"], GUIDE_SIZE["height"])
+    )
+
+
+def test_script_in_the_texts_of_others_does_not_run(office: Office, page: Page) -> None:
+    evil = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+    service = office.service
+    made = ok(service.administrator.post("/v1/organisations", {"name": evil}), 201)
+    drafted = service.draft({service.join(): ["provider", "recipient"], service.join(): ["provider"]}, title=evil)
+    for path in ("/organisations", f"/organisations/{made['id']}", "/agreements", f"/agreements/{drafted['id']}"):
+        page.goto(f"/console{path}")
+        expect(page.get_by_text("onerror=").first).to_be_visible()
+        assert "taken" not in page.title()
+        assert page.locator("main img").count() == 0
+
+
+def test_form_on_a_page_of_another_site_changes_nothing(office: Office, context: BrowserContext) -> None:
+    partner = office.service.join()
+    page = context.new_page()
+    action = f"{ISSUER}/console/organisations/{partner.organisation}/suspend"
+    page.set_content(
+        f'<form method="post" action="{action}"><input name="reason" value="x">'
+        f'<input name="code" value="{office.officer.next_code()}"><button>Win a prize</button></form>'
+    )
+    page.get_by_role("button", name="Win a prize").click()
+    page.wait_for_url(action)
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Suspended")
+    assert ok(office.service.officer.get(f"/v1/organisations/{partner.organisation}"), 200)["status"] == "active"
+
+
+def test_session_that_was_planted_before_signing_in_is_not_the_one_after(office: Office) -> None:
+    planted = "A" * 43
+    with context_of(office.browser) as fresh:
+        cookie = {"name": COOKIE, "value": planted, "url": ISSUER, "secure": True}
+        fresh.add_cookies([cookie])  # type: ignore[list-item]  # a dict of these
+        page = fresh.new_page()
+        _sign_in(page, office.officer)
+        after = [found.get("value") for found in fresh.cookies(ISSUER) if found.get("name") == COOKIE]
+        assert len(after) == 1
+        assert planted not in after
+
+
+def test_address_that_leads_elsewhere_after_signing_in_leads_to_the_first_page(office: Office) -> None:
+    for elsewhere in ("https://evil.test/", "//evil.test/", "/\\evil.test", "/console//evil.test"):
+        with context_of(office.browser) as fresh:
+            page = fresh.new_page()
+            page.goto(f"/console/sign-in?{urlencode({'next': elsewhere})}")
+            page.get_by_label("E-mail address").fill(office.officer.email)
+            page.get_by_label("Password", exact=True).fill(office.officer.password)
+            page.get_by_label("Code").fill(office.officer.next_code())
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("What needs you")
+            assert page.url == f"{ISSUER}/console/"
+>>>>>>> conppl
 
 
 def test_pages_before_signing_in_have_no_barrier_and_fit_a_small_screen(office: Office) -> None:

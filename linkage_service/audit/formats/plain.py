@@ -12,8 +12,9 @@ COLUMNS = (
     "agreement", "agreement_version", "agreement_digest", "project", "resource_type", "resource", "action", "purpose",
     "effect", "elements", "policies", "counts", "request_id", "source", "id", "leaf_hash",
 )  # fmt: skip
-# What a spreadsheet would take for a formula (OWASP, CSV injection).
-_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet would take for a formula, or skip before one (OWASP, CSV injection); the last four are the wide
+# forms that some take for the first four.
+_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def _row(values: list[object]) -> bytes:

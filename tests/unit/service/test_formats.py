@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +21,7 @@ from linkage_service.link_tables.formats import (
     negotiated,
     written,
 )
+from linkage_service.link_tables.link_ids import link_ids
 
 ABOUT = {"linkage.release": "rel_1", "linkage.mode": "matched"}
 COLUMNS = ("row", "link_id", "match_probability", "group_size")
@@ -93,3 +96,18 @@ def test_same_table_is_the_same_bytes(media_type: str) -> None:
 def test_table_without_further_columns_has_none(media_type: str) -> None:
     raw = b"".join(written(table(("row", "link_id")), media_type))
     assert b"group_size" not in raw
+
+
+def test_csv_of_a_link_table_has_no_cell_that_begins_a_formula() -> None:
+    groups = np.arange(-1, 2_000).tolist()
+    linked = list(link_ids(groups, run_key=bytes(32), recipient_key=bytes(range(32)), upload="upl_1", blind=True))
+    rows, ids = [row for row, _ in linked], [link_id for _, link_id in linked]
+    shares = [None if row % 3 else row / 2_000 * 1e-9 for row in rows]
+
+    def batches() -> Iterator[Batch]:
+        yield Batch(rows, ids, shares, [2] * len(rows))
+
+    lines = b"".join(written(Table(COLUMNS, batches(), ABOUT), CSV)).decode().split("\r\n")
+    cells = [cell for line in lines[1:-1] for cell in line.split(",")]
+    assert len(cells) == 4 * len(rows)
+    assert [cell for cell in cells if not re.fullmatch(r"[a-z2-7]{26}|[0-9]+|[0-9.]+(e-[0-9]+)?|", cell)] == []

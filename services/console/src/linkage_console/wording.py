@@ -26,7 +26,7 @@ STATES: Final = {
 COLOURS: Final = {
     "draft": "grey", "proposed": "yellow", "active": "green", "suspended": "red", "expired": "grey",
     "terminated": "grey", "superseded": "grey", "withdrawn": "grey", "invited": "yellow", "success": "green",
-    "disabled": "red", "revoked": "grey",
+    "enabled": "green", "disabled": "red", "revoked": "grey",
     "refused": "red", "failed": "orange", "open": "green", "complete": "green", "receiving": "yellow",
     "queued": "yellow", "running": "blue", "succeeded": "green", "released": "green", "held": "red",
 }  # fmt: skip
