@@ -291,13 +291,35 @@ def test_officer_reads_an_agreement_and_suspends_it_with_the_keyboard_alone(offi
     expect(page.get_by_role("heading", level=1)).to_have_text("Suspend this agreement")
     _tab_to(page, "reason")
     page.keyboard.type("A breach was reported.")
-    if page.get_by_label("Code").count():
-        page.keyboard.press("Tab")
-        page.keyboard.type(office.officer.next_code())
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    _confirm_by_keyboard(office, page)
     expect(page.get_by_text("The agreement is suspended.")).to_be_visible()
     problem(office.service.open_project(linked.providers[0], linked.agreement), 403)
+
+
+def test_officer_puts_a_hold_on_a_run_and_lifts_it_with_the_keyboard_alone(office: Office, page: Page) -> None:
+    service = office.service
+    linked = service.uploaded(*data_sets(30, 40, shared=10))
+    run = service.run(linked)
+    release = service.release(linked, run)
+    page.goto(f"/console/projects/{linked.project}/runs/{run['id']}")
+    _tab_to(page, "Put a hold on it")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Put a hold on it")
+    _tab_to(page, "ground")
+    page.keyboard.press("Space")
+    _tab_to(page, "reason")
+    page.keyboard.type("Case 12.")
+    _confirm_by_keyboard(office, page)
+    expect(page.get_by_text("The hold is in force.")).to_be_visible()
+    problem(linked.providers[0].get(f"/v1/releases/{release['id']}/link-table"), 403)
+    page.goto("/console/rights")
+    _tab_to_link(page, f"{run['id']}/lift-restriction")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lift the hold")
+    _tab_to(page, "reason")
+    page.keyboard.type("Case 12 is closed.")
+    _confirm_by_keyboard(office, page)
+    expect(page.get_by_text("The hold is lifted.")).to_be_visible()
 
 
 def test_officer_finds_who_was_refused_and_why(page: Page) -> None:
@@ -354,6 +376,24 @@ def test_console_cannot_be_put_into_a_frame(office: Office) -> None:
 def _secret_of(text: str) -> bytes:
     letters = "".join(text.split())
     return base64.b32decode(letters + "=" * (-len(letters) % 8))
+
+
+def _confirm_by_keyboard(office: Office, page: Page) -> None:
+    """From the last field of a form: the code, where it is asked for, and the button."""
+    if page.get_by_label("Code").count():
+        page.keyboard.press("Tab")
+        page.keyboard.type(office.officer.next_code())
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+
+def _tab_to_link(page: Page, end: str) -> None:
+    """Presses Tab until a link that leads there has the focus."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("end => (document.activeElement.href || '').endsWith(end)", end):
+            return
+    pytest.fail(f"Tab does not reach {end}")
 
 
 def _tab_to(page: Page, wanted: str) -> None:
