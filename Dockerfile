@@ -30,7 +30,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --system --gid 10001 linkage \
     && useradd --system --uid 10001 --gid linkage --no-create-home --shell /usr/sbin/nologin linkage \
-    && install -d -o linkage -g linkage -m 0700 /var/lib/linkage /var/cache/linkage
+    && install -d -o linkage -g linkage -m 0700 /var/lib/linkage /var/lib/linkage-keys /var/cache/linkage
 # The matching kernel is compiled on first use and kept in the cache.
 ENV PATH=/opt/linkage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/var/cache/linkage
 
@@ -43,7 +43,9 @@ CMD ["worker", "--help"]
 FROM base AS service
 COPY --from=build-service /opt/linkage /opt/linkage
 USER 10001:10001
-VOLUME /var/lib/linkage
+# Apart from the blobs, so that one volume alone gives nothing away.
+ENV LINKAGE_KEYS_DIR=/var/lib/linkage-keys
+VOLUME /var/lib/linkage /var/lib/linkage-keys
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]

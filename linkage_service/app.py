@@ -8,9 +8,9 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from linkage_service import problems
@@ -27,10 +27,12 @@ from linkage_service.link_tables import routes as link_tables
 from linkage_service.organisations import routes as organisations
 from linkage_service.people import routes as people
 from linkage_service.projects import routes as projects
+from linkage_service.protection import Protection
 from linkage_service.retention import routes as retention
 from linkage_service.rights import routes as rights
 from linkage_service.runs import routes as runs
 from linkage_service.runtime import Runtime
+from linkage_service.tracing import Span, valid_traceparent
 from linkage_service.uploads import routes as uploads
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +42,7 @@ _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 _TAGS = [
     {"name": "identity", "description": "Tokens, organisations, registration, machine clients."},
     {"name": "people", "description": "People of organisations: enrolment, sign-in, sessions."},
@@ -93,16 +96,28 @@ def create_app(runtime: Runtime) -> FastAPI:
         organisations, people, agreements, projects, keys, uploads, runs, link_tables, retention, rights, audit,
         audit_trust, audit_exports, audit_alarms,
     ):  # fmt: skip
-        app.include_router(room.router)
-    app.include_router(health)
+        _serve(app, room.router)
+    _serve(app, health)
 
     app.add_api_route(
         "/openapi.json", _openapi_document, name="openapi_document", include_in_schema=False, dependencies=[PUBLIC]
     )
     # The limit is inside: what it raises while a body is read must reach the problem handlers as it is.
     app.add_middleware(_BodyLimit, limit=runtime.settings.body_bytes_max)
-    app.add_middleware(_Context)
+    app.add_middleware(
+        Protection,
+        settings=runtime.settings,
+        issuer=runtime.door.issuer,
+        throttle=runtime.door.throttle,
+        metrics=runtime.metrics,
+    )
+    app.add_middleware(_Context, runtime=runtime)
     return app
+
+
+def _serve(app: FastAPI, router: APIRouter) -> None:
+    # Not `include_router`: that builds every route a second time, when the first request arrives, and that one waits.
+    app.router.routes.extend(router.routes)
 
 
 def _openapi_document(request: Request) -> dict[str, Any]:
@@ -113,24 +128,31 @@ def _openapi_document(request: Request) -> dict[str, Any]:
 
 def routes_of(app: FastAPI) -> list[APIRoute]:
     """Every route of the application, for tests that enumerate them."""
-    # FastAPI keeps an included router as one entry of `app.routes`, with the router's own routes inside it.
-    inside = [getattr(entry, "original_router", None) for entry in app.routes]
-    entries = [*app.routes, *(route for router in inside if router is not None for route in router.routes)]
-    return [route for route in entries if isinstance(route, APIRoute)]
+    return [route for route in app.routes if isinstance(route, APIRoute)]
 
 
 class _Context:
     """Gives every request an id, every response its headers, and the log one line that says nothing about a person."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, runtime: Runtime) -> None:
         self._app = app
+        self._metrics = runtime.metrics
+        self._tracing = runtime.tracing
+        # Browsers heed it over https alone, so it tells them nothing about a service that is tried out.
+        secure = (runtime.settings.issuer or "").startswith("https://")
+        self._headers = _SECURITY_HEADERS | (_ONLY_HTTPS if secure else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        parent = valid_traceparent(Headers(scope=scope).get("traceparent"))
+        with self._metrics.answering(), self._tracing.span("request", parent=parent) as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         request_id = f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, traceparent=span.traceparent)
         began, status = time.monotonic(), None
 
         async def stamped(message: Message) -> None:
@@ -139,7 +161,7 @@ class _Context:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                for name, value in _SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -152,12 +174,17 @@ class _Context:
                 # Part of the answer has left: only breaking the connection off tells the caller.
                 raise
             await _unexpected(error, Request(scope))(scope, receive, stamped)
+        finally:
+            seconds, route = time.monotonic() - began, getattr(scope.get("route"), "path", "unknown")
+            self._metrics.answered(method=scope["method"], route=route, status=status, seconds=seconds)
+            span.call(route if route != "unknown" else "request")
+            span.note(route=route, status=status, request_id=request_id)
         _log.info(
             "request",
             method=scope["method"],
-            route=getattr(scope.get("route"), "path", "unknown"),
+            route=route,
             status=status,
-            duration_ms=round((time.monotonic() - began) * 1000),
+            duration_ms=round(seconds * 1000),
             request_id=request_id,
         )
 

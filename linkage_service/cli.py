@@ -26,6 +26,11 @@ _data_dir = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of database, blobs and keys. [env LINKAGE_DATA_DIR]",
 )
+_development = click.option(
+    "--development",
+    is_flag=True,
+    help="Start although it is not safe to be reached by others.  [env LINKAGE_DEVELOPMENT]",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -164,13 +169,24 @@ def invite_officer_command(*, data_dir: Path | None, email: str, name: str, as_j
 @click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
+@_development
 def serve(
-    *, data_dir: Path | None, host: str, port: int, ready_file: Path | None, workers: bool, exit_with_parent: bool
+    *,
+    data_dir: Path | None,
+    host: str,
+    port: int,
+    ready_file: Path | None,
+    workers: bool,
+    exit_with_parent: bool,
+    development: bool,
 ) -> None:
-    """Serve the HTTP API, with one embedded worker."""
+    """Serve the HTTP API, with one embedded worker.
+
+    A service that others can reach starts only if it is safe to be reached: the message says what is missing.
+    """
     from linkage_service.server import Serving, serve_until_stopped  # noqa: PLC0415
 
-    settings = _settings(data_dir)
+    settings = _settings(data_dir, development="true" if development else None)
     with _errors():
         serve_until_stopped(
             settings,
@@ -193,12 +209,23 @@ def serve(
 @click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
-def worker(*, data_dir: Path | None, executor: str | None, scheduler: str | None, exit_with_parent: bool) -> None:
+@click.option("--no-metrics", is_flag=True, help="Show no metrics, as beside a process that shows them.")
+@_development
+def worker(
+    *,
+    data_dir: Path | None,
+    executor: str | None,
+    scheduler: str | None,
+    exit_with_parent: bool,
+    no_metrics: bool,
+    development: bool,
+) -> None:
     """Carry out runs until stopped."""
     from linkage_service.server import work_until_stopped  # noqa: PLC0415
 
-    with _runtime(data_dir, executor=executor, scheduler=scheduler) as runtime:
-        work_until_stopped(runtime, exit_with_parent=exit_with_parent)
+    given = {"executor": executor, "scheduler": scheduler, "development": "true" if development else None}
+    with _runtime(data_dir, **given) as runtime:
+        work_until_stopped(runtime, exit_with_parent=exit_with_parent, metrics=not no_metrics)
 
 
 @main.group()
@@ -234,6 +261,64 @@ def db_current(*, data_dir: Path | None) -> None:
         database.close()
     if not current:
         _fail(f"This release needs {newest_revision()}. Run `linkage-service db upgrade`.")
+
+
+@db.command("check")
+@_data_dir
+@_as_json
+def db_check(*, data_dir: Path | None, as_json: bool) -> None:
+    """Print what `db upgrade` would do, and change nothing; exit 1 if there is anything to do."""
+    from linkage_service.database import Database  # noqa: PLC0415
+    from linkage_service.migrate import current_revision, pending  # noqa: PLC0415
+
+    with _errors():
+        database = Database(_settings(data_dir).resolved_database_url)
+        missing = pending(database.engine)
+        current = current_revision(database.engine)
+        database.close()
+    if as_json:
+        click.echo(json.dumps({"current": current, "pending": [{"revision": r, "what": w} for r, w in missing]}))
+    else:
+        for revision, what in missing:
+            click.echo(f"{revision}\t{what}")
+    if missing:
+        _fail(f"{len(missing)} migrations are missing. Back up, then run `linkage-service db upgrade`.")
+
+
+@main.group()
+def keys() -> None:
+    """Rotate the key that wraps the keys of encodings and results; for the log's key see `audit rotate-key`."""
+
+
+@keys.command("rotate")
+@_data_dir
+@_as_json
+def keys_rotate(*, data_dir: Path | None, as_json: bool) -> None:
+    """Put a new key-encryption key in place and wrap everything anew under it, while the service runs.
+
+    With LINKAGE_KEY_ENCRYPTION_KEY, set the new key there and the old one in LINKAGE_FORMER_KEY_ENCRYPTION_KEYS first;
+    then this wraps everything anew. Run again, it makes another key in the folder.
+    """
+    from linkage_service.rewrapping import rotate  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        rewrapped = rotate(runtime)
+    if as_json:
+        click.echo(json.dumps(rewrapped))
+        return
+    click.echo(f"Wrapped anew: {', '.join(f'{count} {name}' for name, count in rewrapped.items())}.")
+    click.echo("Next: back up the keys folder, then linkage-service keys retire.", err=True)
+
+
+@keys.command("retire")
+@_data_dir
+def keys_retire(*, data_dir: Path | None) -> None:
+    """Destroy the former key-encryption keys; exit 1 while anything is wrapped under one."""
+    from linkage_service.rewrapping import retire  # noqa: PLC0415
+
+    with _runtime(data_dir) as runtime:
+        retire(runtime)
+    click.echo("The former keys are gone. What was wrapped under them, in old backups too, opens no more here.")
 
 
 @main.group()
@@ -478,6 +563,126 @@ def _due_document(item: "Due") -> dict[str, Any]:
         "reason": item.reason,
         "held": item.held,
     }
+
+
+@main.group()
+def backup() -> None:
+    """Back up database, blobs and keys at one consistent point, and put them back."""
+
+
+_passphrase_file = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File whose first line is the passphrase of the service's keys in the backup.",
+)
+_backup_folder = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+_digest = click.option("--digest", metavar="SHA256", help="Of the manifest, as `backup create` printed it.")
+
+
+@backup.command("create")
+@_data_dir
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the backup.")
+@_passphrase_file
+@click.option("--without-keys", is_flag=True, help="Leave the service's keys out, because they are kept elsewhere.")
+@_as_json
+def backup_create(
+    *, data_dir: Path | None, out: Path, passphrase_file: Path | None, without_keys: bool, as_json: bool
+) -> None:
+    """Make a backup while the service runs. Keep the printed digest, and the passphrase, away from it."""
+    from linkage_service.backup.archive import create  # noqa: PLC0415
+
+    if (passphrase_file is None) is not without_keys:
+        raise click.UsageError("Give --passphrase-file to seal the keys into the backup, or --without-keys.")
+    with _runtime(data_dir) as runtime:
+        made = create(runtime, out, passphrase=_passphrase(passphrase_file))
+    manifest = made.manifest
+    if as_json:
+        click.echo(json.dumps({"folder": str(out), "digest": made.digest, **manifest.model_dump(mode="json")}))
+        return
+    click.echo(f"{sum(manifest.rows.values())} rows and {manifest.blobs} blobs, up to event {manifest.ledger.size}.")
+    click.echo(f"Digest of the manifest: {made.digest}")
+    if manifest.keys == "left_out":
+        click.echo("The service's keys are not in it. Without them it opens nothing: back them up apart.", err=True)
+    else:
+        click.echo(
+            "The keys are in it, sealed. Whoever has backup and passphrase has everything: keep them apart, or leave "
+            "the keys out and keep those elsewhere.",
+            err=True,
+        )
+    if manifest.key_encryption_key == "settings":
+        click.echo("LINKAGE_KEY_ENCRYPTION_KEY is a setting and not in it: keep that, too.", err=True)
+
+
+@backup.command("verify")
+@_backup_folder
+@_digest
+@_as_json
+def backup_verify(*, folder: Path, digest: str | None, as_json: bool) -> None:
+    """Check every byte of a backup and its ledger, without a service; exit 1 if it is not whole."""
+    from linkage_service.backup.archive import verify  # noqa: PLC0415
+
+    with _errors():
+        manifest = verify(folder, digest=digest)
+    if as_json:
+        click.echo(json.dumps({"whole": True, **manifest.model_dump(mode="json")}))
+        return
+    click.echo(f"Whole: {manifest.blobs} blobs, {manifest.ledger.size} events, made {manifest.made_at.isoformat()}.")
+
+
+@backup.command("restore")
+@_data_dir
+@_backup_folder
+@_passphrase_file
+@_digest
+@click.option(
+    "--deletions",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Export of the ledger as jsonl: uploads and runs that it says were deleted are deleted again.",
+)
+@_as_json
+def backup_restore(
+    *,
+    data_dir: Path | None,
+    folder: Path,
+    passphrase_file: Path | None,
+    digest: str | None,
+    deletions: Path | None,
+    as_json: bool,
+) -> None:
+    """Put a backup into an empty database, blob store and keys folder, check it, and delete what is past its date."""
+    from linkage_service.backup.restoring import restore  # noqa: PLC0415
+
+    settings = _settings(data_dir)
+    with _errors():
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        done = restore(settings, folder, passphrase=_passphrase(passphrase_file), digest=digest, deletions=deletions)
+    swept = done.swept.deleted if done.swept else {}
+    document = {
+        "events": done.manifest.ledger.size,
+        "blobs": done.manifest.blobs,
+        "deleted_again": done.deleted_again,
+        "deleted_past_their_date": swept,
+    }
+    if as_json:
+        click.echo(json.dumps(document))
+    else:
+        click.echo(f"Restored: {done.manifest.ledger.size} events, {done.manifest.blobs} blobs. The ledger verifies.")
+        click.echo(f"Deleted again: {done.deleted_again}; past their date: {sum(swept.values())}.")
+    click.echo(_AFTER_RESTORING.format(size=done.manifest.ledger.size), err=True)
+
+
+def _passphrase(file: Path | None) -> str | None:
+    return None if file is None else file.read_text("utf-8").partition("\n")[0]
+
+
+_AFTER_RESTORING = (
+    "Before you serve:\n"
+    "- Make sure that the service this backup was made of is stopped for good. Two that go on from one backup fork the "
+    "ledger, and every client that meets both stops.\n"
+    "- Whatever happened after event {size} is not in this ledger. Clients and witnesses that saw more raise an alarm. "
+    "Tell the officer first: each user has to begin anew.\n"
+    "- Withdrawals of rows, revoked keys and suspended organisations from after the backup are gone. Do them again."
+)
 
 
 @main.group()

@@ -1,5 +1,6 @@
 """One engine, two kinds of transaction, and times that are always UTC."""
 
+import select
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,8 +11,8 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -99,12 +100,23 @@ class Database:
     one never blocks. A noting one is a writing one of a single statement that a power cut may undo.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, pool: int = 40, overflow: int = 10) -> None:
+        """Open nothing yet: connections are made when they are needed.
+
+        Args:
+            url: SQLAlchemy's address of it.
+            pool: how many connections are kept open. The thread pool of the web server has 40 threads; each may hold
+                one for a short while.
+            overflow: how many more there may be for a short while.
+        """
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.connections_max = pool + overflow
         begins = _SQLITE if self._sqlite else _SERVER
-        self.engine = _sqlite_engine(url) if self._sqlite else _server_engine(url)
+        self.engine = (_sqlite_engine if self._sqlite else _server_engine)(url, pool=pool, overflow=overflow)
         # A connection that does not wait for the disk is another one on SQLite, on a server a transaction of the same.
-        self._hasty = _sqlite_engine(url, synchronous="NORMAL") if self._sqlite else self.engine
+        self._hasty = (
+            _sqlite_engine(url, pool=pool, overflow=overflow, synchronous="NORMAL") if self._sqlite else self.engine
+        )
         self._writer = self.engine.execution_options(**{_BEGINS: begins.writing})
         self._reader = self.engine.execution_options(**{_BEGINS: begins.reading})
         self._noter = self._hasty.execution_options(**{_BEGINS: begins.noting})
@@ -162,9 +174,9 @@ class Database:
         self._hasty.dispose()
 
 
-def _server_engine(url: str) -> Engine:
+def _server_engine(url: str, *, pool: int, overflow: int) -> Engine:
     # A failing statement must not carry its parameters into a log.
-    engine = create_engine(url, pool_size=40, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, pool_size=pool, max_overflow=overflow, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -174,17 +186,29 @@ def _server_engine(url: str) -> Engine:
             # A process that hangs, or that the network lost, must not keep the writers' turn for good.
             cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_WRITER_MS}")
 
+    @event.listens_for(engine, "checkout")
+    def _look(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        # The server says nothing to an idle connection but that it ends it, when it is started anew or told to. To look
+        # costs nothing, and asking whether it lives a way to the server and back before every transaction.
+        if _has_something_to_read(connection.fileno()):
+            raise InvalidatePoolError
+
     _begin_with(engine, "BEGIN")
     return engine
 
 
-def _sqlite_engine(url: str, *, synchronous: str = "FULL") -> Engine:
-    # The thread pool of the web server has 40 threads; each may hold a connection for a short while.
+def _has_something_to_read(socket: int) -> bool:
+    waiting = select.poll()
+    waiting.register(socket, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+def _sqlite_engine(url: str, *, pool: int, overflow: int, synchronous: str = "FULL") -> Engine:
     engine = create_engine(
         url,
         connect_args={"timeout": _LOCK_WAIT_MS / 1000, "check_same_thread": False},
-        pool_size=40,
-        max_overflow=8,
+        pool_size=pool,
+        max_overflow=overflow,
         hide_parameters=True,
     )
 

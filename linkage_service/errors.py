@@ -10,7 +10,11 @@
     ├── TooLarge               413  a body above its limit
     ├── WrongMediaType         415  a body of another kind
     ├── TooManyAttempts        429  wrong codes or passwords too often; later again
+    ├── Limited                429  more than a limit allows at once; Retry-After says when
+    ├── TooSlow                408  a body that did not come in time
+    ├── Misdirected            421  the request names a host that this service is not
     ├── NotAcceptable          406  no representation that the caller accepts
+    ├── NotReady               500  the service cannot start as things are; said to the operator, never to a caller
     └── Unavailable            503  the service cannot do it now; the same request may succeed later
 
 A detail says what happened, what it means and what to do next. It never quotes input, keys, SQL, paths or other
@@ -156,12 +160,46 @@ class TooManyAttempts(LinkageError):
     title = "Too many attempts"
 
 
+class Limited(LinkageError):
+    """More than a limit allows at once."""
+
+    code = "limited"
+    status = 429
+    title = "Too much at once"
+
+    def __init__(self, detail: str, *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class TooSlow(LinkageError):
+    """A body that did not come in time."""
+
+    code = "too_slow"
+    status = 408
+    title = "Too slow"
+
+
+class Misdirected(LinkageError):
+    """The request names a host that this service is not."""
+
+    code = "unknown_host"
+    status = 421
+    title = "Not at this host"
+
+
 class NotAcceptable(LinkageError):
     """No representation that the caller accepts."""
 
     code = "not_acceptable"
     status = 406
     title = "Not acceptable"
+
+
+class NotReady(LinkageError):
+    """The service cannot start as things are."""
+
+    code = "not_ready"
 
 
 class Unavailable(LinkageError):

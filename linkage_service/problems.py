@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from linkage_service.access.tokens import PROOF_ALGORITHMS
-from linkage_service.errors import FieldError, Invalid, LinkageError, Refused, Unauthenticated, WrongMediaType
+from linkage_service.errors import FieldError, Invalid, Limited, LinkageError, Refused, Unauthenticated, WrongMediaType
 
 MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger(__name__)
@@ -70,6 +70,10 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+OF_EVERY_ROUTE = responses(408, 421, 429)
+"""What may come before a route is looked at: too slow, the wrong host, too many requests."""
+
+
 def problem_of(error: LinkageError, *, request_id: str) -> Problem:
     """The problem document of an error."""
     refused = error if isinstance(error, Refused) else None
@@ -102,6 +106,8 @@ def render(error: LinkageError, request: Request) -> JSONResponse:
         headers["WWW-Authenticate"] = _challenge(error.instance_code)
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "2"
+    if isinstance(error, Limited):
+        headers["Retry-After"] = str(error.retry_after_s)
     return JSONResponse(
         problem.model_dump(exclude_none=True), status_code=error.status, media_type=MEDIA_TYPE, headers=headers
     )

@@ -16,6 +16,7 @@ from linkage_service.audit.collecting import Collector, Witness
 from linkage_service.audit.log import Log
 from linkage_service.clock import Clock, utc_now
 from linkage_service.database import Database
+from linkage_service.metrics import BlobFailure, Metrics
 from linkage_service.organisations.service import load_client
 from linkage_service.people.oidc import Provider
 from linkage_service.people.passwords import Passwords
@@ -23,7 +24,9 @@ from linkage_service.people.reception import Reception
 from linkage_service.people.service import SessionLimits, load_person, touch_session
 from linkage_service.service_keys import ServiceKeys
 from linkage_service.settings import Settings
-from linkage_service.storage import BlobStore
+from linkage_service.storage import BlobMissing, BlobStore, BlobTampered, StorageError, StorageFull
+from linkage_service.throttle import Throttle
+from linkage_service.tracing import NoTracing, Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Runtime:
     door: Door
     reception: Reception
     checkpointer: Checkpointer
+    metrics: Metrics
+    tracing: Tracing
 
     def remember_policy(self) -> None:
         """Keeps the policy text that decides from now on, so that its decisions can be made again later."""
@@ -46,21 +51,33 @@ class Runtime:
 
     def close(self) -> None:
         """Closes what is open."""
+        self.tracing.close()
         self.database.close()
 
 
-def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], str] | None = None) -> Runtime:
+def build(
+    settings: Settings,
+    *,
+    clock: Clock = utc_now,
+    issuer: Callable[[], str] | None = None,
+    tracing: Tracing | None = None,
+) -> Runtime:
     """Opens database, keys and blob store.
 
     Raises:
         LinkageError: keys or storage cannot be used.
     """
     keys = service_keys.load(settings.resolved_keys_dir)
-    database = Database(settings.resolved_database_url)
+    database = Database(
+        settings.resolved_database_url, pool=settings.database_pool, overflow=settings.database_overflow
+    )
+    metrics = Metrics()
     log = Log(key=keys.log, keys=partial(service_keys.log_keys, settings.resolved_keys_dir), notice=policy_errors)
-    configured = settings.key_encryption_key
-    storage_key = base64.b64decode(configured.get_secret_value()) if configured else keys.storage
-    blobs = BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[storage_key])
+    blobs = BlobStore.from_url(
+        settings.resolved_blob_url,
+        key_encryption_keys=partial(key_encryption_keys, settings),
+        noticed=lambda error: metrics.blob_failed(_kind_of(error)),
+    )
     issuer = issuer or (lambda: settings.issuer or "http://127.0.0.1")
     door = Door(
         database=database,
@@ -75,6 +92,7 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
         touch_session=touch_session,
         issuer=issuer,
         require_dpop=settings.require_dpop,
+        throttle=Throttle(settings, metrics),
     )
     reception = Reception(
         database=database,
@@ -107,7 +125,33 @@ def build(settings: Settings, *, clock: Clock = utc_now, issuer: Callable[[], st
             ),
             every_s=settings.checkpoint_s,
         ),
+        metrics=metrics,
+        tracing=tracing or NoTracing(),
     )
+
+
+def key_encryption_keys(settings: Settings) -> list[bytes]:
+    """The keys that wrap data keys, the present one first: of the settings, else of the keys folder as it is now.
+
+    Raises:
+        KeysMissing: the folder's cannot be read.
+    """
+    configured = settings.key_encryption_key
+    if configured is None:
+        return service_keys.storage_keys(settings.resolved_keys_dir)
+    return [base64.b64decode(key.get_secret_value()) for key in (configured, *settings.former_key_encryption_keys)]
+
+
+def _kind_of(error: StorageError) -> BlobFailure:
+    match error:
+        case BlobMissing():
+            return "absent"
+        case BlobTampered():
+            return "damaged"
+        case StorageFull():
+            return "full"
+        case _:
+            return "unavailable"
 
 
 def _provider(settings: Settings, issuer: Callable[[], str]) -> Provider | None:

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -16,25 +17,22 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from linkage_service.app import create_app
 from linkage_service.engine import executor_of
-from linkage_service.errors import LinkageError
+from linkage_service.errors import NotReady
+from linkage_service.figures import figures_of
 from linkage_service.logs import configure
 from linkage_service.migrate import is_current
 from linkage_service.pages import show_pages
+from linkage_service.protection import protocol_of
 from linkage_service.runtime import Runtime, build
+from linkage_service.safety import must_be_safe
 from linkage_service.settings import Settings
+from linkage_service.tracing import tracing_of
 from linkage_service.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _HEADER_BYTES_MAX = 32 * 1024
 _WORKER_STOPS_IN_S = 20
-
-
-class NotReady(LinkageError):
-    """The service cannot start as things are."""
-
-    code = "not_ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,11 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        NotReady: the database is of another release, or the address is taken.
+        NotReady: it is not safe as it is set up, the database is of another release, or the address is taken.
         EngineNotReady: the executor that its worker is to use is not installed.
     """
     configure(level=settings.log_level)
+    must_be_safe(settings, host=serving.host)
     with _listen(serving.host, serving.port) as listener:
         _serve(settings, serving, listener)
 
@@ -78,15 +77,20 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         # Anybody can send X-Forwarded-For: it counts from the proxies that the operator names and nobody else.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+        http=protocol_of(settings.slow_header_s),
         h11_max_incomplete_event_size=_HEADER_BYTES_MAX,
         timeout_graceful_shutdown=10,
     )
 
 
 def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> None:
+    # Here, since a worker alone has no routes, and building them takes a fifth of its start.
+    from linkage_service.app import create_app  # noqa: PLC0415
+
     port = int(listener.getsockname()[1])
     url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
-    runtime = build(settings, issuer=lambda: settings.issuer or url)
+    tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="api")
+    runtime = build(settings, issuer=lambda: settings.issuer or url, tracing=tracing)
     try:
         if not is_current(runtime.database.engine):
             raise NotReady(
@@ -106,20 +110,49 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> Non
         )
         if serving.exit_with_parent:
             _when_input_ends(server.ask_to_stop)
-        try:
-            if worker:
-                worker.start()
-            server.run(sockets=[listener])
-        finally:
-            if worker:
-                worker.stop()
+        with metrics_shown(runtime):
+            try:
+                if worker:
+                    worker.start()
+                server.run(sockets=[listener])
+            finally:
+                if worker:
+                    worker.stop()
     finally:
         runtime.close()
 
 
-def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool) -> None:
-    """Carries out runs until SIGTERM, SIGINT or, if wished, the end of standard input."""
-    configure(level=runtime.settings.log_level)
+@contextmanager
+def metrics_shown(runtime: Runtime) -> Iterator[None]:
+    """Shows the figures of this process and of the service for the block, where the settings say so.
+
+    Raises:
+        NotReady: the address cannot be used.
+    """
+    if runtime.settings.metrics_listen is None:
+        yield
+        return
+    host, _, port = runtime.settings.metrics_listen.rpartition(":")
+    runtime.metrics.show(lambda: figures_of(runtime))
+    with runtime.metrics.shown_at(host.strip("[]"), int(port)) as bound:
+        _log.info("metrics_shown", port=bound)
+        yield
+
+
+def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: bool) -> None:
+    """Carries out runs until SIGTERM, SIGINT or, if wished, the end of standard input.
+
+    Args:
+        runtime: of the service whose runs.
+        exit_with_parent: whether the end of standard input ends it.
+        metrics: whether to show figures where the settings say so: not beside a process that does.
+
+    Raises:
+        NotReady: it is not safe as it is set up.
+    """
+    settings = runtime.settings
+    configure(level=settings.log_level)
+    must_be_safe(settings, host=None)
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -130,7 +163,12 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool) -> None:
     if exit_with_parent:
         _when_input_ends(stop.set)
     runtime.remember_policy()
-    Worker(runtime).run_until(stop)
+    tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="worker")
+    try:
+        with metrics_shown(runtime) if metrics else nullcontext():
+            Worker(replace(runtime, tracing=tracing)).run_until(stop)
+    finally:
+        tracing.close()
 
 
 class _Server(uvicorn.Server):
@@ -195,7 +233,9 @@ class _EmbeddedWorker:
             self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "linkage_service", "worker", "--exit-with-parent"]
+        command = [sys.executable, "-m", "linkage_service", "worker", "--exit-with-parent", "--no-metrics"]
+        if self._settings.development:
+            command.append("--development")
         return subprocess.Popen([*command, "--data-dir", str(self._settings.data_dir)], stdin=subprocess.PIPE)
 
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from linkage_ledger.notes import SigningKey
 from linkage_service.errors import Conflict, LinkageError
 
 _LOG, _TOKEN, _STORAGE = "log.key", "token.jwk", "storage.key"
+_FORMER_STORAGE = "storage.key.former"
 _NEXT_LOG, _LOCK = "log.key.next", "rotation.lock"
 _KEY_BYTES = 32
 
@@ -76,6 +77,58 @@ def load(folder: Path) -> ServiceKeys:
         ) from error
 
 
+def storage_keys(folder: Path) -> list[bytes]:
+    """The key-encryption keys, the present one first.
+
+    Raises:
+        KeysMissing: the present one cannot be read.
+    """
+    try:
+        present = bytes.fromhex((folder / _STORAGE).read_text("utf-8").strip())
+    except (OSError, ValueError) as error:
+        raise KeysMissing(
+            "The key-encryption key cannot be read. Restore the keys folder from its backup: without it, stored "
+            "encodings cannot be opened."
+        ) from error
+    # Read second: a present key that was replaced meanwhile is among them by then.
+    return list(dict.fromkeys([present, *_former_storage_keys(folder)]))
+
+
+def renew_storage_key(folder: Path) -> None:
+    """Puts a new key-encryption key in the place of the present one, which is kept as a former one."""
+    # Written first, so that a process killed in between has lost nothing.
+    _write(folder / _FORMER_STORAGE, "".join(f"{key.hex()}\n" for key in storage_keys(folder)))
+    _write(folder / _STORAGE, secrets.token_hex(_KEY_BYTES))
+
+
+def forget_former_storage_keys(folder: Path) -> None:
+    """Destroys the former key-encryption keys."""
+    (folder / _FORMER_STORAGE).unlink(missing_ok=True)
+    _to_disk(folder)
+
+
+def _former_storage_keys(folder: Path) -> list[bytes]:
+    try:
+        return [bytes.fromhex(line) for line in (folder / _FORMER_STORAGE).read_text("utf-8").split()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise KeysMissing("The former key-encryption keys cannot be read. Restore the keys folder.") from error
+
+
+def put_back(folder: Path, files: Mapping[str, bytes]) -> ServiceKeys:
+    """Writes key files of a backup into an empty folder, for its owner only, and reads them.
+
+    Raises:
+        KeysMissing: these are not the keys of a service.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    for name, content in files.items():
+        _write(folder / Path(name).name, content.decode("utf-8"))
+    return load(folder)
+
+
 def log_keys(folder: Path) -> list[SigningKey]:
     """The log's key, and a new one for which a rotation is under way or was interrupted: whichever can be read."""
     # The next one first: renamed after that it is known already, and renamed before it is found as the log's key.
@@ -95,7 +148,7 @@ def _log_key(path: Path) -> SigningKey | None:
 
 @contextmanager
 def rotating(folder: Path) -> Iterator[None]:
-    """Keeps other rotations of this folder's log key out.
+    """Keeps other rotations of this folder's keys out.
 
     Raises:
         Conflict: another one is under way.
@@ -105,7 +158,7 @@ def rotating(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Conflict("Another process is rotating the log's key. Wait for it to end.") from None
+            raise Conflict("Another process is rotating a key. Wait for it to end.") from None
         yield
     finally:
         os.close(descriptor)

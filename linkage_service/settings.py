@@ -16,9 +16,23 @@ from linkage_ledger.cosignatures import WitnessKey, WitnessPolicy
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def _is_here(address: str) -> bool:
+Risk = Literal[
+    "plain_http", "unbound_tokens", "keys_beside_blobs", "readable_keys", "sqlite_shared", "database_in_clear"
+]
+"""What a service that others can reach is not started with, unless its operator accepts it; see `safety`."""
+
+
+def host_of(address: str) -> str:
+    """The host of an address in lower case; empty where it has none, or is no address."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_here(address: str) -> bool:
     """Whether an address lies on this machine, as far as can be told without asking the network."""
-    host = urlsplit(address).hostname or ""
+    host = host_of(address)
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -39,7 +53,7 @@ class WitnessSetting(BaseModel):
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
             raise ValueError("the url of a witness is https://host/path, without user, password or query")
-        if parts.scheme == "http" and not _is_here(self.url):
+        if parts.scheme == "http" and not is_here(self.url):
             raise ValueError("the url of a witness starts with https://; http:// is for one on this machine only")
         return self
 
@@ -216,9 +230,70 @@ class Settings(BaseSettings):
     console: bool = Field(
         default=True, description="Whether serve shows the console at /console, where linkage-console is installed."
     )
+    api_processes: int = Field(
+        default=1, ge=1, le=1000, description="Processes that share the requests; each takes its share of the rates."
+    )
+    rate_per_caller: float = Field(
+        default=50, ge=0, description="Requests a second of one client or person, four seconds' worth at once; 0: all."
+    )
+    rate_per_address: float = Field(
+        default=200, ge=0, description="Requests a second from one address, whoever sends them; 0: all."
+    )
+    rate_public: float = Field(
+        default=10, ge=0, description="Requests a second from one address for tokens, sessions and the like; 0: all."
+    )
+    hosts: frozenset[str] = Field(
+        default=frozenset(),
+        description='Hosts that requests may name besides that of the issuer and this machine; JSON: ["a.example"].',
+    )
+    parts_at_once: int = Field(
+        default=32, ge=1, description="Parts of uploads that a process takes at once; each is kept in memory."
+    )
+    parts_at_once_per_organisation: int = Field(
+        default=8, ge=1, description="Parts of uploads that a process takes of one organisation at once."
+    )
+    uploads_open_max: int = Field(
+        default=20, ge=1, description="Uploads that an organisation may have begun and not completed."
+    )
+    upload_quota_bytes: int = Field(
+        default=64 * 2**30, ge=1, description="Bytes of all uploads of an organisation that are not deleted."
+    )
+    slow_header_s: float = Field(
+        default=20, gt=0, le=600, description="Who has not sent the whole head of a request by then is hung up on."
+    )
+    slow_body_s: float = Field(
+        default=30, gt=0, le=600, description="A body of which nothing has come for so long is given up, seconds."
+    )
+    development: bool = Field(
+        default=False, description="Whether the service may start although it is not safe to be reached by others."
+    )
+    accepted_risks: frozenset[Risk] = Field(
+        default=frozenset(), description='Risks by name with which it may start nevertheless; JSON: ["unbound_tokens"].'
+    )
+    metrics_listen: str | None = Field(
+        default=None,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/@]+):[0-9]{1,5}$",
+        description="Address of a listener for GET /metrics alone, host:port; default: none.",
+    )
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s@]+$",
+        description="Where traces are sent by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; default: none.",
+    )
+    traces_share: float = Field(default=1, ge=0, le=1, description="Share of traces that are kept, 0 to 1.")
+    database_pool: int = Field(
+        default=40, ge=1, le=1000, description="Connections to the database that a process keeps open."
+    )
+    database_overflow: int = Field(
+        default=10, ge=0, le=1000, description="Further connections of a process for a short while."
+    )
     log_level: str = Field(default="INFO", description="Lowest level of log lines on standard error.")
     key_encryption_key: SecretStr | None = Field(
         default=None, description="Base64 of 32 bytes that wrap the data keys; default: a file in the keys folder."
+    )
+
+    former_key_encryption_keys: tuple[SecretStr, ...] = Field(
+        default=(), description='Earlier ones, which open what they wrapped until it is wrapped anew; JSON: ["…"].'
     )
 
     @field_validator("audit_export_hours")
@@ -236,7 +311,7 @@ class Settings(BaseSettings):
             raise ValueError("certificates for a scheduler are three files: scheduler_ca, _certificate and _key")
         if self.executor == "dask" and (self.scheduler or "").startswith("tls://") is not all(given):
             raise ValueError("a scheduler at tls:// needs certificates, and one at tcp:// takes none")
-        if self.executor == "dask" and not all(given) and not _is_here(self.scheduler or ""):
+        if self.executor == "dask" and not all(given) and not is_here(self.scheduler or ""):
             raise ValueError(
                 "the scheduler is given data keys, and whoever reaches it can run code: tcp:// is for this machine "
                 "only. Elsewhere use tls:// with certificates"
@@ -256,7 +331,7 @@ class Settings(BaseSettings):
         if any(given) is not all(given):
             raise ValueError("an OpenID provider needs oidc_issuer, oidc_client_id and oidc_client_secret")
         issuer = self.oidc_issuer or "https://"
-        if not issuer.startswith("https://") and not (issuer.startswith("http://") and _is_here(issuer)):
+        if not issuer.startswith("https://") and not (issuer.startswith("http://") and is_here(issuer)):
             raise ValueError("oidc_issuer starts with https://; http:// is for a provider on this machine only")
         return self
 

@@ -13,7 +13,7 @@ of the blobs, backups included, is noise (crypto-shredding). The key-encryption 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -82,19 +82,33 @@ class BlobStore:
     between threads. A put replaces the whole blob or nothing.
     """
 
-    __slots__ = ("_blobs", "_key_encryption_keys", "_newest_key_id")
+    __slots__ = ("_blobs", "_noticed", "_ring")
 
-    def __init__(self, store: Blobs | Store, *, key_encryption_keys: Sequence[bytes]) -> None:
-        """Wrap with the first of the 32-byte keys; unwrap with whichever wrapped, so that keys can be rotated."""
-        if not key_encryption_keys or any(len(key) != KEY_BYTES for key in key_encryption_keys):
-            message = f"The blob store needs at least one key-encryption key, each of {KEY_BYTES} bytes."
-            raise ValueError(message)
+    def __init__(
+        self,
+        store: Blobs | Store,
+        *,
+        key_encryption_keys: Sequence[bytes] | Callable[[], Sequence[bytes]],
+        noticed: "Callable[[StorageError], None] | None" = None,
+    ) -> None:
+        """Wrap with the first of the 32-byte keys; unwrap with whichever wrapped, so that keys can be rotated.
+
+        Where the keys are given by a function it is asked again before something is wrapped, and for a key that is not
+        known yet: another process may have rotated them. `noticed` is told of every failure of the store before it is
+        raised.
+        """
         self._blobs = store if isinstance(store, Blobs) else Blobs(store)
-        self._key_encryption_keys = {_key_id(key): key for key in key_encryption_keys}
-        self._newest_key_id = _key_id(key_encryption_keys[0])
+        self._ring = _Ring(key_encryption_keys if callable(key_encryption_keys) else lambda: key_encryption_keys)
+        self._noticed = noticed
 
     @classmethod
-    def from_url(cls, url: str, *, key_encryption_keys: Sequence[bytes]) -> "BlobStore":
+    def from_url(
+        cls,
+        url: str,
+        *,
+        key_encryption_keys: Sequence[bytes] | Callable[[], Sequence[bytes]],
+        noticed: "Callable[[StorageError], None] | None" = None,
+    ) -> "BlobStore":
         """Open `file:///…` (made if absent, for its owner only), `s3://`, `gs://`, `az://`, or `memory://` in tests.
 
         Raises:
@@ -102,15 +116,29 @@ class BlobStore:
         """
         with as_storage_errors():
             blobs = Blobs.from_url(url)
-        return cls(blobs, key_encryption_keys=key_encryption_keys)
+        return cls(blobs, key_encryption_keys=key_encryption_keys, noticed=noticed)
 
     def new_data_key(self) -> WrappedKey:
         """Draw a data key, for one upload or one run."""
         plain = secrets.token_bytes(KEY_BYTES)
-        header = _VERSION + self._newest_key_id
-        newest = self._key_encryption_keys[self._newest_key_id]
-        wrapped = encrypt(plain, key=newest, context=_WRAP_CONTEXT + header, header=header)
-        return WrappedKey(plain=plain, wrapped=wrapped)
+        return WrappedKey(plain=plain, wrapped=self._wrap(plain))
+
+    def rewrap(self, wrapped: bytes) -> bytes:
+        """The same data key under the newest key-encryption key.
+
+        Raises:
+            BlobTampered: wrapped under a key-encryption key that is not configured, or changed.
+        """
+        return self._wrap(self.unwrap(wrapped).plain)
+
+    def is_newest(self, wrapped_or_sealed: bytes) -> bool:
+        """Whether something is wrapped or sealed under the newest key-encryption key."""
+        return wrapped_or_sealed[1 : 1 + _KEY_ID_BYTES] == self._ring.newest()[0]
+
+    def _wrap(self, plain: bytes) -> bytes:
+        key_id, newest = self._ring.newest()
+        header = _VERSION + key_id
+        return encrypt(plain, key=newest, context=_WRAP_CONTEXT + header, header=header)
 
     def unwrap(self, wrapped: bytes) -> WrappedKey:
         """Open what `new_data_key` returned as `wrapped`.
@@ -119,7 +147,7 @@ class BlobStore:
             BlobTampered: wrapped under a key-encryption key that is not configured, or changed.
         """
         header, rest = wrapped[: 1 + _KEY_ID_BYTES], wrapped[1 + _KEY_ID_BYTES :]
-        key_encryption_key = self._key_encryption_keys.get(header[1:])
+        key_encryption_key = self._ring.find(header[1:])
         if header[:1] != _VERSION or key_encryption_key is None:
             raise BlobTampered(
                 "A data key was wrapped under a key-encryption key that this service does not hold. What it protects "
@@ -131,8 +159,8 @@ class BlobStore:
 
     def seal(self, plaintext: bytes, *, context: bytes) -> bytes:
         """Encrypt a few bytes that are kept outside the store; `context` says what they are and whose."""
-        header = _VERSION + self._newest_key_id
-        newest = self._key_encryption_keys[self._newest_key_id]
+        key_id, newest = self._ring.newest()
+        header = _VERSION + key_id
         return encrypt(plaintext, key=newest, context=_SEAL_CONTEXT + header + context, header=header)
 
     def unseal(self, sealed: bytes, *, context: bytes) -> bytes:
@@ -142,7 +170,7 @@ class BlobStore:
             BlobTampered: sealed under a key-encryption key that is not configured, for another context, or changed.
         """
         header, rest = sealed[: 1 + _KEY_ID_BYTES], sealed[1 + _KEY_ID_BYTES :]
-        key_encryption_key = self._key_encryption_keys.get(header[1:])
+        key_encryption_key = self._ring.find(header[1:])
         if header[:1] != _VERSION or key_encryption_key is None:
             raise BlobTampered(_TAMPERED)
         with as_storage_errors():
@@ -155,7 +183,7 @@ class BlobStore:
             StorageFull: no space left; nothing was written.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        with as_storage_errors():
+        with self._failures():
             self.sealed(data_key).put(key, plaintext)
 
     def get(self, key: str, *, data_key: WrappedKey) -> bytes:
@@ -166,7 +194,7 @@ class BlobStore:
             BlobTampered: changed, moved from another key, or encrypted under another data key.
             StorageUnavailable: the store cannot be reached or refuses.
         """
-        with as_storage_errors():
+        with self._failures():
             return self.sealed(data_key).get(key)
 
     def get_many(self, keys: Iterable[str], *, data_key: WrappedKey) -> Iterator[bytes]:
@@ -174,24 +202,43 @@ class BlobStore:
         for key in keys:
             yield self.get(key, data_key=data_key)
 
+    def sealed_bytes(self, key: str) -> memoryview:
+        """A blob as it lies in the store, for a backup.
+
+        Raises:
+            BlobMissing: no blob of that key.
+            StorageUnavailable: the store cannot be reached or refuses.
+        """
+        with self._failures():
+            return self._blobs.get(key)
+
+    def put_sealed_bytes(self, key: str, sealed: bytes) -> None:
+        """Put a blob back as `sealed_bytes` gave it.
+
+        Raises:
+            StorageUnavailable: the store cannot be reached or refuses, or is full.
+        """
+        with self._failures():
+            self._blobs.put(key, sealed)
+
     def exists(self, key: str) -> bool:
         """Whether a blob of that key is there."""
-        with as_storage_errors():
+        with self._failures():
             return self._blobs.exists(key)
 
     def list(self, prefix: str) -> list[str]:
         """Keys below `prefix/`, sorted. Whole segments count: `uploads/upl_1` does not list `uploads/upl_10/…`."""
-        with as_storage_errors():
+        with self._failures():
             return self._blobs.list(prefix)
 
     def delete(self, key: str) -> None:
         """Delete; a blob that is gone already is no error, so that an interrupted deletion can be run again."""
-        with as_storage_errors():
+        with self._failures():
             self._blobs.delete(key)
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every blob below `prefix/`; how many there were."""
-        with as_storage_errors():
+        with self._failures():
             return self._blobs.delete_prefix(prefix)
 
     def sealed(self, data_key: WrappedKey) -> SealedBlobs:
@@ -200,6 +247,44 @@ class BlobStore:
         It raises the engine's BlobError where this class raises StorageError.
         """
         return SealedBlobs(self._blobs, data_key.plain)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            with as_storage_errors():
+                yield
+        except StorageError as error:
+            if self._noticed is not None:
+                self._noticed(error)
+            raise
+
+
+class _Ring:
+    """The key-encryption keys by name, newest first."""
+
+    __slots__ = ("_keys", "_read")
+
+    def __init__(self, read: Callable[[], Sequence[bytes]]) -> None:
+        self._read = read
+        self._keys = self._reread()
+
+    def newest(self) -> tuple[bytes, bytes]:
+        """The key that wraps, with its name."""
+        self._keys = self._reread()
+        return next(iter(self._keys.items()))
+
+    def find(self, key_id: bytes) -> bytes | None:
+        """The key of a name."""
+        if key_id not in self._keys:
+            self._keys = self._reread()
+        return self._keys.get(key_id)
+
+    def _reread(self) -> dict[bytes, bytes]:
+        keys = self._read()
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            message = f"The blob store needs at least one key-encryption key, each of {KEY_BYTES} bytes."
+            raise ValueError(message)
+        return {_key_id(key): key for key in keys}
 
 
 _TAMPERED = (

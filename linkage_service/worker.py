@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from typing import Self
 
 import numpy as np
@@ -28,12 +29,13 @@ from linkage_service.audit.log import Entry
 from linkage_service.audit.quorum import lack_of_quorum
 from linkage_service.audit.watch import Watch
 from linkage_service.errors import LinkageError
+from linkage_service.metrics import RunOutcome
 from linkage_service.projects.service import governed
 from linkage_service.retention.sweep import Sweeper
 from linkage_service.rights import tables as rights
 from linkage_service.rights.applying import Applier
 from linkage_service.rights.membership import spread
-from linkage_service.runs import reporting, results, service, tables
+from linkage_service.runs import presence, reporting, results, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
 from linkage_service.settings import Settings, hours_of
@@ -137,11 +139,13 @@ class Worker:
             EngineNotReady: the executor of the settings is not installed.
         """
         self._runtime = runtime
-        self._executor = engine.executor_of(runtime.settings)
+        self._executor = runtime.tracing.executor(engine.executor_of(runtime.settings))
         self._applier = Applier(database=runtime.database, log=runtime.log, blobs=runtime.blobs, clock=runtime.clock)
         self._sweeper = sweeper_of(runtime)
         self._watch = watch_of(runtime)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._version = version("linkage-service")
+        self._noted_at: datetime | None = None
 
     def run_until(self, stop: threading.Event) -> None:
         """Works until told to stop; a run in hand is left to the next worker, which finds it by its lease."""
@@ -160,16 +164,37 @@ class Worker:
             if not found:
                 stop.wait(self._runtime.settings.poll_s)
         housekeeper.join(timeout=_HOUSEKEEPER_STOPS_IN_S)
+        self._leave()
         _log.info("worker_stopped", worker=self.name)
 
     def keep_house(self) -> None:
-        """Applies withdrawals that wait, sweeps and looks for alarms if it is time."""
-        for step in (self._applier.apply_pending, self._sweeper.sweep_if_due, self._watch.watch_if_due):
+        """Notes that it lives, applies withdrawals that wait, sweeps and looks for alarms if it is time."""
+        for step in (
+            self._note_presence_if_due,
+            self._applier.apply_pending,
+            self._sweeper.sweep_if_due,
+            self._watch.watch_if_due,
+        ):
             try:
                 step()
             except (SQLAlchemyError, LinkageError) as error:
                 # Everything that was begun is found again by the next round; the other step goes on.
                 _log.warning("housekeeping_postponed", error_type=type(error).__name__)
+
+    def _note_presence_if_due(self) -> None:
+        now = self._runtime.clock()
+        if self._noted_at is not None and self._noted_at <= now < self._noted_at + presence.EVERY:
+            return
+        with self._runtime.database.noting() as session:
+            presence.note(session, name=self.name, version=self._version, now=now)
+        self._noted_at = now
+
+    def _leave(self) -> None:
+        try:
+            with self._runtime.database.noting() as session:
+                presence.leave(session, name=self.name, now=self._runtime.clock())
+        except SQLAlchemyError as error:
+            _log.warning("presence_not_ended", error_type=type(error).__name__)
 
     def _keep_house_until(self, stop: threading.Event) -> None:
         while not stop.wait(self._runtime.settings.poll_s):
@@ -196,15 +221,25 @@ class Worker:
         if claim is None:
             return False
         _log.info("run_claimed", run=claim.run, attempt=claim.attempt, worker=self.name)
+        with self._runtime.tracing.span(
+            "run", parent=claim.traceparent, run=claim.run, attempt=claim.attempt, worker=self.name
+        ) as span:
+            outcome = self._outcome_of(claim, stop or threading.Event())
+            span.note(state=outcome)
+        self._runtime.metrics.run_ended(outcome)
+        return True
+
+    def _outcome_of(self, claim: service.Claim, stop: threading.Event) -> RunOutcome:
         try:
             with _Lease(self._runtime, claim) as lease:
-                result = self._carry_out(claim, lease, stop or threading.Event())
-                self._finish(claim, result)
+                result = self._carry_out(claim, lease, stop)
+                with self._runtime.tracing.span("finish"):
+                    return self._finish(claim, result)
         except MatchingCancelled:
             self._let_go(claim)
+            return "left"
         except (MatchingError, LinkageError) as error:
-            self._fail(claim, error)
-        return True
+            return self._fail(claim, error)
 
     def _let_go(self, claim: service.Claim) -> None:
         """Ends the lease of a run that was left unfinished, so that the next worker need not wait for it to run out."""
@@ -239,32 +274,38 @@ class Worker:
             runtime.log.append(session, [event])
             row = tables.run(session, run_id)
             attempt = row.attempt if row else 0
+            traceparent = row.traceparent if row else None
             refused = row is None or row.state != "running"
         if refused:
             _log.warning("run_refused", run=run_id, attempt=attempt)
             results.remove(runtime.blobs, run_id=run_id)
+            runtime.metrics.run_ended("refused")
             return None
-        claim = service.Claim(run=run_id, attempt=attempt, worker=self.name)
+        claim = service.Claim(run=run_id, attempt=attempt, worker=self.name, traceparent=traceparent)
         if attempt > _ATTEMPTS_MAX:
-            self._fail(
+            outcome = self._fail(
                 claim,
                 RunFailed(
                     "The run was interrupted too often. Ask the operator why its workers stop.", code="interrupted"
                 ),
             )
+            runtime.metrics.run_ended(outcome)
             return None
         return claim
 
     def _carry_out(self, claim: service.Claim, lease: _Lease, stop: threading.Event) -> service.Result:
         began = time.monotonic()
+        span = self._runtime.tracing.span
 
         def cancelled() -> bool:
             return lease.lost.is_set() or stop.is_set()
 
         self._wait_for_withdrawals(claim, lease, stop)
         taken = self._take(claim)
+        with span("load"):
+            datasets = [self._dataset(source, cancelled=cancelled) for source in taken.sources]
         work = engine.Work(
-            datasets=[self._dataset(source, cancelled=cancelled) for source in taken.sources],
+            datasets=datasets,
             may_hold_duplicates=[source.may_hold_duplicates for source in taken.sources],
             aim=taken.aim,
             similarity=taken.similarity,
@@ -275,13 +316,23 @@ class Worker:
         if finished := len(self._runtime.blobs.list(results.units_prefix(claim.run))):
             _log.info("run_resumed", run=claim.run, attempt=claim.attempt, size=finished)
         prepare(lambda _: lease.report("compile"))
-        matched = engine.match(
-            work,
-            executor=self._executor,
-            progress=_told_coarsely(lease) if taken.blocking else partial(lease.report, "match"),
-            cancelled=cancelled,
-        )
+        with span("match"):
+            matched = engine.match(
+                work,
+                executor=self._executor,
+                progress=_told_coarsely(lease) if taken.blocking else partial(lease.report, "match"),
+                cancelled=cancelled,
+            )
         lease.report("store")
+        with span("store"):
+            self._store(claim, taken, matched)
+        return service.Result(
+            patterns=service.overlap(matched.membership, groups=matched.groups),
+            seconds=round(time.monotonic() - began, 3),
+            report=matched.report,
+        )
+
+    def _store(self, claim: service.Claim, taken: _Taken, matched: engine.Matched) -> None:
         kept = [] if taken.feasibility else service.told_apart(matched.membership, groups=matched.groups)
         for position, (groups, source) in enumerate(zip(kept, taken.sources, strict=False)):
             results.write_groups(
@@ -298,11 +349,6 @@ class Worker:
             run_id=claim.run,
             attempt=claim.attempt,
             data_key=taken.data_key,
-        )
-        return service.Result(
-            patterns=service.overlap(matched.membership, groups=matched.groups),
-            seconds=round(time.monotonic() - began, 3),
-            report=matched.report,
         )
 
     def _wait_for_withdrawals(self, claim: service.Claim, lease: _Lease, stop: threading.Event) -> None:
@@ -394,7 +440,7 @@ class Worker:
         elif state in service.FINISHED:
             results.remove(self._runtime.blobs, run_id=claim.run)
 
-    def _finish(self, claim: service.Claim, result: service.Result) -> None:
+    def _finish(self, claim: service.Claim, result: service.Result) -> RunOutcome:
         runtime = self._runtime
         now = runtime.clock()
         with runtime.database.writing() as session:
@@ -407,13 +453,14 @@ class Worker:
             service.remove_encodings(runtime.database, runtime.blobs, run_id=claim.run)
         self._clean_up(claim)
         _log.info("run_succeeded" if event else "run_lost", run=claim.run, attempt=claim.attempt)
+        return "succeeded" if event else "lost"
 
-    def _fail(self, claim: service.Claim, error: LinkageError | MatchingError) -> None:
+    def _fail(self, claim: service.Claim, error: LinkageError | MatchingError) -> RunOutcome:
         code = error.instance_code if isinstance(error, LinkageError) else "matching_failed"
         if isinstance(error, StorageUnavailable | ClusterFailed) and claim.attempt < _ATTEMPTS_MAX:
             # The lease runs out and the run is tried again: store or cluster may be back by then.
             _log.warning("run_postponed", run=claim.run, attempt=claim.attempt, code=code)
-            return
+            return "postponed"
         detail = error.detail if isinstance(error, LinkageError) else str(error)
         runtime = self._runtime
         with runtime.database.writing() as session:
@@ -421,6 +468,7 @@ class Worker:
             self._append(session, event)
         self._clean_up(claim)
         _log.warning("run_failed", run=claim.run, attempt=claim.attempt, code=code)
+        return "failed"
 
     def _append(self, session: Session, event: Entry | None) -> None:
         if event is not None:

@@ -22,7 +22,7 @@ export_pins() {
     shift
     uv export --quiet --locked --no-header --no-emit-workspace "$@" >"$copy/$name.txt"
 }
-export_pins service --package linkage-service --extra console --extra dask --extra postgresql --no-default-groups
+export_pins service --package linkage-service --extra console --extra dask --extra postgresql --extra telemetry --no-default-groups
 export_pins matcher --package linkage-matching --extra cluster --no-default-groups
 export_pins client --package linkage-client --no-default-groups
 export_pins dev --all-packages --all-extras --all-groups

@@ -14,6 +14,19 @@ from support.postgresql import Server
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
+# Files with tests of half a minute and more. One that began last would keep one core waiting for the other.
+_LONG = {
+    "test_authorisation_matrix.py", "test_toolchain.py", "test_crashes.py", "test_command_canaries.py",
+    "test_canaries.py", "test_typing.py", "test_wheels.py", "test_kills.py", "test_interruptions.py", "test_demo.py",
+    "test_feasibility.py", "test_tutorial.py", "test_running_service.py", "test_console_browser.py",
+    "test_malicious_service.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts long tests first, and leaves the others in the order that chance gave them."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:

@@ -143,6 +143,11 @@ class Action(Enum):
         "audit",
         "an officer of the linkage unit, or an officer of a party for what its organisation may see",
     )
+    REPLAY_DECISION = (
+        "replayDecision",
+        "audit",
+        "an officer of the linkage unit, or an officer of a party for what its organisation asked for",
+    )
     READ_ALARMS = (
         "readAlarms",
         "alarm",

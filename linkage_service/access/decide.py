@@ -22,6 +22,7 @@ from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.callers import Actor
 from linkage_service.access.entities import Attribute, Entity, Reference, object_text, shape_of, text_of
+from linkage_service.access.settled import Settled, goes_by_days
 from linkage_service.errors import RefusedElement
 
 _NO_GRANT = "no-grant"
@@ -118,9 +119,19 @@ class Circumstance:
     @property
     def clock(self) -> str:
         """The clock as the policy sees it, in canonical form."""
-        now = text_of(self.now)
-        earliest = now if self.newest is None else text_of(self.newest - CLOCK_TOLERANCE)
+        now, earliest = self._spelled
         return f'{{"earliest":{earliest},"now":{now}}}'
+
+    @property
+    def behind(self) -> bool:
+        """Whether the clock is behind the log, by what the policy sees of both."""
+        now, earliest = self._spelled
+        return now < earliest  # they are spelled alike, so their order is that of the moments
+
+    @property
+    def _spelled(self) -> tuple[str, str]:
+        now = text_of(self.now)
+        return now, now if self.newest is None else text_of(self.newest - CLOCK_TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +212,7 @@ class _Parsed:
         self._slices: dict[tuple[Action, str], cedarpy.PolicySet] = {}
         self.policies = cedarpy.PolicySet.from_str(text.policies)
         self.schema = cedarpy.Schema.from_str(text.schema)
+        self.goes_by_days = goes_by_days(text.policies)
         self.annotations: Mapping[str, Mapping[str, str]] = {
             policy["annotations"]["id"]: policy["annotations"] for policy in self._statics.values()
         }
@@ -232,6 +244,7 @@ class Policy:
         self.annotations = self._parsed.annotations
         self._slices = _Slices(self._parsed.schema)
         self._fitting: set[Hashable] = set()
+        self._settled: Settled[Verdict] | None = Settled() if self._parsed.goes_by_days else None
 
     def decide(
         self,
@@ -246,32 +259,38 @@ class Policy:
         under, texts = resource.under, self._slices
         known = {entity.reference: texts.text_of(entity) for entity in (*resource.related, resource.entity)}
         known.update(texts.of_caller(caller))
-        members = {"clock": at.clock, **{name: text_of(value) for name, value in context.items()}}
+        members = {name: text_of(value) for name, value in context.items()}
         if under:
             known[under.entity.reference] = texts.text_of(under.entity)
             members["under"] = _under(under, caller, at)
-        entities, stated = "[" + ",".join(known.values()) + "]", object_text(members)
+        entities, timeless = "[" + ",".join(known.values()) + "]", object_text(members)
+        stated = object_text({"clock": at.clock, **members})
         principal, acted, acted_on = caller.reference, Reference("Action", action.value), resource.entity.reference
         # Put together of what was spelled already: the whole is canonical because its parts are, and are in order.
         facts = (
             f'{{"entities":{entities},"request":{{"action":{acted.text},"context":{stated},'
             f'"principal":{principal.text},"resource":{acted_on.text}}}}}'
         ).encode()
-        request = {
-            "principal": principal.to_json(),
-            "action": acted.to_json(),
-            "resource": acted_on.to_json(),
-            "context": stated,
-        }
-        # The schema speaks of types only, so a request of a shape that fitted once need not be held against it again.
-        # The clock always has the same shape, and so has what governs.
-        shapes = frozenset([(name, shape_of(value)) for name, value in context.items()])
-        shape = (action, principal.type, acted_on.type, under and under.entity.reference.type, shapes)
-        schema = None if shape in self._fitting else self._parsed.schema
-        policies = self._parsed.about(action, principal.type)
-        verdict = self._evaluate(request, texts.entities_of(entities), policies, schema)
-        if schema is not None and not verdict.failed:
-            self._fitting.add(shape)
+        judged = (action, principal, acted_on, entities, timeless, at.behind)
+        verdict = self._settled.find(judged, at.now) if self._settled else None
+        if verdict is None:
+            request = {
+                "principal": principal.to_json(),
+                "action": acted.to_json(),
+                "resource": acted_on.to_json(),
+                "context": stated,
+            }
+            # The schema speaks of types only, so a request of a shape that fitted once need not be held against it
+            # again. The clock always has the same shape, and so has what governs.
+            shapes = frozenset([(name, shape_of(value)) for name, value in context.items()])
+            shape = (action, principal.type, acted_on.type, under and under.entity.reference.type, shapes)
+            schema = None if shape in self._fitting else self._parsed.schema
+            policies = self._parsed.about(action, principal.type)
+            verdict = self._evaluate(request, texts.entities_of(entities), policies, schema)
+            if not verdict.failed:
+                self._fitting.add(shape)
+                if self._settled:
+                    self._settled.keep(judged, verdict, since=at.now, facts=entities + timeless)
         return Decision(
             allowed=verdict.allowed,
             policies=verdict.policies,

@@ -336,7 +336,9 @@ def _about(
     return (LEDGER if action in _OF_THE_LEDGER else SERVICE), _context(action, under)
 
 
-_OF_THE_LEDGER = (Action.READ_LEDGER, Action.EXPORT_LEDGER, Action.READ_ALARMS, Action.ACKNOWLEDGE_ALARM)
+_OF_THE_LEDGER = (
+    Action.READ_LEDGER, Action.EXPORT_LEDGER, Action.REPLAY_DECISION, Action.READ_ALARMS, Action.ACKNOWLEDGE_ALARM,
+)  # fmt: skip
 _KIND: Mapping[Action, str] = {
     **dict.fromkeys(
         (

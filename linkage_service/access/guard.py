@@ -33,6 +33,7 @@ from linkage_service.audit.unit import Acknowledged, UnitOfWork, unit_of_work
 from linkage_service.clock import Clock
 from linkage_service.database import Database
 from linkage_service.errors import Invalid, LinkageError, NotFound, Refused
+from linkage_service.throttle import Throttle
 
 Answer = TypeVar("Answer")
 _access_token = HTTPBase(
@@ -64,6 +65,7 @@ class Door:
         touch_session: writes down that a session was used.
         issuer: gives the issuer string of this service.
         require_dpop: whether access tokens must be bound to a key of their holder.
+        throttle: how much each caller may ask for.
     """
 
     database: Database
@@ -76,6 +78,7 @@ class Door:
     touch_session: sessions.TouchSession
     issuer: Callable[[], str]
     require_dpop: bool
+    throttle: Throttle
 
 
 class HasDoor(Protocol):
@@ -384,6 +387,7 @@ class Guard:
             caller: Caller = sessions.caller_of(door, request)
         else:
             caller = bearer.caller_of(door, request, credentials)
+        door.throttle.caller(f"{caller.actor.kind}/{caller.actor.id}")
         if idempotency_key is not None and not idempotency_key.isprintable():
             raise Invalid("The Idempotency-Key has characters that cannot be printed.")
         return Gate(
@@ -402,8 +406,15 @@ def guard(action: Action) -> Any:
     return Depends(Guard(action))
 
 
-def public() -> None:
-    """The dependency that marks a route as open to anyone on purpose."""
+def public(request: Request) -> None:
+    """The dependency that marks a route as open to anyone on purpose.
+
+    Raises:
+        Limited: something is to be done, and too much of that was asked for from the same address.
+    """
+    if request.method == "POST":
+        state: HasDoor = request.app.state.service
+        state.door.throttle.public(source_of(request))
 
 
 PUBLIC = Depends(public)

@@ -66,19 +66,32 @@ def replay(session: Session, *, seq: int, current: Policy) -> Replayed:
     header = events.parse(row.header)
     recorded = header.decision
     if recorded is None:
-        raise Conflict("This event holds no decision of the policy.")
+        raise Conflict("This event holds no decision of the policy.", code="no_decision")
     if body is None or body.body is None or body.salt is None:
-        raise Conflict("The facts of this decision were disposed of at the end of their retention.")
+        raise Conflict(
+            "The facts of this decision were disposed of at the end of their retention, so it cannot be made again. "
+            "Its answer, and the policies that gave it, stay in the log.",
+            code="facts_disposed",
+        )
     if header.body_hash != events.body_bytes_hash(body.salt, body.body).hex():
-        raise Conflict("The body of this event is not what its header says. Run `linkage-service audit verify`.")
+        raise Conflict(
+            "The body of this event is not what its header says. Run `linkage-service audit verify`.",
+            code="facts_changed",
+        )
     facts = canonical_text(json.loads(body.body)["decision"]).encode()
     if hashlib.sha256(facts).hexdigest() != recorded.entities_digest:
-        raise Conflict("The facts of this event are not those that were judged. Treat this as a security incident.")
+        raise Conflict(
+            "The facts of this event are not those that were judged. Treat this as a security incident.",
+            code="facts_changed",
+        )
     policy = current
     if recorded.policy_digest != current.digest:
         text = recall(session, recorded.policy_digest)
         if text is None:
-            raise Conflict("The policy text of this decision is not known here. Restore the database it was made with.")
+            raise Conflict(
+                "The policy text of this decision is not known here. Restore the database it was made with.",
+                code="policy_unknown",
+            )
         policy = Policy(text)
     return Replayed(
         header=header,

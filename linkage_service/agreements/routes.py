@@ -10,10 +10,10 @@ from linkage_service.access.entities import Reference, organisation_reference
 from linkage_service.access.guard import PUBLIC, Created, Gate, Operation, guard
 from linkage_service.agreements import schemas, service, tables
 from linkage_service.agreements.document import AgreementDocument, json_schema_text
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.wire import AgreementPath, Page, PageQuery
 
-router = APIRouter(prefix="/v1", tags=["agreements"])
+router = APIRouter(prefix="/v1", tags=["agreements"], responses=OF_EVERY_ROUTE)
 SCHEMA_MEDIA_TYPE = "application/schema+json"
 VersionPath = Annotated[int, Path(ge=1, le=10_000, description="Version of the agreement, from 1.")]
 IfMatch = Annotated[

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -147,11 +148,10 @@ def in_force(session: Session, agreement_id: str, *, version: int | None = None)
     Raises:
         NotFound: there is none.
     """
-    row = tables.agreement(session, agreement_id)
-    found = tables.version(session, agreement_id, version or row.version) if row else None
-    if row is None or found is None:
+    found = tables.at_version(session, agreement_id, version)
+    if found is None:
         raise NotFound(NotFound.HIDDEN)
-    return at_version(session, row, found)
+    return at_version(session, *found)
 
 
 def to_change(session: Session, agreement_id: str, *, version: int | None = None) -> InForce:
@@ -175,11 +175,11 @@ def seen_by(session: Session, agreement_id: str, *, caller: Caller) -> InForce:
 
 def at_version(session: Session, row: tables.Agreement, version: tables.AgreementVersion) -> InForce:
     """An agreement at a version that was read already."""
-    document = AgreementDocument.model_validate_json(version.document)
+    document = _document_of(version.document)
     present = version if version.version == row.version else tables.version(session, row.id, row.version)
     if present is None:
         raise RuntimeError("an agreement without its present version")
-    ends = document if present is version else AgreementDocument.model_validate_json(present.document)
+    ends = document if present is version else _document_of(present.document)
     others = tables.versions(session, row.id) if row.version > 1 else ()
     return InForce(
         row=row,
@@ -192,6 +192,12 @@ def at_version(session: Session, row: tables.Agreement, version: tables.Agreemen
             *(json.loads(other.document)["sanctions"]["ladder"] for other in others if other.state in _WERE_IN_FORCE)
         ),
     )
+
+
+@lru_cache(maxsize=256)
+def _document_of(text: str) -> AgreementDocument:
+    """A document that was kept. Nobody changes one, and nearly every request is about one of few."""
+    return AgreementDocument.model_validate_json(text)
 
 
 def signed_by_naming(session: Session, agreement_id: str, *, caller: Caller) -> InForce:

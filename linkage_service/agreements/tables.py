@@ -74,11 +74,6 @@ class AgreementReview(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-def agreement(session: Session, agreement_id: str) -> Agreement | None:
-    """One agreement."""
-    return session.get(Agreement, agreement_id)
-
-
 def lock(session: Session, agreement_id: str) -> None:
     """Lets nobody else change an agreement until the transaction ends."""
     session.exec(select(Agreement.id).where(Agreement.id == agreement_id).with_for_update()).first()
@@ -87,6 +82,17 @@ def lock(session: Session, agreement_id: str) -> None:
 def agreement_with_reference(session: Session, reference: str) -> Agreement | None:
     """One agreement by its reference."""
     return session.exec(select(Agreement).where(Agreement.reference == reference)).first()
+
+
+def at_version(session: Session, agreement_id: str, number: int | None) -> tuple[Agreement, AgreementVersion] | None:
+    """An agreement with one of its versions, by default the present one: one query, since most requests ask."""
+    wanted = col(Agreement.version) if number is None else number
+    query = (
+        select(Agreement, AgreementVersion)
+        .join(AgreementVersion, col(AgreementVersion.agreement) == Agreement.id)
+        .where(Agreement.id == agreement_id, AgreementVersion.version == wanted)
+    )
+    return session.exec(query).first()
 
 
 def version(session: Session, agreement_id: str, number: int) -> AgreementVersion | None:

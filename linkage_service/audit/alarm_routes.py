@@ -14,9 +14,9 @@ from linkage_service.audit.alarms import MEANINGS, AlarmKind
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.scope import scope_of
 from linkage_service.errors import Conflict, NotFound
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"])
+router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 
 
 @router.get(

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import JSON as JSON_TYPE
-from sqlalchemy import Column, UniqueConstraint, and_, or_, update
+from sqlalchemy import Column, UniqueConstraint, and_, func, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import BigInt, UtcDateTime
@@ -96,6 +96,12 @@ def alarms_page(
     if before:
         query = query.where(AuditAlarm.id < before)
     return session.exec(query.order_by(col(AuditAlarm.id).desc()).limit(limit)).all()
+
+
+def open_by_kind(session: Session) -> dict[str, int]:
+    """How many alarms nobody has acknowledged, by kind."""
+    query = select(AuditAlarm.kind, func.count()).where(col(AuditAlarm.acknowledged_at).is_(None))
+    return dict(session.exec(query.group_by(col(AuditAlarm.kind))).all())
 
 
 def known_keys(session: Session, thumbprints: Sequence[str]) -> set[str]:

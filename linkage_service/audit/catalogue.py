@@ -119,6 +119,7 @@ class EventType(StrEnum):
     REPORT_REFUSED = "report.refused"
 
     AUDIT_VIEWED = "audit.viewed"
+    AUDIT_REPLAYED = "audit.replayed"
     AUDIT_KEY_ROTATED = "audit.key_rotated"
     AUDIT_EXPORTED = "audit.exported"
     AUDIT_BODIES_DISPOSED = "audit.bodies_disposed"

@@ -14,9 +14,9 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Log
 from linkage_service.audit.scope import scope_of, sees_body
 from linkage_service.audit.search_schemas import ExportDraft
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"])
+router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {

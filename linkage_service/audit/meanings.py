@@ -241,6 +241,10 @@ MEANINGS: Mapping[E, Meaning] = {
         "Somebody read the log, one event, its receipt, or the alarms.", ("audit", "alarm"), {},
         {"filter": "what was looked for"},
     ),
+    E.AUDIT_REPLAYED: Meaning(
+        "An officer had a recorded decision made again, from the facts that were judged.", ("audit",), {},
+        {"agrees": "whether the answer was the one recorded"},
+    ),
     E.AUDIT_KEY_ROTATED: Meaning(
         "The log was handed over from its key to another.", ("audit",), {},
         {"size": "of the log then", "old": "verifier key", "new": "verifier key"},

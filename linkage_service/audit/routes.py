@@ -9,16 +9,17 @@ from fastapi.responses import PlainTextResponse
 from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.decide import LEDGER
-from linkage_service.access.guard import Gate, Operation, guard
+from linkage_service.access.guard import Door, Gate, Operation, guard
+from linkage_service.access.replay import replay
 from linkage_service.audit import schemas, search, tables
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Log
 from linkage_service.audit.scope import scope_of, sees_body
 from linkage_service.audit.search_schemas import EventQuery
 from linkage_service.errors import NotFound
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"])
+router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 LedgerGate = Annotated[Gate, guard(Action.READ_LEDGER)]
 SeqPath = Annotated[int, Path(ge=0, le=2**53, description="Sequence number of the event.")]
 _TEXT: dict[int | str, dict[str, Any]] = {
@@ -113,6 +114,45 @@ def get_receipt(seq: SeqPath, request: Request, gate: LedgerGate) -> PlainTextRe
 
     receipt, recorded = gate.perform(use_case)
     return PlainTextResponse(receipt, headers=recorded.headers)
+
+
+@router.get(
+    "/events/{seq}/replay", operation_id="replay_decision", summary="Make a recorded decision again",
+    response_model=schemas.Replay, responses=responses(401, 403, 404, 409, 422),
+)  # fmt: skip
+def replay_decision(seq: SeqPath, request: Request, gate: Annotated[Gate, guard(Action.REPLAY_DECISION)]) -> Response:
+    """Judges the facts of an event again, by the policy text that judged them. For officers who may see its body.
+
+    That it was done is itself an event. 409 says in `code` why it cannot be: `no_decision`, `facts_disposed` at the end
+    of their retention, `facts_changed`, `policy_unknown`.
+    """
+    door: Door = request.app.state.service.door
+    found: list[schemas.Replay] = []
+
+    def query(operation: Operation) -> schemas.Replay:
+        operation.require(LEDGER)
+        if not sees_body(operation.caller, _visible(operation, seq)):
+            raise NotFound(NotFound.HIDDEN)
+        made = replay(operation.session, seq=seq, current=door.policy)
+        recorded, verdict = made.recorded, made.verdict
+        found.append(
+            schemas.Replay(
+                seq=seq,
+                recorded=schemas.Answered(allowed=recorded.effect == "allow", policies=list(recorded.policies)),
+                replayed=schemas.Answered(allowed=verdict.allowed, policies=list(verdict.policies)),
+                agrees=made.agrees,
+                policy_digest=recorded.policy_digest,
+                policy_is_current=made.policy_is_current,
+            )
+        )
+        return found[0]
+
+    def record(operation: Operation) -> None:
+        operation.require(LEDGER)
+        detail = {"agrees": found[0].agrees}
+        operation.record(EventType.AUDIT_REPLAYED, resource=events.Resource("audit", str(seq)), detail=detail)
+
+    return gate.note(query, record)
 
 
 def _visible(operation: Operation, seq: int) -> tables.AuditEvent:

@@ -27,6 +27,28 @@ class EventDetail(Event):
     body_state: BodyState
 
 
+class Answered(Output):
+    """An answer of the policy: by which of its policies, of which there is none where nothing grants what was asked."""
+
+    allowed: bool
+    policies: list[str]
+
+
+class Replay(Output):
+    """A recorded decision beside the same one made again: from the facts that were judged, by the text that judged.
+
+    `agrees` says whether answer and policies are the same. Where not, the log or the engine is not what it was.
+    `policy_is_current` says whether that policy text is the one of this release.
+    """
+
+    seq: int
+    recorded: Answered
+    replayed: Answered
+    agrees: bool
+    policy_digest: str
+    policy_is_current: bool
+
+
 class EventPage(Output):
     """Events in order.
 

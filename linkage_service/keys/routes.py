@@ -9,13 +9,13 @@ from linkage_service.access.entities import organisation_reference
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.keys import schemas, service
 from linkage_service.organisations.service import existing, resource_of
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects import schemas as project_schemas
 from linkage_service.projects.service import Governed, governed, render_detail
 from linkage_service.runs import results
 from linkage_service.wire import OrganisationPath, ProjectPath
 
-router = APIRouter(prefix="/v1", tags=["keys"])
+router = APIRouter(prefix="/v1", tags=["keys"], responses=OF_EVERY_ROUTE)
 
 
 @router.put(

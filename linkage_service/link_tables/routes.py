@@ -11,13 +11,13 @@ from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import NotAcceptable
 from linkage_service.link_tables import formats, schemas, service, tables
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import governed
 from linkage_service.runs import service as runs
 from linkage_service.storage import BlobStore
 from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, RunPath
 
-router = APIRouter(prefix="/v1", tags=["results"])
+router = APIRouter(prefix="/v1", tags=["results"], responses=OF_EVERY_ROUTE)
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 

@@ -28,11 +28,11 @@ from linkage_service.ids import new_id
 from linkage_service.organisations import sanctions, schemas, service, tables
 from linkage_service.people import tables as person_tables
 from linkage_service.people.schemas import Person
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.settings import Settings
 from linkage_service.wire import OrganisationPath, Page, PageQuery
 
-router = APIRouter(tags=["identity"])
+router = APIRouter(tags=["identity"], responses=OF_EVERY_ROUTE)
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # Longer than an assertion can be used by mistake, short enough to be forgotten.
 _REFUSALS_REMEMBERED = timedelta(days=1)

@@ -35,11 +35,10 @@ _KEYS_MOST = 5
 
 def load_client(session: Session, token: AccessToken) -> Holder | None:
     """The client of a token and its organisation as the policy sees them now."""
-    client = tables.client(session, token.client)
-    key = tables.client_key(session, token.key)
-    organisation = tables.organisation(session, client.organisation) if client else None
-    if client is None or organisation is None or key is None or key.client != client.id:
+    found = tables.client_on_key(session, token.client, token.key)
+    if found is None:
         return None
+    client, key, organisation = found
     caller = ClientCaller(
         id=client.id,
         facts=facts_of(organisation),

@@ -106,6 +106,17 @@ def client(session: Session, client_id: str) -> Client | None:
     return session.get(Client, client_id)
 
 
+def client_on_key(session: Session, client_id: str, thumbprint: str) -> tuple[Client, ClientKey, Organisation] | None:
+    """One client, one of its own keys, and its organisation: with one query, since every request asks."""
+    query = (
+        select(Client, ClientKey, Organisation)
+        .join(ClientKey, col(ClientKey.client) == Client.id)
+        .join(Organisation, col(Organisation.id) == Client.organisation)
+        .where(Client.id == client_id, ClientKey.thumbprint == thumbprint)
+    )
+    return session.exec(query).first()
+
+
 def lock_client(session: Session, row: Client) -> None:
     """Holds a client until the end of the transaction, so that its keys are counted by one request at a time."""
     session.refresh(row, with_for_update=True)

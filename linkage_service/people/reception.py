@@ -66,17 +66,18 @@ class Reception:
 
     def keep_second_factor(self, person: tables.Person, secret: bytes) -> None:
         """Encrypts the shared secret of a person's second factor into their row."""
-        person.totp_sealed = self.blobs.seal(secret, context=_second_factor_of(person))
+        person.totp_sealed = self.blobs.seal(secret, context=second_factor_context(person.id))
 
     def second_factor(self, person: tables.Person) -> bytes | None:
         """The shared secret of a person's second factor."""
         if person.totp_sealed is None:
             return None
-        return self.blobs.unseal(person.totp_sealed, context=_second_factor_of(person))
+        return self.blobs.unseal(person.totp_sealed, context=second_factor_context(person.id))
 
 
-def _second_factor_of(person: tables.Person) -> bytes:
-    return b"person/second-factor/" + person.id.encode()
+def second_factor_context(person_id: str) -> bytes:
+    """What binds the sealed second factor to its person."""
+    return b"person/second-factor/" + person_id.encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from linkage_service.access.actions import Action
 from linkage_service.access.decide import SERVICE
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.agreements.service import in_force
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects import schemas, service, tables
 from linkage_service.wire import Page, PageQuery, ProjectPath
 
-router = APIRouter(prefix="/v1/projects", tags=["projects"])
+router = APIRouter(prefix="/v1/projects", tags=["projects"], responses=OF_EVERY_ROUTE)
 
 
 @router.post(

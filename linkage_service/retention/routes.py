@@ -8,14 +8,14 @@ from linkage_ledger import events
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Gate, Operation, guard
 from linkage_service.audit.catalogue import EventType
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects import schemas as project_schemas
 from linkage_service.projects.service import governed, render_detail
 from linkage_service.retention import schemas, service, tables
 from linkage_service.uploads.service import Discarded, remove_blobs
 from linkage_service.wire import CertificatePath, Page, PageQuery, ProjectPath
 
-router = APIRouter(prefix="/v1", tags=["retention"])
+router = APIRouter(prefix="/v1", tags=["retention"], responses=OF_EVERY_ROUTE)
 
 
 @router.post(

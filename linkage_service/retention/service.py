@@ -47,7 +47,7 @@ _BODIES_AT_ONCE = 10_000
 _BODIES_IN_STATEMENT = 500
 
 Kind = Literal["upload", "run", "release"]
-Reason = Literal["date", "agreement_ended", "agreement_terminated", "epoch_closed"]
+Reason = Literal["date", "agreement_ended", "agreement_terminated", "epoch_closed", "deleted_since_backup"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request, Response
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.link_tables import service as link_tables
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import governed
 from linkage_service.rights import schemas, service, tables
 from linkage_service.runs import service as runs
 from linkage_service.uploads import service as uploads
 from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, RunPath, UploadPath
 
-router = APIRouter(prefix="/v1", tags=["rights"])
+router = APIRouter(prefix="/v1", tags=["rights"], responses=OF_EVERY_ROUTE)
 
 
 @router.post(

@@ -9,13 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import results, schemas, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.wire import Page, PageQuery, ProjectPath, RunPath
 
-router = APIRouter(prefix="/v1", tags=["runs"])
+router = APIRouter(prefix="/v1", tags=["runs"], responses=OF_EVERY_ROUTE)
 _LONGEST_WAIT_S = 60
 _LOOK_EVERY_S = 0.25
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
@@ -26,7 +26,10 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
     response_model=schemas.Run, responses=responses(401, 403, 404, 409, 413, 415, 422),
 )  # fmt: skip
 def start_run(
-    project_id: ProjectPath, draft: schemas.RunDraft, gate: Annotated[Gate, guard(Action.START_RUN)]
+    project_id: ProjectPath,
+    draft: schemas.RunDraft,
+    request: Request,
+    gate: Annotated[Gate, guard(Action.START_RUN)],
 ) -> Response:
     """Queues a run on the complete uploads of every provider.
 
@@ -37,7 +40,13 @@ def start_run(
         project = governed(operation.session, project_id)
         aim = Aim.of(draft, agreed=project.agreement.document.quality.target_precision)
         operation.require(project.resource(), **service.terms_of_request(operation, project, aim))
-        row = service.request(operation, project=project, aim=aim, blocking=draft.blocking)
+        row = service.request(
+            operation,
+            project=project,
+            aim=aim,
+            blocking=draft.blocking,
+            traceparent=request.state.traceparent,
+        )
         return Created(_render(operation, row, project, gate), f"/v1/runs/{row.id}")
 
     response = gate.change(use_case, status=202, body=draft)

@@ -47,11 +47,13 @@ class Claim:
         run: its id.
         attempt: which attempt this is; a result counts only if the run is still in this attempt.
         worker: who holds it.
+        traceparent: names the span of the request that asked for it; None where none is kept.
     """
 
     run: str
     attempt: int
     worker: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ def resource_of(row: tables.Run, project: Governed) -> Resource:
     return project.beneath(kind="run", entity=entity)
 
 
-def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool) -> tables.Run:
+def request(
+    operation: Operation, *, project: Governed, aim: Aim, blocking: bool, traceparent: str | None = None
+) -> tables.Run:
     """Queues a run on the complete uploads of every provider.
 
     Raises:
@@ -138,6 +142,7 @@ def request(operation: Operation, *, project: Governed, aim: Aim, blocking: bool
         worker=None,
         lease_expires_at=None,
         phase="queued",
+        traceparent=traceparent,
         done=0,
         total=sum(a.count * b.count for a, b in combinations(ready, 2)),  # the engine knows better once it has begun
         error_code=None,
@@ -461,6 +466,7 @@ def render(session: Session, row: tables.Run, *, project: Governed, request_id: 
     session.flush()
     aim = aim_of(row)
     report = row.report if row.state == "succeeded" else None
+    taken = tables.uploads_of(session, row.id)
     return schemas.Run(
         id=row.id,
         project=row.project,
@@ -468,11 +474,8 @@ def render(session: Session, row: tables.Run, *, project: Governed, request_id: 
         aim=aim.for_wire(),
         threshold=aim.value if aim.kind == "threshold" else None,
         blocking=row.blocking,
-        findings=reporting.findings(report, _terms(session, row, project)) if report else [],
-        uploads=[
-            schemas.RunUpload(id=item.upload, organisation=item.organisation, count=item.count)
-            for item in tables.uploads_of(session, row.id)
-        ],
+        findings=reporting.findings(report, _terms(row, project, taken)) if report else [],
+        uploads=[schemas.RunUpload(id=item.upload, organisation=item.organisation, count=item.count) for item in taken],
         progress=schemas.Progress(phase=row.phase, done=row.done, total=row.total),
         attempt=row.attempt,
         error=Problem(
@@ -503,7 +506,7 @@ def summarise(operation: Operation, *, row: tables.Run, project: Governed) -> sc
     if row.state != "succeeded" or row.patterns is None:
         raise Conflict("This run has no result to summarise.", code="no_result")
     withdrawals.require_applied(operation.session, row.id)
-    terms = _terms(operation.session, row, project)
+    terms = _terms(row, project, tables.uploads_of(operation.session, row.id))
     precision, recall = reporting.expected(row.report, terms) if row.report else (None, None)
     operation.record(EventType.SUMMARY_RETRIEVED, resource=events.Resource("run", row.id))
     return schemas.Summary(
@@ -525,13 +528,12 @@ def report(operation: Operation, *, row: tables.Run, project: Governed) -> schem
     if row.state != "succeeded" or row.report is None:
         raise Conflict("This run has no result to report on.", code="no_result")
     withdrawals.require_applied(operation.session, row.id)
-    terms = _terms(operation.session, row, project)
+    terms = _terms(row, project, tables.uploads_of(operation.session, row.id))
     operation.record(EventType.REPORT_RETRIEVED, resource=events.Resource("run", row.id))
     return reporting.run_report(row.report, terms, run=row.id, aim=aim_of(row).for_wire())
 
 
-def _terms(session: Session, row: tables.Run, project: Governed) -> reporting.Terms:
-    taken = tables.uploads_of(session, row.id)
+def _terms(row: tables.Run, project: Governed, taken: Sequence[tables.RunUpload]) -> reporting.Terms:
     data = project.agreement.document.data
     exact = {tuple(pattern["positions"]): int(pattern["groups"]) for pattern in row.patterns or ()}
     providers, least = len(taken), data.min_group_count

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, LargeBinary, and_, or_, update
+from sqlalchemy import JSON, Column, LargeBinary, and_, func, or_, update
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import BigInt, UtcDateTime
@@ -17,7 +17,8 @@ class Run(SQLModel, table=True):
 
     `patterns` and `report` hold exact counts: neither leaves but rounded and suppressed. `data_key` is made by the
     first claim and opens whatever is stored of the run; a run that ends without a result loses it. `key_epoch` is that
-    of its uploads, and stays when the project goes on to another.
+    of its uploads, and stays when the project goes on to another. `traceparent` (W3C Trace Context) names the request
+    that asked for it, where traces are kept.
     """
 
     __tablename__ = "run"
@@ -42,6 +43,7 @@ class Run(SQLModel, table=True):
     report: dict[str, Any] | None = Field(sa_column=Column(JSON, nullable=True))
     data_key: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
     restricted: bool = False
+    traceparent: str | None = None
     delete_by: datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True, index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime | None = Field(sa_type=UtcDateTime, nullable=True)
@@ -114,6 +116,24 @@ def runs_page(session: Session, *, project_id: str, after: str, limit: int) -> S
     """Runs of a project by id, oldest first."""
     query = select(Run).where(Run.project == project_id, Run.id > after)
     return session.exec(query.order_by(col(Run.id)).limit(limit)).all()
+
+
+def count_by_state(session: Session) -> dict[str, int]:
+    """How many runs there are in each state that any is in."""
+    rows = session.exec(select(Run.state, func.count()).group_by(col(Run.state))).all()
+    return dict(rows)
+
+
+def oldest_queued(session: Session) -> datetime | None:
+    """When the run at the head of the queue was asked for; None where none waits."""
+    query = select(Run.created_at).where(Run.state == "queued").order_by(col(Run.created_at)).limit(1)
+    return session.exec(query).first()
+
+
+def count_expired(session: Session, *, now: datetime) -> int:
+    """How many runs are held by workers that have fallen silent."""
+    query = select(func.count()).where(col(Run.state) == "running", col(Run.lease_expires_at) < now)
+    return session.exec(query).one()
 
 
 def _claimable(now: datetime) -> Any:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from linkage_service.access.actions import Action
 from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.errors import FieldError, Invalid, LinkageError, TooLarge, WrongMediaType
-from linkage_service.problems import responses
+from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import governed
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore, WrappedKey
@@ -19,7 +19,7 @@ from linkage_service.uploads import schemas, service, tables
 from linkage_service.uploads.probing import ProbingSuspected
 from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
 
-router = APIRouter(prefix="/v1", tags=["uploads"])
+router = APIRouter(prefix="/v1", tags=["uploads"], responses=OF_EVERY_ROUTE)
 PartPath = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the part, from 1.")]
 
 
@@ -46,7 +46,12 @@ def _blobs(request: Request) -> BlobStore:
 
 def _limits(request: Request) -> service.Limits:
     settings: Settings = request.app.state.service.settings
-    return service.Limits(part_bytes=settings.part_bytes_max, upload_bytes=settings.upload_bytes_max)
+    return service.Limits(
+        part_bytes=settings.part_bytes_max,
+        upload_bytes=settings.upload_bytes_max,
+        open_uploads=settings.uploads_open_max,
+        organisation_bytes=settings.upload_quota_bytes,
+    )
 
 
 @router.post(
@@ -123,8 +128,16 @@ async def put_part(
     content_type: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Stores one part after comparing its digest. Sending a part again replaces it, so a lost answer costs nothing."""
-    blobs = _blobs(request)
+    with gate.door.throttle.part_of(gate.caller.organisation):
+        return await _store_part(
+            request, gate, upload_id, number, content_type=content_type, content_digest=content_digest
+        )
 
+
+async def _store_part(
+    request: Request, gate: Gate, upload_id: str, number: int, *, content_type: str | None, content_digest: str | None
+) -> Response:
+    blobs = _blobs(request)
     tracked: list[Operation] = []
 
     def plan(operation: Operation) -> _Plan:

@@ -21,7 +21,7 @@ from linkage_service.access.entities import Attribute, Entity, Reference, organi
 from linkage_service.access.guard import Operation
 from linkage_service.agreements.service import TIERS
 from linkage_service.audit.catalogue import EventType
-from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
+from linkage_service.errors import Conflict, FieldError, Invalid, Limited, NotFound, TooLarge
 from linkage_service.ids import new_id
 from linkage_service.keys import check_values
 from linkage_service.keys.epochs import ClosedEpoch, closed_because
@@ -42,10 +42,12 @@ _CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:,|$
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much an upload may be, bytes."""
+    """How much an upload may be, and all of an organisation's that are not deleted, bytes."""
 
     part_bytes: int
     upload_bytes: int
+    open_uploads: int
+    organisation_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ def declare(
     for unfinished in mine:
         if unfinished.state == "receiving":
             _discard(operation, unfinished)
+    _check_room(operation, manifest.size_bytes, limits)
     row = tables.Upload(
         id=new_id("upl", operation.now),
         project=project.row.id,
@@ -190,6 +193,25 @@ def declare(
         counts={"records": row.count, "bytes": row.size_bytes},
     )
     return row
+
+
+def _check_room(operation: Operation, size_bytes: int, limits: Limits) -> None:
+    operation.session.flush()
+    counted = tables.live_by_state(operation.session, organisation=operation.caller.organisation)
+    unfinished, _ = counted.get("receiving", (0, 0))
+    if unfinished >= limits.open_uploads:
+        raise Limited(
+            f"Your organisation has {unfinished} uploads that are not complete, the most this service takes. "
+            "Complete or delete one, then declare this one again.",
+            retry_after_s=60,
+            code="too_many_uploads",
+        )
+    if sum(size for _, size in counted.values()) + size_bytes > limits.organisation_bytes:
+        raise TooLarge(
+            f"All uploads of your organisation together may have {limits.organisation_bytes} bytes. Delete what is "
+            "not needed any more, or ask the operator.",
+            code="upload_quota",
+        )
 
 
 def declared_digest(header: str | None) -> str:

@@ -123,6 +123,15 @@ def live_uploads(session: Session, project_id: str) -> Sequence[Upload]:
     return session.exec(query.order_by(col(Upload.id))).all()
 
 
+def live_by_state(session: Session, *, organisation: str | None = None) -> dict[str, tuple[int, int]]:
+    """How many uploads are being received or complete, and their bytes as declared, by state; of all or of one."""
+    size = func.coalesce(func.sum(Upload.size_bytes), 0)
+    query = select(Upload.state, func.count(), size).where(col(Upload.state).in_(LIVE)).group_by(col(Upload.state))
+    if organisation is not None:
+        query = query.where(Upload.organisation == organisation)
+    return {state: (number, int(size_bytes)) for state, number, size_bytes in session.exec(query)}
+
+
 def complete_uploads(session: Session, project_id: str, *, epoch: int) -> Sequence[Upload]:
     """The one complete upload of each provider that has one in a key epoch, by provider."""
     query = select(Upload).where(Upload.project == project_id, Upload.state == "complete", Upload.key_epoch == epoch)

@@ -91,6 +91,8 @@ def test_environment_is_read_by_settings_only() -> None:
     [
         ("httpx", (CLIENT,), "client_sdk/src/linkage_client/_transport.py"),
         ("jinja2", SOURCES, "services/console/src/linkage_console/templating.py"),
+        ("prometheus_client", SOURCES, "linkage_service/metrics.py"),
+        ("opentelemetry", SOURCES, "linkage_service/tracing.py"),
         ("argon2", SOURCES, "linkage_service/people/passwords.py"),
         ("obstore", SOURCES, "services/matching/src/linkage_matching/blobs.py"),
         ("cedarpy", SOURCES, "linkage_service/access/decide.py"),

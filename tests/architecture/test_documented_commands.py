@@ -15,7 +15,12 @@ from linkage_service.cli import main as service_command
 from linkage_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "services" / "ledger" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "services" / "ledger" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.md")),
+]
 PROGRAMS: dict[str, click.Command] = {"linkage": client_command, "linkage-service": service_command}
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LEDGER = "linkage-ledger"
@@ -31,6 +36,7 @@ def _command_lines() -> Iterator[tuple[str, str]]:
         fenced = "\n".join(_FENCED.findall(text)).replace("\\\n", " ").replace("&&", "\n")
         # A container's entry point is the program: what follows the image's name are its arguments.
         fenced = re.sub(r"^docker run .* (?=linkage-service)", "", fenced, flags=re.MULTILINE)
+        fenced = re.sub(r"^docker compose run --rm (?=init )", "linkage-service ", fenced, flags=re.MULTILINE)
         for line in [*fenced.splitlines(), *_INLINE.findall(_FENCED.sub("", text))]:
             bare = line.strip().removeprefix("uv run ")
             if bare.split(" ")[0] in {*PROGRAMS, _LEDGER} and " " in bare:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,6 +16,7 @@ DOCUMENTS = sorted(
     if not {".venv", "node_modules", ".git"} & set(path.parts) and not any(p.endswith("_cache") for p in path.parts)
 )
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_DRAWN = {"svg", "title", "desc", "defs", "marker", "rect", "path", "g", "text", "circle"}
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -55,6 +57,23 @@ def test_script_is_executable_and_parses(script: str) -> None:
     assert path.stat().st_mode & 0o111
     assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
     subprocess.run(["bash", "-n", path], check=True)
+
+
+@pytest.mark.parametrize("drawing", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.name)
+def test_drawing_says_in_words_what_it_shows_and_loads_nothing(drawing: Path) -> None:
+    root = ET.parse(drawing).getroot()  # noqa: S314 - our own file
+    named = {element.get("id"): (element.text or "") for element in root}
+    assert root.get("role") == "img"
+    assert [len(named[name]) > 20 for name in (root.get("aria-labelledby") or "").split()] == [True, True]
+    assert {element.tag.partition("}")[2] for element in root.iter()} <= _DRAWN
+    assert "href" not in drawing.read_text(encoding="utf-8")
+
+
+def test_dpia_points_at_controls_and_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "dpia.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests|linkage_service)/[\w./]+)`", text))
+    assert len(named) > 8
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_decisions_are_numbered_without_gaps_and_short() -> None:

@@ -1,7 +1,8 @@
 """What a decision of the access policy costs with many agreements stored: ``python tests/benchmarks/policy.py --json``.
 
 The peer is the same engine used the plain way: policy text, schema and the entities of all agreements in every call.
-Decisions go round all agreements, so that nothing is decided twice in a row under the same one.
+Decisions go round all agreements, so that nothing is decided twice in a row under the same one: `first` on facts never
+seen, `again` on the same facts at the same hour, `another_day` on the same facts when the engine has to be asked anew.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -103,21 +106,34 @@ def main() -> None:
             ).facts
         )["request"]
 
+        def on_another_day(number: int) -> None:
+            later = at.now + timedelta(days=1 + number // len(resources))
+            assert policy.decide(
+                action=Action.REQUEST_RELEASE,
+                caller=caller,
+                resource=resources[number % len(resources)],
+                at=replace(at, now=later),
+                context=_CONTEXT,
+            ).allowed
+
         def plain(_: int) -> None:
             found = cedarpy.is_authorized(request, policy.text.policies, everything, policy.text.schema)
             assert found.decision is cedarpy.Decision.Allow
 
-        first, again, peer = (
+        first, again, another_day, peer = (
             median_ms(decide, rounds=len(resources)),
             median_ms(decide, rounds=arguments.rounds),
+            median_ms(on_another_day, rounds=arguments.rounds),
             median_ms(plain, rounds=20),
         )
         figures = {
             "agreements": arguments.agreements,
             "first": first,
             "again": again,
+            "another_day": another_day,
             "peer": peer,
             "ratio": round(peer["cpu_ms"] / again["cpu_ms"], 1),
+            "ratio_another_day": round(peer["cpu_ms"] / another_day["cpu_ms"], 1),
         }
         service.close()
     print(json.dumps(figures) if arguments.json else "\n".join(f"{name}: {value}" for name, value in figures.items()))

@@ -10,6 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
+from schemathesis.python.asgi import HOST
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -88,7 +89,8 @@ def test_operation_ids_are_unique() -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A service in which every kind of thing exists once, with the parameters that find it."""
-    with service_app(tmp_path_factory.mktemp("contract")) as service:
+    # The tool calls it by a name of its own.
+    with service_app(tmp_path_factory.mktemp("contract"), hosts=[HOST]) as service:
         linked = service.uploaded(*data_sets(12, 12, shared=6))
         abandoned = ok(linked.providers[0].declare(linked.project, b"a" * 3200), 201)["id"]
         ok(linked.providers[0].delete(f"/v1/uploads/{abandoned}"), 204)

@@ -73,7 +73,8 @@ class Transport:
         self._http = httpx.Client(
             base_url=self._url,
             timeout=httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s),
-            verify=tls_context(ca_file),
+            # The system's certificates take some 20 ms to load, and whoever brings a transport has no use for them.
+            verify=tls_context(ca_file) if http_transport is None else True,
             transport=http_transport,
             # A proxy cannot reach this machine's own loopback.
             trust_env=not is_loopback(self._url.host),

@@ -599,6 +599,27 @@ class LedgerEventDetail(LedgerEvent):
     body_state: str = "none"
 
 
+class PolicyAnswer(Answer):
+    """What the policy answered, and by which of its policies."""
+
+    allowed: bool
+    policies: list[str]
+
+
+class Replay(Answer):
+    """A recorded decision beside the same one made again, from the facts and by the policy text of then.
+
+    Where `agrees` is false the log or the engine is not what it was.
+    """
+
+    seq: int
+    recorded: PolicyAnswer
+    replayed: PolicyAnswer
+    agrees: bool
+    policy_digest: str
+    policy_is_current: bool
+
+
 class Alarm(Answer):
     """Something that an officer should look at. `seq` is its event in the ledger, `detail` what it rests on."""
 

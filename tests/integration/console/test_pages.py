@@ -11,6 +11,7 @@ import pytest
 
 from linkage_ledger.bundle import verify_bundle
 from linkage_ledger.checkpoints import Checkpoint, sign_checkpoint
+from linkage_service.access.decide import Verdict
 from support.console import Visitor, visitor, words_of
 from support.service_app import (
     Linked,
@@ -206,6 +207,41 @@ def test_search_explains_a_refusal_in_words(service: ServiceApp, officer: Visito
     said = words_of(officer.get(f"/activity/{number[1]}"))
     assert "What would change that: State a purpose that the agreement lists" in said
     assert "A machine of Organisation" in said
+
+
+def test_decision_is_made_again_and_its_answer_is_said(service: ServiceApp, officer: Visitor) -> None:
+    linked = _refused_project(service)
+    page = officer.get(f"/activity?element=1&agreement={linked.agreement['reference']}").text
+    seq = re.findall(r'id="event-(\d+)"', page)[0]
+    assert "Decide again" in words_of(officer.get(f"/activity/{seq}"))
+    said = words_of(officer.get(f"/activity/{seq}/replay"))
+    assert "The answer is the one recorded" in said
+    assert "1 Purpose of the sharing: The stated purpose is not one of the purposes" in said
+    assert "The one of this release" in said
+
+
+def test_decision_whose_facts_are_gone_or_changed_is_not_made_again(service: ServiceApp, officer: Visitor) -> None:
+    _refused_project(service)
+    seq = next(seq for seq, event in enumerate(service.events()) if event["type"] == "project.refused")
+    with closing(sqlite3.connect(service.database_file)) as database:
+        database.execute("UPDATE audit_body SET disposed = 1, salt = NULL, body = NULL WHERE seq = ?", (seq,))
+        database.commit()
+    assert "Decide again" not in words_of(officer.get(f"/activity/{seq}"))
+    answer = officer.get(f"/activity/{seq}/replay")
+    assert answer.status_code == 409
+    assert "disposed of at the end of their retention" in words_of(answer)
+
+
+def test_decision_that_comes_out_otherwise_is_an_alarm(
+    service: ServiceApp, officer: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refused_project(service)
+    seq = next(seq for seq, event in enumerate(service.events()) if event["type"] == "project.refused")
+    policy = service.runtime.door.policy
+    monkeypatch.setattr(policy, "replay", lambda _: Verdict(allowed=True, policies=("P-open-project",)))
+    said = words_of(officer.get(f"/activity/{seq}/replay"))
+    assert "Alarm: the answer is not the one recorded" in said
+    assert "Made again Allowed by P-open-project" in said
 
 
 def test_looking_is_an_event_of_the_person_who_looked(service: ServiceApp, officer: Visitor) -> None:

@@ -139,6 +139,25 @@ def test_statement_that_was_prepared_outlives_the_reading_transaction(postgresql
             database.close()
 
 
+def test_connections_that_the_server_ended_while_idle_are_made_anew_unseen(postgresql: Server) -> None:
+    with migrated_database(postgresql) as url:
+        database = Database(url)
+        with database.reading() as first, database.reading() as second:
+            assert tables.size_of(first) == tables.size_of(second)
+        with postgresql.connect() as connection:
+            ended = connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
+                (database.engine.url.database,),
+            ).fetchall()
+        assert ended == [(True,), (True,)]
+        log = Log(key=KEY)
+        with database.writing() as session:
+            log.append(session, [_entry("after", 0)])
+        with database.reading() as session:
+            assert tables.size_of(session) == 1
+        database.close()
+
+
 @on_each_database
 def test_statement_that_fails_straight_in_the_driver_fails_as_others_do(database_url: str) -> None:
     database = Database(database_url)

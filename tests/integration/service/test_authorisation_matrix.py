@@ -27,7 +27,7 @@ UNGOVERNED = {
     "browse", "createOrganisation", "inviteOrganisation", "readOrganisation", "recordAssurance", "sanctionOrganisation",
     "readClients", "manageClients", "rotateKey", "sanctionClient", "managePeople", "readPeople", "manageSelf",
     "changePassword", "draftAgreement", "readLedger", "publishKeyCard",
-    "exportLedger", "readAlarms", "acknowledgeAlarm",
+    "exportLedger", "replayDecision", "readAlarms", "acknowledgeAlarm",
 }  # fmt: skip
 
 

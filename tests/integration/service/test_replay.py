@@ -1,6 +1,8 @@
 """Every decision that was recorded can be made again, from its own facts and by its own policy text."""
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -13,7 +15,7 @@ from linkage_service.access.replay import Replayed, replay
 from linkage_service.cli import main
 from linkage_service.errors import Conflict, NotFound
 from support.ledger_logs import make_header
-from support.service_app import Linked, ServiceApp, data_sets, problem
+from support.service_app import Linked, ServiceApp, data_sets, ok, problem
 
 _STOP = '@id("G0-stop") @element("none") @reason("No.") @remedy("None.") forbid (principal, action, resource);'
 
@@ -113,3 +115,55 @@ def test_replay_command_names_element_and_answer(service: ServiceApp, linked: Li
     assert document["recorded"] == {"allowed": False, "policies": ["G1-purpose"]}
     missing = CliRunner().invoke(main, ["audit", "replay", "--data-dir", folder, "99999"])
     assert (missing.exit_code, "no event" in missing.output) == (1, True)
+
+
+def _seq(service: ServiceApp, event_type: str) -> int:
+    return next(seq for seq, event in enumerate(service.events()) if event["type"] == event_type)
+
+
+def test_officer_has_a_decision_made_again_and_that_is_an_event(service: ServiceApp, linked: Linked) -> None:
+    _played(service, linked)
+    seq = _seq(service, "project.refused")
+    with service.expecting_event("audit.replayed") as found:
+        made = ok(service.officer.get(f"/v1/audit/events/{seq}/replay"), 200)
+    assert found[0]["resource"] == {"id": str(seq), "type": "audit"}
+    assert made["agrees"]
+    assert made["policy_is_current"]
+    assert made["recorded"] == made["replayed"] == {"allowed": False, "policies": ["G1-purpose"]}
+    granted = ok(service.officer.get(f"/v1/audit/events/{_seq(service, 'release.granted')}/replay"), 200)
+    assert granted["replayed"]["allowed"]
+
+
+def test_replay_is_for_officers_who_may_see_the_facts(service: ServiceApp, linked: Linked) -> None:
+    one, other = linked.providers
+    problem(service.open_project(one, linked.agreement, purpose="marketing"), 403)
+    path = f"/v1/audit/events/{_seq(service, 'project.refused')}/replay"
+    problem(service.administrator.get(path), 403)
+    problem(one.get(path), 403)
+    ok(service.add_client(one, "officer").get(path), 200)
+    # It sees the event under its agreement, but not what was judged of another organisation.
+    problem(service.add_client(other, "officer").get(path), 404)
+    problem(service.add_client(service.join(), "officer").get(path), 404)
+
+
+@pytest.mark.parametrize(
+    ("code", "statement"),
+    [
+        ("facts_disposed", "UPDATE audit_body SET disposed = 1, salt = NULL, body = NULL WHERE seq = ?"),
+        ("facts_changed", "UPDATE audit_body SET body = x'7b7d' WHERE seq = ?"),
+        ("policy_unknown", "UPDATE known_policy SET digest = 'f' WHERE ? > 0"),
+        ("no_decision", ""),
+    ],
+)
+def test_replay_that_cannot_be_says_why(service: ServiceApp, linked: Linked, code: str, statement: str) -> None:
+    assert linked.project
+    seq = _seq(service, "project.opened") if statement else 0
+    if code == "policy_unknown":
+        service.runtime.door.policy.digest = "of another text"
+    if statement:
+        with closing(sqlite3.connect(service.database_file)) as database:
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                database.execute(f"DROP TRIGGER {name}")
+            database.execute(statement, (seq,))
+            database.commit()
+    problem(service.officer.get(f"/v1/audit/events/{seq}/replay"), 409, code)

@@ -177,6 +177,7 @@ REACHED_BY: dict[str, Callable[[LinkageClient], Any]] = {
     "lift_release_restriction": lambda client: client.rights.lift_release(release_id="rel_1", reason="Closed."),
     "list_events": lambda client: list(client.audit.events()),
     "get_event": lambda client: client.audit.event(seq=1),
+    "replay_decision": lambda client: client.audit.replay(seq=1),
     "get_receipt": lambda client: client.audit.receipt(seq=1),
     "get_checkpoint": lambda client: client.audit.checkpoint(),
     "get_verifier_key": lambda client: client.audit.verifier_key(),

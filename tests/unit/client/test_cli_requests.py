@@ -10,6 +10,14 @@ from linkage_client.keys import SigningKey
 from support.command import Linkage
 from support.fake_service import CREATED, OWN, FakeService, Reply, client, organisation, project, release, run
 
+REPLAY = {
+    "seq": 7,
+    "recorded": {"allowed": False, "policies": []},
+    "replayed": {"allowed": False, "policies": []},
+    "agrees": True,
+    "policy_digest": "0" * 64,
+    "policy_is_current": True,
+}
 DISCLOSURE = {"id": "dis_1", "release": "rel_1", "recipient": "org_r", "provider": OWN, "rows": 3, "at": CREATED}
 AGREEMENT = {"id": "agr_1", "reference": "ISP-1", "state": "active", "version": 1, "digest": "d", "created_at": CREATED}
 
@@ -69,6 +77,7 @@ def _page(*items: Any) -> dict[str, Any]:
         ("run prj_1 --no-wait", "POST", "/v1/projects/prj_1/runs", run("queued"), "state: queued"),
         ("release run_1 --purpose planning", "POST", "/v1/runs/run_1/releases", release(), "rel_1"),
         ("results --list prj_1", "GET", "/v1/projects/prj_1/releases", _page(release()), "rel_1"),
+        ("audit replay 7", "GET", "/v1/audit/events/7/replay", REPLAY, "Made again: refused by no policy"),
         ("audit receipt 7", "GET", "/v1/audit/events/7/receipt", Reply(text=b"proof\n"), "proof"),
     ],
 )

@@ -126,6 +126,28 @@ def show(session: Session, *, seq: int) -> None:
     session.show(event, _lines(as_document(event)))
 
 
+@audit.command("replay")
+@click.argument("seq", type=click.IntRange(min=0))
+@common_options
+def replay(session: Session, *, seq: int) -> None:
+    """Have the decision of event SEQ made again, from the facts and by the policy of then. For officers. Recorded.
+
+    Where the answer is not the one recorded, the log or the service is not what it was: exit code 1.
+    """
+    with session.client() as client:
+        made = client.audit.replay(seq=seq)
+    answers = ((made.recorded, "Recorded"), (made.replayed, "Made again"))
+    lines = [
+        f"{name}: {'allowed' if answer.allowed else 'refused'} by {', '.join(answer.policies) or 'no policy'}"
+        for answer, name in answers
+    ]
+    lines.append("By the policy text of " + ("this release." if made.policy_is_current else "that time."))
+    lines.append("The answer is the one recorded." if made.agrees else "THE ANSWER IS NOT THE ONE RECORDED.")
+    session.show(made, lines)
+    if not made.agrees:
+        raise click.exceptions.Exit(1)
+
+
 _BODY_WORDS = {
     "none": "This event has no further detail.",
     "disposed": "Its further detail was deleted at the end of its retention.",

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import rfc8785
@@ -73,11 +74,11 @@ class Keyset:
         return hashlib.sha256(KEYSET_CONTEXT + rfc8785.dumps(statement)).hexdigest()
 
     def safety_code(self) -> str:
-        """30 digits in groups of five, the same for all who have the same cards. Takes 32 MiB and about 0.15 s."""
-        slow = Scrypt(salt=SAFETY_CODE_SALT, length=_CODE_BYTES, n=_COST, r=_BLOCK_SIZE, p=1)
-        number = int.from_bytes(slow.derive(bytes.fromhex(self.digest)), "big") % 10**SAFETY_CODE_DIGITS
-        digits = f"{number:0{SAFETY_CODE_DIGITS}d}"
-        return " ".join(digits[at : at + _GROUP] for at in range(0, SAFETY_CODE_DIGITS, _GROUP))
+        """30 digits in groups of five, the same for all who have the same cards.
+
+        Takes 32 MiB and about 0.15 s, the first time that a process asks for it.
+        """
+        return _safety_code(self.digest)
 
     def card_of(self, organisation_id: str) -> KeyCard:
         """The card of an organisation.
@@ -108,3 +109,12 @@ class Keyset:
                 "for. Those providers have to make new exchange keys with a present version of this client.",
                 code="card_without_suite",
             )
+
+
+@lru_cache(maxsize=64)
+def _safety_code(digest: str) -> str:
+    """Kept, since a ceremony looks at it at each of its steps. Whoever has the cards can reckon it: it is no secret."""
+    slow = Scrypt(salt=SAFETY_CODE_SALT, length=_CODE_BYTES, n=_COST, r=_BLOCK_SIZE, p=1)
+    number = int.from_bytes(slow.derive(bytes.fromhex(digest)), "big") % 10**SAFETY_CODE_DIGITS
+    digits = f"{number:0{SAFETY_CODE_DIGITS}d}"
+    return " ".join(digits[at : at + _GROUP] for at in range(0, SAFETY_CODE_DIGITS, _GROUP))

@@ -17,6 +17,7 @@ from linkage_client.models import (
     LedgerEventDetail,
     LedgerExport,
     LogWitnesses,
+    Replay,
     VerifierKey,
 )
 from linkage_client.resources._base import Listing, Resource, parsed
@@ -111,6 +112,10 @@ class Audit(Resource):
     def event(self, *, seq: int) -> LedgerEventDetail:
         """One event, with its body where the caller may see it and it is still held."""
         return self._get(path_of("audit", "events", seq), LedgerEventDetail)
+
+    def replay(self, *, seq: int) -> Replay:
+        """Have the decision of an event made again, from the facts that were judged. For officers; recorded."""
+        return self._get(path_of("audit", "events", seq, "replay"), Replay)
 
     def export(
         self,

@@ -65,6 +65,10 @@ class Visit:
         """Whether the person is an officer of the linkage unit. For what is offered; the API decides what is done."""
         return self.of_unit and "officer" in self.roles
 
+    def belongs_to(self, organisation: Json) -> bool:
+        """Whether an organisation, as the API describes it, is the person's own."""
+        return bool(self.me) and self.me["organisation"]["id"] == organisation["id"]  # type: ignore[index]  # just asked
+
     def query(self, name: str) -> str:
         """A parameter of the address, without spaces around it."""
         return self.request.query_params.get(name, "").strip()

@@ -18,13 +18,15 @@ OUTCOMES: Final = {"success": "done", "refused": "refused", "failed": "failed"}
 STATES: Final = {
     "draft": "draft", "proposed": "awaiting signatures", "active": "in force", "suspended": "suspended",
     "expired": "expired", "terminated": "ended", "superseded": "replaced", "withdrawn": "withdrawn",
-    "invited": "invited", "success": "done", "refused": "refused", "failed": "failed",
+    "invited": "invited", "disabled": "disabled", "revoked": "removed",
+    "success": "done", "refused": "refused", "failed": "failed",
     "queued": "waits its turn", "running": "matching", "succeeded": "has a result", "cancelled": "cancelled",
     "held": "on hold",
 }  # fmt: skip
 COLOURS: Final = {
     "draft": "grey", "proposed": "yellow", "active": "green", "suspended": "red", "expired": "grey",
     "terminated": "grey", "superseded": "grey", "withdrawn": "grey", "invited": "yellow", "success": "green",
+    "disabled": "red", "revoked": "grey",
     "refused": "red", "failed": "orange", "open": "green", "complete": "green", "receiving": "yellow",
     "queued": "yellow", "running": "blue", "succeeded": "green", "released": "green", "held": "red",
 }  # fmt: skip
@@ -138,6 +140,11 @@ def deciding(header: Json) -> list[dict[str, Any]]:
     if decision.get("effect") != "deny":
         return []
     return list(_deciding(header, decision.get("policies") or []))
+
+
+def reasons(policies: list[str]) -> list[dict[str, Any]]:
+    """What policies say that refused something, as far as this release knows them."""
+    return deciding({"decision": {"effect": "deny", "policies": policies}}) if policies else []
 
 
 def _deciding(header: Json, policies: list[str]) -> Iterator[dict[str, Any]]:
@@ -256,6 +263,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "alarm_title": alarm_title,
     "element_title": element_title,
     "deciding": deciding,
+    "reasons": reasons,
     "explain": explain,
     "grouped": grouped,
     "state": state,

@@ -14,6 +14,7 @@ from linkage_console.visits import Visit
 
 _PAGE: Final = 25
 _UNFIT: Final = 422
+_CONFLICT: Final = 409
 _DIGITS: Final = 15
 _FORMATS: Final = {
     "csv": "A table (CSV), for a spreadsheet",
@@ -100,6 +101,21 @@ async def show_event(visit: Visit) -> Response:
     )
 
 
+async def show_replay(visit: Visit) -> Response:
+    """The decision of an event, made again by the service from the facts that were judged."""
+    seq = visit.request.path_params["seq"]
+    made, refusal = None, None
+    try:
+        made = (await visit.call.get(f"/v1/audit/events/{seq}/replay")).document
+    except Refusal as refused:
+        # Facts that are gone are an answer too.
+        if refused.status != _CONFLICT:
+            raise
+        refusal = refused
+    status = 200 if refusal is None else refusal.status
+    return visit.page("replay.html", status=status, seq=seq, made=made, refusal=refusal)
+
+
 async def receipt(visit: Visit) -> Response:
     """The receipt of an event, as a file."""
     seq = visit.request.path_params["seq"]
@@ -172,5 +188,6 @@ PAGES: Final = (
     Page("GET", "/activity/export", show_export),
     Page("POST", "/activity/export", export),
     Page("GET", "/activity/{seq:int}", show_event),
+    Page("GET", "/activity/{seq:int}/replay", show_replay),
     Page("GET", "/activity/{seq:int}/receipt", receipt),
 )

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from starlette.responses import Response
 from linkage_client.agreements.words import Element, Names, Said, say
 from linkage_client.errors import AgreementInvalidError
 from linkage_client.keys import document_digest
+from linkage_console.asking import Act
 from linkage_console.calling import Json, Refusal
 from linkage_console.gathering import evidence_of, names_of, unsigned
 from linkage_console.routing import Page
@@ -18,26 +18,6 @@ from linkage_console.visits import Visit
 
 _STALE: Final = 412
 _STATES: Final = ("draft", "proposed", "active", "suspended", "expired", "terminated")
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Something that is done about a whole agreement.
-
-    Attributes:
-        title: of its page.
-        button: what the button says.
-        effect: what follows, for the page.
-        states: in which an agreement can be.
-        done: what is said when it was done.
-    """
-
-    title: str
-    button: str
-    effect: str
-    states: frozenset[str]
-    done: str
-    warns: bool = False
 
 
 ACTS: Final[Mapping[str, Act]] = {

@@ -4,11 +4,16 @@ from typing import Final
 
 from starlette.responses import Response
 
-from linkage_console.calling import Refusal
-from linkage_console.pages.agreements import Act
+from linkage_client.keys import thumbprint
+from linkage_console.asking import Act
+from linkage_console.calling import Json, Refusal
+from linkage_console.pages.machines import DONE
+from linkage_console.pages.people import looks_after, may_invite
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
 
+_ED25519: Final = {"kty": "OKP", "crv": "Ed25519"}
+_NOT_FOUND: Final = 404
 ACTS: Final = {
     "warn": Act(
         "Warn this organisation",
@@ -42,20 +47,24 @@ async def show_all(visit: Visit) -> Response:
 
 
 async def show_one(visit: Visit) -> Response:
-    """One organisation with its machines, for those who may see them."""
+    """One organisation with its keys, and its people and machines for those who may see them."""
     organisation = (await visit.call.get(f"/v1/organisations/{visit.param('organisation')}")).document
-    own = bool(visit.me) and visit.me["organisation"]["id"] == organisation["id"]  # type: ignore[index]  # just asked
-    looks_after = {"signatory", "administrator", "officer"} if visit.of_unit else {"signatory", "administrator"}
-    sees_machines = own and bool(visit.roles & looks_after)
-    machines = await visit.call.items(f"/v1/organisations/{organisation['id']}/clients") if sees_machines else None
+    path = f"/v1/organisations/{organisation['id']}"
+    looked_after = looks_after(visit, organisation)
+    card = await _card(visit, path)
     offered = [(name, act) for name, act in ACTS.items() if organisation["status"] in act.states and visit.oversees]
-    done = ACTS.get(visit.query("done"))
+    done = visit.query("done")
     return visit.page(
         "organisation.html",
         organisation=organisation,
-        machines=machines,
+        people=await visit.call.items(f"{path}/people") if looked_after else None,
+        machines=await visit.call.items(f"{path}/clients") if looked_after else None,
+        invites=may_invite(visit, organisation),
+        card=card,
+        card_key=card and thumbprint(_ED25519 | {"x": card["document"]["signing_key"]}),
+        signing_key=organisation["signing_key"] and thumbprint(organisation["signing_key"]),
         offered=offered if organisation["kind"] == "partner" else [],
-        done=done.done if done else "",
+        done=ACTS[done].done if done in ACTS else DONE.get(done, ""),
         event=visit.query("event") if visit.query("event").isdecimal() else "",
     )
 
@@ -86,6 +95,17 @@ async def act(visit: Visit) -> Response:
     return await visit.carry_out(
         f"/organisations/{organisation}", name, lambda: {"reason": visit.form["reason"]}, again=show_act
     )
+
+
+async def _card(visit: Visit, path: str) -> Json | None:
+    """The key card, if there is one."""
+    try:
+        found: Json = (await visit.call.get(f"{path}/key-card")).document
+    except Refusal as refusal:
+        if refusal.status != _NOT_FOUND:
+            raise
+        return None
+    return found
 
 
 PAGES: Final = (

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from linkage_console import plots, wording
+from linkage_console.asking import Act
 from linkage_console.calling import Json, Refusal
 from linkage_console.gathering import names_of
-from linkage_console.pages.agreements import Act
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
 from linkage_console.work import MOST_PROJECTS, Reading, Work, newest_events, sees_work, skip_of

@@ -1,0 +1,342 @@
+"""A restore drill: what was backed up is put elsewhere, verifies, and goes on; what was deleted does not come back."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from linkage_service.app import create_app
+from linkage_service.audit.verify import verify as verify_ledger
+from linkage_service.backup import archive, sealing
+from linkage_service.backup.archive import BackupRefused, create, verify
+from linkage_service.backup.restoring import Restored, restore
+from linkage_service.cli import main
+from linkage_service.runtime import build
+from linkage_service.service_keys import KeysMissing
+from linkage_service.settings import Settings
+from linkage_service.storage import BlobStore
+from support.databases import KINDS, Kind, empty_database, on_each_database
+from support.service_app import Linked, ServiceApp, client_of, data_sets, ok, problem
+
+PASSPHRASE = "correct horse battery staple"
+Targets = Callable[[str, Kind], Settings]
+
+
+@pytest.fixture(autouse=True)
+def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "_N", 2**4)
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, tmp_path: Path, service: ServiceApp) -> Iterator[Targets]:
+    """Settings of a service that is not there yet, by a name and a kind of database."""
+    with ExitStack() as stack:
+
+        def settings(name: str, kind: Kind) -> Settings:
+            url = None
+            if kind == "postgresql":
+                url = stack.enter_context(empty_database(request.getfixturevalue("postgresql")))
+            given = service.settings.model_dump() | {"data_dir": tmp_path / name, "database_url": url}
+            (tmp_path / name).mkdir()
+            return Settings(**given)
+
+        yield settings
+
+
+def _backed_up(service: ServiceApp, folder: Path, *, passphrase: str | None = PASSPHRASE) -> Path:
+    create(service.runtime, folder, passphrase=passphrase)
+    return folder
+
+
+def _restored(service: ServiceApp, settings: Settings, folder: Path, **options: Any) -> Restored:
+    return restore(settings, folder, clock=service.clock, **{"passphrase": PASSPHRASE, **options})
+
+
+def _moved(service: ServiceApp, settings: Settings) -> None:
+    """From here on, everybody who called the service calls the restored one."""
+    service.close()
+    service.settings = settings
+    service.runtime = build(settings, clock=service.clock)
+    service.app = create_app(service.runtime)
+    service.http = client_of(service.app)
+
+
+@on_each_database
+@pytest.mark.parametrize("kind", KINDS)
+def test_restored_service_verifies_and_carries_a_run_on_to_its_link_table(
+    service: ServiceApp, target: Targets, tmp_path: Path, kind: Kind
+) -> None:
+    linked = service.uploaded(*data_sets(20, 20, shared=12))
+    first = service.run(linked)
+    release = service.release(linked, first)
+    path = f"/v1/releases/{release['id']}/link-table"
+    before = linked.recipients[0].get(f"/v1/runs/{first['id']}/summary").json()
+    person = service.person(linked.providers[0], "signatory")
+    folder = _backed_up(service, tmp_path / "backup")
+    assert verify(folder).ledger.size == service.size()
+    settings = target("restored", kind)
+    done = _restored(service, settings, folder)
+    assert (done.deleted_again, done.swept is not None and done.swept.deleted) == (0, {})
+    _moved(service, settings)
+    assert service.verified()
+    assert linked.recipients[0].get(f"/v1/runs/{first['id']}/summary").json() == before
+    assert linked.providers[0].get(path).status_code == 200
+    again = service.run(linked)
+    assert again["state"] == "succeeded"
+    table = linked.providers[0].get(f"/v1/releases/{service.release(linked, again)['id']}/link-table")
+    assert table.status_code == 200
+    person.http = service.browser(headers={"Origin": service.settings.issuer or ""})
+    person.sign_in()
+    assert service.verified()
+
+
+def _linked(service: ServiceApp) -> Linked:
+    return service.uploaded(*data_sets(12, 12, shared=6))
+
+
+def test_backup_holds_nothing_of_what_was_deleted(service: ServiceApp, tmp_path: Path) -> None:
+    linked = _linked(service)
+    ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    folder = _backed_up(service, tmp_path / "backup")
+    paths = [item["path"] for item in archive.listed_blobs(folder)]
+    assert paths
+    assert not any(linked.uploads[0] in path for path in paths)
+    assert not (folder / "blobs" / "uploads" / linked.uploads[0]).exists()
+
+
+def test_upload_that_is_deleted_while_the_backup_is_made_is_not_in_it(
+    service: ServiceApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = _linked(service)
+    read = BlobStore.sealed_bytes
+    gone: list[None] = []
+
+    def deleting(blobs: BlobStore, key: str) -> memoryview:
+        if not gone:
+            gone.append(ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204))
+        return read(blobs, key)
+
+    monkeypatch.setattr(BlobStore, "sealed_bytes", deleting)
+    folder = _backed_up(service, tmp_path / "backup")
+    owners = {item["path"].split("/")[1] for item in archive.listed_blobs(folder)}
+    assert owners == {linked.uploads[1]}
+    verify(folder)
+
+
+def test_upload_that_comes_while_the_backup_is_made_is_whole_or_not_there(
+    service: ServiceApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = service.project()
+    rows, more = data_sets(12, 12, shared=6)
+    linked.providers[0].upload(linked.project, rows)
+    listed = BlobStore.list
+    came: list[str] = []
+
+    def uploading(blobs: BlobStore, prefix: str) -> list[str]:
+        found = listed(blobs, prefix)
+        if prefix == "runs" and not came:
+            came.append(linked.providers[1].upload(linked.project, more))
+        return found
+
+    monkeypatch.setattr(BlobStore, "list", uploading)
+    folder = _backed_up(service, tmp_path / "backup")
+    monkeypatch.undo()
+    verify(folder)
+    assert came[0] in {item["path"].split("/")[1] for item in archive.listed_blobs(folder)}
+
+
+def test_backup_of_a_service_that_lost_blobs_is_refused(service: ServiceApp, tmp_path: Path) -> None:
+    linked = _linked(service)
+    service.runtime.blobs.delete_prefix(f"uploads/{linked.uploads[0]}")
+    with pytest.raises(BackupRefused, match="not in the store"):
+        _backed_up(service, tmp_path / "backup")
+    with pytest.raises(BackupRefused, match="interrupted"):
+        verify(tmp_path / "backup")
+
+
+def test_what_is_past_its_date_when_a_backup_is_restored_is_deleted_at_once(
+    service: ServiceApp, target: Targets, tmp_path: Path
+) -> None:
+    linked = _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    service.clock.move(days=31)
+    settings = target("restored", "sqlite")
+    done = _restored(service, settings, folder)
+    assert done.swept is not None
+    assert done.swept.deleted == {"upload": 2}
+    _moved(service, settings)
+    assert service.runtime.blobs.list("uploads") == []
+    assert ok(linked.providers[0].get(f"/v1/uploads/{linked.uploads[0]}"), 200)["state"] == "deleted"
+    assert service.verified()
+
+
+def test_what_was_deleted_after_the_backup_is_deleted_again_by_an_export_of_the_ledger(
+    service: ServiceApp, target: Targets, tmp_path: Path
+) -> None:
+    linked = _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
+    export = tmp_path / "since.jsonl"
+    export.write_text("".join(json.dumps(event) + "\n" for event in service.events()), "utf-8")
+    settings = target("restored", "sqlite")
+    assert _restored(service, settings, folder, deletions=export).deleted_again == 1
+    _moved(service, settings)
+    states = [
+        ok(p.get(f"/v1/uploads/{u}"), 200)["state"] for p, u in zip(linked.providers, linked.uploads, strict=True)
+    ]
+    assert states == ["deleted", "complete"]
+    assert not service.runtime.blobs.list(f"uploads/{linked.uploads[0]}")
+    assert service.events()[-1]["type"] in {"upload.deleted", "certificate.issued"}
+    assert service.verified()
+
+
+def test_restored_ledger_is_an_older_one_to_whoever_kept_a_later_checkpoint(
+    service: ServiceApp, target: Targets, tmp_path: Path
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    service.join()
+    later = service.runtime.log.checkpoint(service.runtime.database)
+    settings = target("restored", "sqlite")
+    _restored(service, settings, folder)
+    _moved(service, settings)
+    report = verify_ledger(service.runtime.database, [service.runtime.log.verifier], expected_checkpoint=later)
+    assert not report.verified
+
+
+@pytest.mark.parametrize("what", ["database", "blobs", "keys"])
+def test_restore_over_something_is_refused_and_changes_nothing(
+    service: ServiceApp, target: Targets, tmp_path: Path, what: str
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    settings = target("restored", "sqlite")
+    match what:
+        case "database":
+            shutil.copyfile(service.database_file, settings.data_dir / "linkage.db")
+        case "blobs":
+            shutil.copytree(service.settings.data_dir / "blobs", settings.data_dir / "blobs")
+        case _:
+            shutil.copytree(service.settings.resolved_keys_dir, settings.resolved_keys_dir)
+    before = sorted(path for path in settings.data_dir.rglob("*") if path.is_file())
+    with pytest.raises(BackupRefused, match="not empty"):
+        _restored(service, settings, folder)
+    assert {path for path in settings.data_dir.rglob("*") if path.is_file()} - set(before) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("manifest.json", "manifest"),
+        ("tables/upload.jsonl", "tables/upload.jsonl"),
+        ("blobs.jsonl", "blobs.jsonl"),
+        ("keys.sealed", "keys.sealed"),
+        ("blobs", "blob"),
+    ],
+)
+@pytest.mark.parametrize("missing", [True, False])
+def test_backup_with_a_byte_changed_or_a_file_missing_is_refused(
+    service: ServiceApp, tmp_path: Path, file: str, words: str, *, missing: bool
+) -> None:
+    _linked(service)
+    made = create(service.runtime, tmp_path / "backup", passphrase=PASSPHRASE)
+    path = tmp_path / "backup" / file
+    if path.is_dir():
+        path = next(found for found in sorted(path.rglob("*")) if found.is_file())
+    if missing:
+        path.unlink()
+    else:
+        raw = bytearray(path.read_bytes())
+        raw[-3] ^= 1
+        path.write_bytes(raw)
+    with pytest.raises(BackupRefused, match=words):
+        verify(tmp_path / "backup", digest=made.digest)
+
+
+def test_backup_whose_event_was_changed_with_its_digest_does_not_verify(service: ServiceApp, tmp_path: Path) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    table, manifest = folder / "tables" / "audit_event.jsonl", folder / "manifest.json"
+    lines = table.read_bytes().splitlines(keepends=True)
+    changed = lines[3].replace(b'"success"', b'"refused"')
+    assert changed != lines[3]
+    table.write_bytes(b"".join([*lines[:3], changed, *lines[4:]]))
+    document = json.loads(manifest.read_text("utf-8"))
+    document["files"]["tables/audit_event.jsonl"] = archive._sha256(folder, "tables/audit_event.jsonl")
+    manifest.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(BackupRefused, match="does not verify"):
+        verify(folder)
+
+
+def test_keys_open_with_their_passphrase_only(service: ServiceApp, target: Targets, tmp_path: Path) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    settings = target("restored", "sqlite")
+    with pytest.raises(sealing.PassphraseWrong):
+        _restored(service, settings, folder, passphrase="correct horse battery stable")
+    with pytest.raises(BackupRefused, match="--passphrase-file"):
+        _restored(service, settings, folder, passphrase=None)
+    with pytest.raises(sealing.PassphraseWrong, match="16 characters"):
+        create(service.runtime, tmp_path / "another", passphrase="short")
+    assert service.runtime.keys.storage.hex().encode() not in (folder / "keys.sealed").read_bytes()
+
+
+def test_backup_without_keys_is_restored_with_those_that_were_kept_apart(
+    service: ServiceApp, target: Targets, tmp_path: Path
+) -> None:
+    linked = _linked(service)
+    folder = _backed_up(service, tmp_path / "backup", passphrase=None)
+    assert not (folder / "keys.sealed").exists()
+    settings = target("restored", "sqlite")
+    with pytest.raises(BackupRefused, match="left out"):
+        _restored(service, settings, folder, passphrase=None)
+    settings.resolved_keys_dir.mkdir()
+    (settings.resolved_keys_dir / "log.key").write_text("nonsense")
+    with pytest.raises(KeysMissing):
+        _restored(service, settings, folder, passphrase=None)
+    shutil.copytree(service.settings.resolved_keys_dir, settings.resolved_keys_dir, dirs_exist_ok=True)
+    _restored(service, settings, folder, passphrase=None)
+    _moved(service, settings)
+    assert service.run(linked)["state"] == "succeeded"
+
+
+def test_backup_of_another_schema_names_the_version_to_install(
+    service: ServiceApp, target: Targets, tmp_path: Path
+) -> None:
+    folder = _backed_up(service, tmp_path / "backup")
+    manifest = folder / "manifest.json"
+    document = json.loads(manifest.read_text("utf-8")) | {"revision": "0001", "version": "0.0.9"}
+    manifest.write_text(json.dumps(document), "utf-8")
+    assert verify(folder).revision == "0001"
+    with pytest.raises(BackupRefused, match=r"version 0\.0\.9"):
+        _restored(service, target("restored", "sqlite"), folder)
+
+
+def test_commands_make_verify_and_restore_a_backup(service: ServiceApp, tmp_path: Path) -> None:
+    linked = _linked(service)
+    words = tmp_path / "passphrase"
+    words.write_text(f"{PASSPHRASE}\n")
+    source, folder = ["--data-dir", str(service.settings.data_dir)], str(tmp_path / "backup")
+    both = [*source, "--out", folder, "--passphrase-file", str(words), "--without-keys"]
+    assert CliRunner().invoke(main, ["backup", "create", *both]).exit_code == 2
+    assert CliRunner().invoke(main, ["backup", "create", *source, "--out", folder]).exit_code == 2
+    made = CliRunner().invoke(
+        main, ["backup", "create", *source, "--out", folder, "--passphrase-file", str(words), "--json"]
+    )
+    assert made.exit_code == 0, made.output
+    digest = json.loads(made.stdout)["digest"]
+    verified = CliRunner().invoke(main, ["backup", "verify", folder, "--digest", digest])
+    assert (verified.exit_code, verified.stdout[:6]) == (0, "Whole:")
+    assert CliRunner().invoke(main, ["backup", "verify", folder, "--digest", "0" * 64]).exit_code == 1
+    restored = CliRunner().invoke(
+        main, ["backup", "restore", "--data-dir", str(tmp_path / "new"), folder, "--passphrase-file", str(words)]
+    )
+    assert restored.exit_code == 0, restored.output
+    assert "fork" in restored.stderr
+    assert "The ledger verifies." in restored.stdout
+    problem(linked.providers[0].get("/v1/uploads/upl_00000000000000000000000000"), 404)
