@@ -49,7 +49,7 @@ def pages(*, api: ASGIApp, address: Callable[[], str], now: Callable[[], datetim
         now: its clock.
         path: where the pages are shown.
     """
-    # The host is not looked at: the request stays in this process.
+    # The request stays in this process; which host it names is the browser's word.
     return create_app(Api.in_process(api, base_url="https://linkage.internal"), address=address, now=now, path=path)
 
 

@@ -4,7 +4,7 @@ Nothing is added that the browser did not send. What the API answers in cookies 
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Self
@@ -17,6 +17,8 @@ from linkage_console.in_process import InProcess
 
 # What says who asks, from where, and from which site's page.
 _PASSED_ON: Final = ("cookie", "origin", "sec-fetch-site", "user-agent")
+# The API in this process answers to the names of the service only, and the browser has used one.
+_PASSED_ON_HERE: Final = (*_PASSED_ON, "host")
 # For an API elsewhere; nothing is waited for in this process.
 _PATIENCE: Final = {"connect": 10.0, "read": 120.0, "write": 30.0, "pool": 10.0}
 Json = dict[str, Any]
@@ -162,18 +164,21 @@ class Api:
     and send them with the next browser's request.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, base_url: str) -> None:
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, *, base_url: str, passed_on: Sequence[str] = _PASSED_ON
+    ) -> None:
         self._transport = transport
         self._base_url = httpx.URL(base_url)
+        self._passed_on = passed_on
 
     @classmethod
     def in_process(cls, app: ASGIApp, *, base_url: str) -> "Api":
         """The API as an application of this process."""
-        return cls(InProcess(app), base_url=base_url)
+        return cls(InProcess(app), base_url=base_url, passed_on=_PASSED_ON_HERE)
 
     def call(self, request: Request) -> Call:
         """Calls on behalf of a browser's request."""
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        headers = {name: request.headers[name] for name in self._passed_on if name in request.headers}
         address = (request.client.host, request.client.port) if request.client else None
         return Call(self._transport, self._base_url, headers, address)
 
