@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from linkage_console import work
+from linkage_console.calling import Answer, Call
 from linkage_console.pages import runs
+from linkage_service.settings import Settings
 from support.console import Visitor, visitor, words_of
 from support.service_app import (
     Json,
@@ -124,6 +126,29 @@ def test_projects_beyond_the_newest_are_on_a_page_of_their_own(
             assert linked.project in shown, path
         assert "of older projects" not in words_of(officer.get(further.replace("&amp;", "&")))
     assert "those of the newest 1 projects" in words_of(officer.get("/"))
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/rights", "/retention"])
+def test_page_of_many_projects_asks_less_than_a_person_may_at_once(
+    service: ServiceApp, officer: Visitor, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked: list[str] = []
+    send = Call._send
+
+    async def counted(self: Call, method: str, path: str, **content: Any) -> Answer:
+        asked.append(path)
+        return await send(self, method, path, **content)
+
+    monkeypatch.setattr(Call, "_send", counted)
+    counts = []
+    for _ in range(2):
+        service.project()
+        asked.clear()
+        assert officer.get(path).status_code == 200
+        counts.append(len(asked))
+    one, two = counts
+    burst = Settings.model_fields["rate_per_caller"].default * 4
+    assert one + (work.MOST_PROJECTS - 1) * (two - one) < burst * 0.75
 
 
 def test_overview_of_an_officer_is_two_looks_at_the_log(service: ServiceApp, officer: Visitor) -> None:
