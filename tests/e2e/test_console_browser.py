@@ -24,11 +24,8 @@ from support.looking import sign_in as _sign_in
 from support.looking import too_wide as _too_wide
 from support.pictures import size_of_png
 from support.service_app import (
-<<<<<<< HEAD
-    Json,
-=======
     ISSUER,
->>>>>>> conppl
+    Json,
     Linked,
     Person,
     ServiceApp,
@@ -145,14 +142,11 @@ def page(context: BrowserContext) -> Page:
 
 def _paths(office: Office) -> dict[str, str]:
     agreement, provider = office.linked.agreement["id"], office.linked.providers[0].organisation
-<<<<<<< HEAD
     project = f"/console/projects/{office.linked.project}"
     run = f"{project}/runs/{office.run['id']}"
-=======
     unit, machine = f"/organisations/{office.officer.organisation}", office.service.officer.client
     other = office.service.invite_person(office.service.officer, "officer")["person"]["id"]
     alarm = office.service.alarms(kind="denial_spike")[0]["id"]
->>>>>>> conppl
     refused = next(seq for seq, event in enumerate(office.service.events()) if event["type"] == "project.refused")
     return {
         "overview": "/console/",
@@ -160,7 +154,6 @@ def _paths(office: Office) -> dict[str, str]:
         "agreement": f"/console/agreements/{agreement}",
         "suspend-agreement": f"/console/agreements/{agreement}/suspend",
         "review-agreement": f"/console/agreements/{agreement}/review",
-<<<<<<< HEAD
         "projects": "/console/projects",
         "project": project,
         "disclosures": f"{project}/disclosures",
@@ -173,10 +166,8 @@ def _paths(office: Office) -> dict[str, str]:
         "retention": "/console/retention",
         "certificate": f"/console/certificates/{_certificate(office)}",
         "findings-refused": f"{run}/findings",
-=======
         "agreement-version": f"/console/agreements/{agreement}/versions/2",
         "agreement-changes": f"/console/agreements/{agreement}/versions/2/changes",
->>>>>>> conppl
         "organisations": "/console/organisations",
         "unit": f"/console{unit}",
         "suspend-organisation": f"/console/organisations/{provider}/suspend",
@@ -226,7 +217,6 @@ def test_every_page_has_no_barrier_and_fits_a_small_screen(office: Office, page:
     assert [f"{name}: {what}" for name, what in found.items() if what] == []
 
 
-<<<<<<< HEAD
 def test_findings_have_no_barrier_and_their_plots_fit_a_small_screen(office: Office) -> None:
     with context_of(office.browser) as fresh:
         page = fresh.new_page()
@@ -245,7 +235,8 @@ def test_findings_have_no_barrier_and_their_plots_fit_a_small_screen(office: Off
         assert _too_wide(page) == []
         assert page.locator("svg[role=img]:visible").count() == 3
         _picture(page, "findings-small")
-=======
+
+
 def test_pictures_of_the_guide_show_what_it_speaks_of_and_nobody(office: Office, page: Page, tmp_path: Path) -> None:
     paths = _paths(office)
     made: dict[str, bytes] = {}
@@ -322,7 +313,6 @@ def test_address_that_leads_elsewhere_after_signing_in_leads_to_the_first_page(o
             page.get_by_role("button", name="Sign in").click()
             expect(page.get_by_role("heading", level=1)).to_have_text("What needs you")
             assert page.url == f"{ISSUER}/console/"
->>>>>>> conppl
 
 
 def test_pages_before_signing_in_have_no_barrier_and_fit_a_small_screen(office: Office) -> None:
@@ -387,13 +377,35 @@ def test_officer_reads_an_agreement_and_suspends_it_with_the_keyboard_alone(offi
     expect(page.get_by_role("heading", level=1)).to_have_text("Suspend this agreement")
     _tab_to(page, "reason")
     page.keyboard.type("A breach was reported.")
-    if page.get_by_label("Code").count():
-        page.keyboard.press("Tab")
-        page.keyboard.type(office.officer.next_code())
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    _confirm_by_keyboard(office, page)
     expect(page.get_by_text("The agreement is suspended.")).to_be_visible()
     problem(office.service.open_project(linked.providers[0], linked.agreement), 403)
+
+
+def test_officer_puts_a_hold_on_a_run_and_lifts_it_with_the_keyboard_alone(office: Office, page: Page) -> None:
+    service = office.service
+    linked = service.uploaded(*data_sets(30, 40, shared=10))
+    run = service.run(linked)
+    release = service.release(linked, run)
+    page.goto(f"/console/projects/{linked.project}/runs/{run['id']}")
+    _tab_to(page, "Put a hold on it")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Put a hold on it")
+    _tab_to(page, "ground")
+    page.keyboard.press("Space")
+    _tab_to(page, "reason")
+    page.keyboard.type("Case 12.")
+    _confirm_by_keyboard(office, page)
+    expect(page.get_by_text("The hold is in force.")).to_be_visible()
+    problem(linked.providers[0].get(f"/v1/releases/{release['id']}/link-table"), 403)
+    page.goto("/console/rights")
+    _tab_to_link(page, f"{run['id']}/lift-restriction")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lift the hold")
+    _tab_to(page, "reason")
+    page.keyboard.type("Case 12 is closed.")
+    _confirm_by_keyboard(office, page)
+    expect(page.get_by_text("The hold is lifted.")).to_be_visible()
 
 
 def test_officer_finds_who_was_refused_and_why(page: Page) -> None:
@@ -450,6 +462,24 @@ def test_console_cannot_be_put_into_a_frame(office: Office) -> None:
 def _secret_of(text: str) -> bytes:
     letters = "".join(text.split())
     return base64.b32decode(letters + "=" * (-len(letters) % 8))
+
+
+def _confirm_by_keyboard(office: Office, page: Page) -> None:
+    """From the last field of a form: the code, where it is asked for, and the button."""
+    if page.get_by_label("Code").count():
+        page.keyboard.press("Tab")
+        page.keyboard.type(office.officer.next_code())
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+
+def _tab_to_link(page: Page, end: str) -> None:
+    """Presses Tab until a link that leads there has the focus."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("end => (document.activeElement.href || '').endsWith(end)", end):
+            return
+    pytest.fail(f"Tab does not reach {end}")
 
 
 def _tab_to(page: Page, wanted: str) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from linkage_console import work
+from linkage_console.calling import Answer, Call
+from linkage_console.pages import runs
+from linkage_service.settings import Settings
 from support.console import Visitor, visitor, words_of
 from support.service_app import (
     Json,
@@ -98,10 +102,61 @@ def test_runs_of_all_projects_are_listed_by_state_agreement_and_project(service:
         ("?state=failed", []),
     ):
         assert _links(officer.get(f"/runs{query}").text, "Run of") == shown, query
+    _hold(service, "run", run, "accuracy")
+    assert "on hold" in words_of(officer.get(f"/runs?project={linked.project}"))
     said = words_of(officer.get(_page(other, "run", waiting)))
     assert "It waits for a worker." in said
     assert "0 of 1,200 pairs of records are compared, 0.0%" in said
     assert "It has no result." in said
+
+
+def test_projects_beyond_the_newest_are_on_a_page_of_their_own(
+    service: ServiceApp, officer: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (work, runs):
+        monkeypatch.setattr(module, "MOST_PROJECTS", 1)
+    older, newer = (service.uploaded(*data_sets(30, 40, shared=10)) for _ in range(2))
+    for linked in (older, newer):
+        _hold(service, "run", service.run(linked), "accuracy")
+    for path, words in (("/runs", "Run of"), ("/rights", "Hold on a run"), ("/retention", "Result of a run")):
+        first = officer.get(path).text
+        (further,) = re.findall(r'href="/console([^"]*)" rel="next"', first)
+        for page, linked in ((first, newer), (officer.get(further.replace("&amp;", "&")).text, older)):
+            (shown,) = _links(page, words)
+            assert linked.project in shown, path
+        assert "of older projects" not in words_of(officer.get(further.replace("&amp;", "&")))
+    assert "those of the newest 1 projects" in words_of(officer.get("/"))
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/rights", "/retention"])
+def test_page_of_many_projects_asks_less_than_a_person_may_at_once(
+    service: ServiceApp, officer: Visitor, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked: list[str] = []
+    send = Call._send
+
+    async def counted(self: Call, method: str, path: str, **content: Any) -> Answer:
+        asked.append(path)
+        return await send(self, method, path, **content)
+
+    monkeypatch.setattr(Call, "_send", counted)
+    counts = []
+    for _ in range(2):
+        service.project()
+        asked.clear()
+        assert officer.get(path).status_code == 200
+        counts.append(len(asked))
+    one, two = counts
+    burst = Settings.model_fields["rate_per_caller"].default * 4
+    assert one + (work.MOST_PROJECTS - 1) * (two - one) < burst * 0.75
+
+
+def test_overview_of_an_officer_is_two_looks_at_the_log(service: ServiceApp, officer: Visitor) -> None:
+    service.project()
+    before = service.size()
+    officer.get("/")
+    # The alarms, and whether rows were withdrawn.
+    assert [event["type"] for event in service.events()[before:]] == ["audit.viewed"] * 2
 
 
 def test_run_says_who_asked_under_what_and_what_left(service: ServiceApp, officer: Visitor) -> None:

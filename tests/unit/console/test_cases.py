@@ -29,7 +29,7 @@ def _event(seq: int, resource: str, *, org: str, at: datetime) -> dict[str, Any]
 
 
 def _log(**found: Any) -> cases.Log:
-    return cases.Log(**{"withdrawals": [], "retrievals": [], "told": [], "traces": [], **found})
+    return cases.Log(**{"withdrawals": [], "retrievals": [], "told": [], **found})
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_recipient_of_two_releases_has_read_what_to_delete_when_it_read_both() -
 
 
 def test_access_request_is_never_given_more_than_the_calendar_month() -> None:
-    log = _log(traces=[_event(9, "upl_1", org="org_p", at=datetime(2026, 3, 1, tzinfo=UTC))])
-    (case,) = cases.traced({"prj_1": _work()}, log, now=NOW)
+    traces = [_event(9, "upl_1", org="org_p", at=datetime(2026, 3, 1, tzinfo=UTC))]
+    (case,) = cases.traced({"prj_1": _work()}, traces, now=NOW)
     assert case.clock.due == date(2026, 4, 1)
     assert case.clock.source.startswith("Article 12(3)")
 
@@ -110,7 +110,7 @@ def test_access_request_is_never_given_more_than_the_calendar_month() -> None:
 def test_events_of_projects_that_are_not_read_are_left_out() -> None:
     event = _event(9, "upl_1", org="org_p", at=NOW)
     assert cases.withdrawn({}, _log(withdrawals=[event]), now=NOW) == []
-    assert cases.traced({}, _log(traces=[event]), now=NOW) == []
+    assert cases.traced({}, [event], now=NOW) == []
 
 
 def test_holds_that_are_due_first_come_first() -> None:

@@ -65,6 +65,17 @@ def test_curve_leaves_out_what_is_not_told_and_tells_lines_apart_without_colour(
         assert {"precision", "recall", "0%", "100%"} <= set(_words(drawing))
 
 
+def test_curve_names_its_lines_beside_them() -> None:
+    curve = [{"score": score, "precision": 0.9, "recall": 1 - score} for score in (0.0, 0.1, 1.0)]
+    drawn = plots.curve({"curve": curve, "cut": None})
+    assert drawn is not None
+    for drawing in _drawings(drawn):
+        (words,) = [piece for piece in drawing.iter("text") if piece.text == "recall"]
+        ends = [tuple(map(float, point.split(","))) for point in _of(drawing, "recall")[0].attrib["points"].split()]
+        assert float(words.attrib["x"]) == pytest.approx((ends[0][0] + ends[-1][0]) / 2 + 8, abs=0.2)
+        assert float(words.attrib["y"]) == pytest.approx((ends[0][1] + ends[-1][1]) / 2 - 4, abs=0.2)
+
+
 def test_curve_without_estimates_is_not_drawn() -> None:
     assert plots.curve({"curve": [], "cut": None}) is None
     points: list[dict[str, Any]] = [{"score": 0.1, "precision": None, "recall": None}]

@@ -100,12 +100,11 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the log says that cases rest on: events by their type, each the newest first."""
+    """What the log says of withdrawals: of who took rows back, who had retrieved what, and who read what to delete."""
 
     withdrawals: Sequence[Json]
     retrievals: Sequence[Json]
     told: Sequence[Json]
-    traces: Sequence[Json]
 
 
 def a_month_after(day: date) -> date:
@@ -152,10 +151,10 @@ def withdrawn(works: Mapping[str, Work], log: Log, *, now: datetime) -> list[Wit
     return found
 
 
-def traced(works: Mapping[str, Work], log: Log, *, now: datetime) -> list[Traced]:
-    """Access requests that providers have worked on, the newest first."""
+def traced(works: Mapping[str, Work], traces: Iterable[Json], *, now: datetime) -> list[Traced]:
+    """Access requests that providers have worked on, in the order of their events."""
     found = []
-    for event in log.traces:
+    for event in traces:
         work = works.get(event.get("project") or "")
         if work is None:
             continue

@@ -4,6 +4,7 @@ Colours come from the style sheet by class. Bars, full lines, broken lines and w
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -69,8 +70,8 @@ def curve(comparison: Json) -> Markup | None:
             score, share = lines["precision"][-1]
             parts.append(text(at(score), up(share) + 16, "precision", anchor="end"))
         if lines["recall"]:
-            score, share = lines["recall"][len(lines["recall"]) // 2]
-            parts.append(text(at(score) + 8, up(share) - 4, "recall"))
+            middle = (first + last) / 2
+            parts.append(text(at(middle) + 8, up(_between(lines["recall"], middle)) - 4, "recall"))
         return _TALL, parts + _cut(comparison, at, up, most=1, width=width, words_at=up(0) - 8)
 
     return for_both("Expected precision and recall by where one cuts. The table below has the numbers.", draw)
@@ -96,6 +97,14 @@ def overlap(rows: Sequence[tuple[str, int | None]]) -> Markup:
         return len(rows) * _ROW + 4, parts
 
     return for_both("Overlap of the providers. The table below has the numbers.", draw)
+
+
+def _between(points: Sequence[tuple[float, float]], at: float) -> float:
+    """Height of a line through points, by score, at some score."""
+    for (before, low), (after, high) in pairwise(points):
+        if before <= at <= after and after > before:
+            return low + (high - low) * (at - before) / (after - before)
+    return points[-1][1]
 
 
 def _across(width: int, first: float, last: float) -> Callable[[float], float]:

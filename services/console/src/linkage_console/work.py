@@ -10,8 +10,9 @@ from linkage_console.calling import Json
 from linkage_console.gathering import MOST_EVENTS
 from linkage_console.visits import Visit
 
-# A page of all of them makes a few calls for each.
-MOST_PROJECTS: Final = 100
+# A page of several makes half a dozen calls for each, and a person may make some two hundred at once.
+MOST_PROJECTS: Final = 20
+_LONGEST_SKIP: Final = 6
 # What an agreement means that does not say it.
 _ACCESS_REQUEST_DAYS: Final = 30
 
@@ -88,25 +89,30 @@ class Reading:
     visit: Visit
     _terms: dict[tuple[str, int], Terms] = field(default_factory=dict)
 
-    async def projects(self, *, agreement: str = "", most: int = MOST_PROJECTS) -> tuple[list[Json], bool]:
-        """The newest projects that the person sees, and whether there are more."""
-        found = [
-            project
-            for project in await self.visit.call.items("/v1/projects")
-            if agreement in {"", project["agreement"]["reference"]}
+    async def projects(self, *, agreement: str = "", project: str = "") -> list[Json]:
+        """The projects that the person sees, the newest first."""
+        return [
+            found
+            for found in await self.visit.call.items("/v1/projects")
+            if agreement in {"", found["agreement"]["reference"]} and project in {"", found["id"]}
         ][::-1]
-        return found[:most], len(found) > most
 
-    async def all_work(
-        self, *, agreement: str = "", project: str = "", most: int = MOST_PROJECTS
-    ) -> tuple[list[Work], bool]:
-        """The newest projects with what is in them, and whether there are more; or one of them."""
+    async def some_work(
+        self, *, agreement: str = "", project: str = "", skip: int = 0
+    ) -> tuple[list[Work], int | None]:
+        """Projects with what is in them, the newest first, and after how many there are more.
+
+        Args:
+            agreement: reference of theirs; empty for any.
+            project: one of them by its id; empty for any.
+            skip: how many of the newest to leave out.
+        """
         if not sees_work(self.visit):
-            return [], False
-        found, more = await self.projects(agreement=agreement, most=most)
-        if project:
-            found, more = [one for one in found if one["id"] == project], False
-        return [await self.work(one) for one in found], more
+            return [], None
+        found = await self.projects(agreement=agreement, project=project)
+        end = skip + MOST_PROJECTS
+        works = [await self.work(one) for one in found[skip:end]]
+        return works, end if len(found) > end else None
 
     async def one(self, project_id: str) -> Work:
         """A project by its id."""
@@ -153,6 +159,12 @@ def terms_of(version: Mapping[str, Any]) -> Terms:
         ends=datetime.fromisoformat(document["review"]["ends"]),
         tells_overlap="summary" in document["data"]["outputs"],
     )
+
+
+def skip_of(visit: Visit) -> int:
+    """How many projects the address asks to leave out."""
+    asked = visit.query("skip")
+    return int(asked) if asked.isdecimal() and len(asked) <= _LONGEST_SKIP else 0
 
 
 async def newest_events(visit: Visit, **asked: str) -> list[Json]:

@@ -10,15 +10,13 @@ from linkage_console import cases, wording
 from linkage_console.calling import Json, Refusal
 from linkage_console.gathering import names_of, unsigned
 from linkage_console.keeping import kept
-from linkage_console.pages.rights import log_of_rights
+from linkage_console.pages.rights import log_of_withdrawals
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
 from linkage_console.wording import day
 from linkage_console.work import Reading, Work
 
 _SOON: Final = timedelta(days=30)
-# The overview is opened often, and each project is a few calls.
-_MOST_PROJECTS: Final = 30
 _MOST_OVERDUE: Final = 10
 
 
@@ -44,18 +42,19 @@ async def show(visit: Visit) -> Response:
     mine = visit.me["organisation"]["id"] if visit.me else ""
     tasks = [task for found in agreements for task in tasks_of(found, names=names, mine=mine, now=now)]
     works: list[Work] = []
-    older = False
+    following = None
     if "officer" in visit.roles:
-        works, older = await Reading(visit).all_work(most=_MOST_PROJECTS)
+        works, following = await Reading(visit).some_work()
         tasks += overdue(works, now=now)
-        tasks += cases_of(works, await log_of_rights(visit) if works else None, names=names, now=now)
+        if works:
+            tasks += cases_of(works, await log_of_withdrawals(visit), names=names, now=now)
     alarms, more = await _alarms(visit)
     return visit.page(
         "overview.html",
         tasks=sorted(tasks, key=lambda task: not task.urgent),
         alarms=alarms,
         more_alarms=more,
-        looked_at=len(works) if older else None,
+        looked_at=len(works) if following else None,
         reads_alarms=alarms is not None,
         in_force=sum(found["state"] == "active" for found in agreements),
         agreements=len(agreements),
@@ -105,10 +104,8 @@ def overdue(works: list[Work], *, now: datetime) -> list[Task]:
     return tasks
 
 
-def cases_of(works: list[Work], log: cases.Log | None, *, names: dict[str, str], now: datetime) -> list[Task]:
+def cases_of(works: list[Work], log: cases.Log, *, names: dict[str, str], now: datetime) -> list[Task]:
     """Rights cases that are overdue or nearly so."""
-    if log is None:
-        return []
     found = [
         (case.clock, f"Hold on a {case.hold['kind']}, project {case.project['name']}", case.path)
         for case in cases.standing(works, now=now)

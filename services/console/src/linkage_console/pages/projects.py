@@ -10,16 +10,18 @@ from linkage_console.visits import Visit
 from linkage_console.work import Reading, Work, sees_work
 
 _NEWEST: Final = 20
+_MOST: Final = 200
 
 
 async def show_all(visit: Visit) -> Response:
     """Every project that the person sees, the newest first."""
     agreement, words = visit.query("agreement"), visit.query("words")
-    found, more = await Reading(visit).projects(agreement=agreement)
+    found = await Reading(visit).projects(agreement=agreement)
+    fitting = [project for project in found if words.casefold() in project["name"].casefold()]
     return visit.page(
         "projects.html",
-        projects=[project for project in found if words.casefold() in project["name"].casefold()],
-        more=more,
+        projects=fitting[:_MOST],
+        count=len(fitting),
         sees_work=sees_work(visit),
         names=await names_of(visit),
         agreements=sorted({one["reference"] for one in await visit.call.items("/v1/agreements")}),

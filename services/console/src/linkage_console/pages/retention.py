@@ -1,6 +1,7 @@
 """Retention: what is deleted when, what is overdue, and the certificates of what was deleted."""
 
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -9,7 +10,7 @@ from linkage_console.gathering import names_of
 from linkage_console.keeping import KINDS, kept, spans
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
-from linkage_console.work import Reading, sees_work
+from linkage_console.work import Reading, sees_work, skip_of
 
 _MOST: Final = 200
 _LATEST: Final = 50
@@ -18,7 +19,7 @@ _LATEST: Final = 50
 async def show(visit: Visit) -> Response:
     """What is overdue, what is deleted when, and what was deleted."""
     agreement, project = visit.query("agreement"), visit.query("project")
-    works, more = await Reading(visit).all_work(agreement=agreement, project=project)
+    works, following = await Reading(visit).some_work(agreement=agreement, project=project, skip=skip_of(visit))
     now = visit.console.now()
     things = sorted((one for work in works for one in kept(work, now=now)), key=lambda one: one.due)
     step, shown = spans(things, now=now)
@@ -40,7 +41,7 @@ async def show(visit: Visit) -> Response:
         terms=sorted({work.terms.reference: work.terms for work in works}.items()),
         certificates=certificates[:_LATEST],
         now=now,
-        more=more,
+        older=following and urlencode({"agreement": agreement, "skip": following}),
         sees_work=sees_work(visit),
         agreements=sorted({one["reference"] for one in await visit.call.items("/v1/agreements")}),
         asked={"agreement": agreement, "project": project},

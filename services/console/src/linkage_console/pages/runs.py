@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -12,7 +13,7 @@ from linkage_console.calling import Json, Refusal
 from linkage_console.gathering import names_of
 from linkage_console.routing import Page
 from linkage_console.visits import Visit
-from linkage_console.work import Reading, Work, newest_events, sees_work
+from linkage_console.work import MOST_PROJECTS, Reading, Work, newest_events, sees_work, skip_of
 
 _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled", "deleted")
 _MOST_RUNS: Final = 200
@@ -40,21 +41,28 @@ ACTS: Final[Mapping[str, Act]] = {
 async def show_all(visit: Visit) -> Response:
     """Runs of every project that the person sees, the newest first."""
     asked = {name: visit.query(name) for name in ("agreement", "project", "state")}
-    reading = Reading(visit)
-    projects, more = await reading.projects(agreement=asked["agreement"])
-    chosen = [one for one in projects if asked["project"] in {"", one["id"]} and sees_work(visit)]
-    found = [
-        (project, run)
-        for project in chosen
-        for run in await visit.call.items(f"/v1/projects/{project['id']}/runs")
-        if asked["state"] in {"", run["state"]}
+    projects, skip = await Reading(visit).projects(), skip_of(visit)
+    chosen = [
+        one
+        for one in projects
+        if asked["project"] in {"", one["id"]} and asked["agreement"] in {"", one["agreement"]["reference"]}
     ]
+    end = skip + MOST_PROJECTS
+    found: list[tuple[Json, Json, Json | None]] = []
+    for project in chosen[skip:end] if sees_work(visit) else []:
+        path = f"/v1/projects/{project['id']}"
+        held = {hold["object"]: hold for hold in await visit.call.items(f"{path}/holds")}
+        found += [
+            (project, run, held.get(run["id"]))
+            for run in await visit.call.items(f"{path}/runs")
+            if asked["state"] in {"", run["state"]}
+        ]
     found.sort(key=lambda one: str(one[1]["created_at"]), reverse=True)
     return visit.page(
         "runs.html",
         found=found[:_MOST_RUNS],
         count=len(found),
-        more=more,
+        older=urlencode({**asked, "skip": end}) if len(chosen) > end else None,
         projects=projects,
         agreements=sorted({one["reference"] for one in await visit.call.items("/v1/agreements")}),
         states=_STATES,
