@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,16 @@ _NOT_OURS = {".git", ".venv", "uv.lock", "__pycache__", "dist", "build", "node_m
 _MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:work|root|farm|home|Users)/\w")
 
 
-def _imports(module: Path) -> Iterator[str]:
+@cache
+def _imports(module: Path) -> frozenset[str]:
+    """Read once in a process: twenty tests ask the same of every module."""
+    found = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
 
 
 def _modules_importing(package: str, *, below: tuple[Path, ...]) -> set[str]:
@@ -50,7 +55,7 @@ def _reads_environment(module: Path) -> bool:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
     names = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
-    return bool(names & (attributes | set(_imports(module))))
+    return bool(names & (attributes | _imports(module)))
 
 
 def _our_text_files() -> Iterator[tuple[Path, str]]:

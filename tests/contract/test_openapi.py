@@ -159,3 +159,34 @@ def test_operation_on_what_exists_answers_as_described(method: str, path: str, w
         case.call_and_validate(headers=_credentials(world, role, case), checks=CHECKS)
 
     check()
+
+
+def test_sequences_of_operations_that_follow_from_each_other_answer_as_described(tmp_path: Path) -> None:
+    followed: set[str] = set()
+    # Of its own: what a sequence suspends, closes or deletes is not missed by the tests above.
+    with service_app(tmp_path, hosts=[HOST]) as service:
+        linked = service.uploaded(*data_sets(12, 12, shared=6))
+        service.run(linked)
+        schema = schemathesis.openapi.from_asgi("/openapi.json", service.app)
+
+        class Sequence(schema.as_state_machine()):  # type: ignore[misc]  # made from the description
+            """What an operation answers is given to the next one: the tool sees which by the names of ids."""
+
+            def step(self, planned: Any) -> Any:
+                output = super().step(planned)
+                if planned.applied_parameters:
+                    followed.add(planned.case.operation.label)
+                return output
+
+            def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:
+                # Who may do most with these, so that sequences get somewhere.
+                unit = case.path.startswith("/v1/organisations")
+                caller = service.administrator if unit else linked.providers[0]
+                return {"headers": caller.credentials(case.method, case.formatted_path)}
+
+            def validate_response(self, response: Any, case: schemathesis.Case[Any], **_: Any) -> None:
+                case.validate_response(response, checks=CHECKS)
+
+        Sequence.run(settings=settings(max_examples=12, stateful_step_count=15, **_BOUNDED))
+        assert service.verified()
+    assert followed
