@@ -98,7 +98,7 @@ def test_pages_of_the_identity_provider_have_no_barrier_and_fit_a_small_screen(t
         page.goto("/sign-in/oidc?code=a&state=b")
         _is_good(page, "from-provider")
         page.get_by_role("button").click()
-        expect(page.get_by_text("not begun in this browser")).to_be_visible()
+        expect(page.get_by_text("The answer belongs to another request.")).to_be_visible()
         _is_good(page, "refused-by-provider")
 
 
@@ -130,7 +130,7 @@ def test_agreement_is_signed_with_the_command_of_its_page_which_then_says_so(tmp
         _enrol_and_sign_in(page, invited.path, "sam@body.test")
         expect(page.get_by_text("Your organisation has not signed this agreement.")).to_be_visible()
         page.goto(f"/console/agreements/{agreement.id}")
-        expect(page.get_by_text("Has not signed.")).to_be_visible()
+        expect(page.get_by_text("Has not signed.", exact=True)).to_be_visible()
         command = page.get_by_text(f"linkage agreement sign {agreement.id}").inner_text()
         digest = "".join(page.locator(".app-mono").first.inner_text().split())
         done = subprocess.run(
@@ -143,7 +143,7 @@ def test_agreement_is_signed_with_the_command_of_its_page_which_then_says_so(tmp
         )
         assert done.returncode == 0, done.stderr
         page.reload()
-        expect(page.get_by_text("Has not signed.")).to_have_count(0)
+        expect(page.get_by_text("Has not signed.", exact=True)).to_have_count(0)
         expect(page.locator("main").get_by_text("in force").first).to_be_visible()
         expect(page.get_by_text(provider.signing_key.thumbprint if provider.signing_key else "")).to_be_visible()
         page.goto("/console/")
