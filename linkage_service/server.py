@@ -110,6 +110,9 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> Non
         )
         if serving.exit_with_parent:
             _when_input_ends(server.ask_to_stop)
+        # uvicorn raises the signal that ended it again at its end: for nobody, or nothing that follows would be done.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.ask_to_stop())
         with metrics_shown(runtime):
             try:
                 if worker:

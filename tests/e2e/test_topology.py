@@ -1,0 +1,214 @@
+"""The topology of deploy/, as processes: a linkage through all of them, and restarts that lose nothing."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from linkage_client.demo import flow
+from linkage_client.errors import LinkageClientError
+from linkage_client.models import Run
+from linkage_client.testing.rounds import Round, open_round
+from linkage_service.database import Database
+from support.dask_cluster import DaskCluster, make_certificates
+from support.databases import empty_database
+from support.postgresql import Server
+from support.topology import RunningTopology, wait_for
+
+# Each starts some ten processes; on a machine with other work that takes minutes.
+pytestmark = pytest.mark.timeout(600)
+
+ROWS = 300
+CLIENTS = 3
+
+
+@contextmanager
+def _running(
+    folder: Path, server: Server, environment: pytest.MonkeyPatch, *, workers: int, **settings: str
+) -> Iterator[tuple[RunningTopology, str]]:
+    with empty_database(server) as url:
+        given = {
+            "LINKAGE_DATABASE_URL": url,
+            "LINKAGE_API_PROCESSES": "2",
+            # A test asks more often than a party does.
+            **{f"LINKAGE_RATE_{kind}": "0" for kind in ("PER_CALLER", "PER_ADDRESS", "PUBLIC")},
+            **settings,
+        }
+        topology = RunningTopology(folder, settings=given, workers=workers)
+        # The clients here trust the proxy's authority as if the operating system did.
+        environment.setenv("SSL_CERT_FILE", str(topology.topology.ca_file))
+        with topology:
+            yield topology, url
+
+
+def _groups(round_: Round, run: Run) -> set[frozenset[tuple[int, int]]]:
+    """Which rows of which provider became one, by the link tables of a release."""
+    granted = round_.release(run)
+    found: dict[str, set[tuple[int, int]]] = {}
+    for place, provider in enumerate(round_.providers):
+        for link in provider.client.releases.link_table(release_id=granted.id):
+            found.setdefault(link.link_id, set()).add((place, link.row))
+    return {frozenset(rows) for rows in found.values()}
+
+
+def _assert_ledger_is_whole(service: RunningTopology) -> None:
+    _, kept = flow.keep_checkpoint(service.unit, service.unit.officer)
+    report = service.verify_ledger(against=kept)
+    assert report["verified"], report["findings"]
+
+
+def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_killed(
+    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cluster").mkdir()
+    certificates = make_certificates(tmp_path / "cluster")
+    with DaskCluster(tmp_path / "cluster", certificates=certificates) as cluster:
+        settings = {
+            "LINKAGE_EXECUTOR": "dask",
+            "LINKAGE_SCHEDULER": cluster.address,
+            "LINKAGE_SCHEDULER_CA": str(certificates.authority),
+            "LINKAGE_SCHEDULER_CERTIFICATE": str(certificates.certificate),
+            "LINKAGE_SCHEDULER_KEY": str(certificates.key),
+            "LINKAGE_LEASE_S": "3",
+        }
+        with (
+            _running(tmp_path / "unit", postgresql, monkeypatch, workers=2, **settings) as (service, _),
+            open_round(service, rows=ROWS) as round_,
+        ):
+            round_.upload_all()
+            client = round_.recipient.client
+            topology = service.topology
+            run = client.runs.start(project_id=round_.project.id)
+            # The cluster has no worker yet, so the run is in the middle of things for as long as it takes to kill.
+            wait_for(lambda: any(one.lines("run_claimed") for one in topology.workers), what="a worker took the run")
+            next(one for one in topology.workers if one.lines("run_claimed")).kill()
+            cluster.start_workers(2)
+            finished = client.runs.wait(run_id=run.id, timeout_s=120)
+            undisturbed = client.runs.wait(run_id=client.runs.start(project_id=round_.project.id).id, timeout_s=120)
+
+            assert (finished.state, finished.attempt) == ("succeeded", 2)
+            assert (undisturbed.state, undisturbed.attempt) == ("succeeded", 1)
+            groups = _groups(round_, finished)
+            assert groups == _groups(round_, undisturbed)
+            assert any(len(group) == 2 for group in groups)
+            # The proxy gave requests to each process in turn.
+            answered = [len(api.lines("request")) for api in topology.apis]
+            assert min(answered) > max(answered) // 4 > 0
+            _assert_ledger_is_whole(service)
+
+
+class _Load:
+    """Clients that ask for changes until they are stopped, and remember what was answered."""
+
+    def __init__(self, service: RunningTopology) -> None:
+        self._client = service.unit.administrator.client
+        self._lock = threading.Lock()
+        self._progress = threading.Condition(self._lock)
+        self.stopped = threading.Event()
+        self.acknowledged: list[str] = []
+        self.failed: list[str] = []
+
+    def run(self, name: str) -> None:
+        number = 0
+        while not self.stopped.is_set():
+            number += 1
+            try:
+                made = self._client.organisations.create(name=f"{name} {number}")
+            except LinkageClientError as error:
+                self.failed.append(error.code)
+                continue
+            with self._lock:
+                self.acknowledged.append(made.id)
+                self._progress.notify_all()
+
+    def wait_for_more(self, count: int) -> None:
+        """Return once so many more changes were answered."""
+        with self._lock:
+            wanted = len(self.acknowledged) + count
+            assert self._progress.wait_for(lambda: len(self.acknowledged) >= wanted, timeout=60), self.failed
+
+
+def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
+    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _running(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, url):
+        load = _Load(service)
+        threads = [threading.Thread(target=load.run, args=(f"Organisation {number}",)) for number in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            codes = []
+            for place in range(2):
+                load.wait_for_more(10)
+                codes.append(service.topology.restart_api(place))
+            load.wait_for_more(10)
+        finally:
+            load.stopped.set()
+            for thread in threads:
+                thread.join(60)
+
+        assert codes == [0, 0]
+        assert load.failed == []
+        _assert_ledger_is_whole(service)
+        database = Database(url)
+        with database.reading() as session:
+            connection = session.connection()
+            rows = connection.execute(text("SELECT id FROM organisation WHERE kind = 'partner'")).scalars().all()
+            recorded = connection.execute(
+                text("SELECT resource_id FROM audit_event WHERE type = 'organisation.created' AND outcome = 'success'")
+            ).scalars().all()  # fmt: skip
+        database.close()
+        assert sorted(load.acknowledged) == sorted(rows) == sorted(recorded)
+
+
+def test_process_asked_to_stop_answers_the_request_in_hand_and_takes_no_other(
+    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _running(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, _):
+        api = service.topology.apis[0]
+        body = b"grant_type=client_credentials"
+        head = (
+            f"POST /v1/oauth/token HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\n"
+            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
+            connection.sendall(head.encode() + body[:5])
+            # An answer to a later request says that the process has seen the first one, too.
+            assert _answer(api.port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            api.running.terminate()
+            wait_for(lambda: not _is_open(api.port), what="no further connection was taken")
+            connection.sendall(body[5:])
+            answer = _read(connection)
+
+        # It lacks an assertion, and is told so.
+        assert answer.startswith(b"HTTP/1.1 422 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert api.running.wait(60) == 0
+        # Whoever comes through the proxy notices nothing.
+        assert service.unit.officer.client.me().organisation.id
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answer(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        return _read(connection)
+
+
+def _read(connection: socket.socket) -> bytes:
+    found = b""
+    while received := connection.recv(65536):
+        found += received
+    return found
