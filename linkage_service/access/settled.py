@@ -19,22 +19,26 @@ _MIDNIGHT = datetime(1970, 1, 1, tzinfo=UTC)
 # The policy sees whole milliseconds. Days before a date are counted towards it, so they change just after the instant.
 _TICK = timedelta(milliseconds=1)
 _DATE = re.compile(r'"arg":"([^"]+)","fn":"datetime"')
-# What could tell two moments apart between those times: hours and less, a date of the text's own, shifted dates.
-_FINER = re.compile(
-    r"\b(?:toTime|toHours|toMinutes|toSeconds|toMilliseconds|offset|duration|datetime)\s*\("
-    r"|\bclock\b(?!\.(?:now|earliest)\b)"
+# The only ways in which a text may read the clock: compared with one date, as a day, or by whole days from one date.
+_DATE_OF = r"(?:context|principal|resource)(?:\.\w+)+"
+_READ_BY_DAYS = re.compile(
+    rf"context\.clock\.now\.durationSince\({_DATE_OF}\)\.toDays\(\)"
+    rf"|{_DATE_OF}\.toDate\(\) (?:<|<=|>|>=) context\.clock\.now\.toDate\(\)"
+    r"|context\.clock\.now < context\.clock\.earliest\b"
+    rf"|context\.clock\.now (?:<|<=|>|>=) {_DATE_OF}(?![\w.(])"
 )
-_EARLIEST = re.compile(r"\bclock\.earliest\b")
-_BEHIND = re.compile(r"\bcontext\.clock\.now < context\.clock\.earliest\b")
+# What else could tell two moments apart: shifted dates, and those of the text itself.
+_FINER = re.compile(r"\b(?:toTime|toHours|toMinutes|toSeconds|toMilliseconds|offset|duration|datetime)\s*\(")
+# What is said to people, and comments. Strings come first: `//` within one begins no comment.
+_NO_CODE = re.compile(r'@\w+\("(?:[^"\\]|\\.)*"\)|("(?:[^"\\]|\\.)*")|//[^\n]*')
 
 Verdict = TypeVar("Verdict")
 
 
 def goes_by_days(policies: str) -> bool:
     """Whether a policy text reads the clock only in ways that the dates of the facts and midnight can change."""
-    # What stands in quotes is read too, but for comments and what is said to people: `context["clock"]` is code.
-    code = re.sub(r'@\w+\("(?:[^"\\]|\\.)*"\)|//[^\n]*', "", policies)
-    return _FINER.search(code) is None and len(_EARLIEST.findall(code)) == len(_BEHIND.findall(code))
+    code = _NO_CODE.sub(lambda found: found[1] or "", policies)
+    return _FINER.search(code) is None and re.search(r"\bclock\b", _READ_BY_DAYS.sub("", code)) is None
 
 
 def next_change(facts: str, now: datetime) -> datetime:

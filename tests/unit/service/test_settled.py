@@ -128,10 +128,15 @@ def test_next_change_is_later_and_within_a_day(dates: list[datetime]) -> None:
         "x < context.clock.earliest",
         "context.clock == x",
         'context["clock"].now < x',
+        "context.clock.now.durationSince(principal.a) > principal.b.durationSince(principal.c)",
+        "context.clock.now.durationSince(principal.a) < resource.longest",
+        'resource.name == "http://" && context.clock.now.toTime() < x',
+        "context.clock.now < principal.a.offset(x)",
+        "context.clock.now.toDate() == principal.a",
     ],
 )
 def test_text_that_reads_the_clock_more_finely_is_asked_every_time(code: str) -> None:
-    assert goes_by_days("when { context.clock.now < x }; // toTime() of no account")
+    assert goes_by_days('@reason("The clock.") when { context.clock.now < resource.x }; // toTime() of no account')
     assert not goes_by_days(f"when {{ {code} }};")
     text = POLICY.text
     rule = '@id("G0-night") forbid (principal, action, resource) when { context.clock.now.toTime().toHours() < 6 };'
