@@ -1,6 +1,7 @@
 """The HTTP application: rooms put together, nothing decided here."""
 
 import secrets
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,8 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InvalidRequestError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +39,7 @@ from linkage_service.tracing import Span, valid_traceparent
 from linkage_service.uploads import routes as uploads
 
 _log = structlog.get_logger(__name__)
+_DISK_FULL = "53100"  # PostgreSQL's disk_full
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -194,10 +197,15 @@ def _unexpected(error: Exception, request: Request) -> Response:
     """Whatever was missed becomes a problem document: this is the edge of the process."""
     if any(words in str(error) for words in ("database is locked", "due to lock timeout")):
         return problems.render(Unavailable("The database is busy. Nothing was changed. Try again."), request)
-    if "database or disk is full" in str(error):
+    if "database or disk is full" in str(error) or _sqlstate(error) == _DISK_FULL:
         full = Unavailable("The service's disk is full. Nothing was changed. The operator makes room; then try again.")
         return problems.render(full, request)
-    if isinstance(error, OperationalError):
+    if isinstance(error, PoolTimeoutError):
+        busy = Unavailable("All connections to the database are in use. Nothing was changed. Try again.")
+        return problems.render(busy, request)
+    if _broke_off(error) and request.method == "GET":
+        return problems.render(Unavailable("The database broke off or cannot be reached. Try again."), request)
+    if _broke_off(error):
         # It may have broken off after it had committed and before it could say so.
         away = Unavailable(
             "The database broke off or cannot be reached, so it is not known whether this was done. Try again: a POST "
@@ -206,6 +214,18 @@ def _unexpected(error: Exception, request: Request) -> Response:
         return problems.render(away, request)
     unexpected = LinkageError("The service failed unexpectedly. Nothing was changed. Tell the operator the request_id.")
     return problems.render(unexpected, request)
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether a server's database went away, or did not come back."""
+    if isinstance(error, OperationalError):
+        return not isinstance(error.orig, sqlite3.Error)
+    return isinstance(error, InvalidRequestError) and "Reconnection attempts exhausted" in str(error)
+
+
+def _sqlstate(error: Exception) -> str | None:
+    """PostgreSQL's own code of an error, where it has one."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 class _BodyLimit:
