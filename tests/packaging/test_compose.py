@@ -4,6 +4,7 @@ import os
 import re
 import ssl
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,13 @@ def test_settings_of_the_compose_file_are_accepted(monkeypatch: pytest.MonkeyPat
     assert settings.api_processes == SERVICES["api"]["deploy"]["replicas"]
     assert settings.executor == "dask"
     assert [str(network) for network in settings.trusted_proxies] == ["172.30.57.2/32"]
-    assert SERVICES["proxy"]["networks"]["edge"]["ipv4_address"] == "172.30.57.2"
+    proxy = ip_address(SERVICES["proxy"]["networks"]["edge"]["ipv4_address"])
+    (edge,) = yaml.safe_load(compose_text())["networks"]["edge"]["ipam"]["config"]
+    assert proxy == ip_address("172.30.57.2")
+    # Whoever starts before the proxy is given an address of the range.
+    assert proxy in ip_network(edge["subnet"])
+    assert proxy not in ip_network(edge["ip_range"])
+    assert ip_network(edge["ip_range"]).subnet_of(ip_network(edge["subnet"]))  # type: ignore[arg-type]  # both of version 4
 
 
 def test_connection_to_the_database_is_encrypted_and_checked() -> None:
