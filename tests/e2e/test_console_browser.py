@@ -8,12 +8,14 @@ import base64
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from linkage_ledger.bundle import verify_bundle
 from linkage_service.access.sessions import COOKIE
 from support.chromium import chromium, require_chromium
 from support.console import at_the_service, context_of, over_tls, with_console
@@ -421,6 +423,33 @@ def test_officer_finds_who_was_refused_and_why(page: Page) -> None:
     with page.expect_download() as got:
         page.get_by_role("link", name="Receipt of event").click()
     assert got.value.path().read_text().startswith("c2sp.org/tlog-proof@v1\n")
+
+
+def test_officer_finds_who_retrieved_a_link_table_in_a_week_and_for_what(office: Office, page: Page) -> None:
+    today = office.service.clock.now.date()
+    page.goto("/console/activity")
+    page.get_by_label("What happened").select_option(value="link_table.retrieved")
+    page.get_by_label("From day (UTC)").fill((today - timedelta(days=6)).isoformat())
+    page.get_by_label("To day (UTC)").fill(today.isoformat())
+    page.get_by_label("Purpose, by its code").fill("planning")
+    page.get_by_role("button", name="Search").click()
+    assert "purpose=planning" in page.url
+    (found,) = page.locator(".app-event").all()
+    provider = office.linked.providers[0]
+    expect(found).to_contain_text("for planning")
+    found.get_by_role("link").click()
+    expect(page.get_by_text(provider.client).first).to_be_visible()
+
+
+def test_officer_exports_a_bundle_that_is_verified_without_the_service(office: Office, page: Page) -> None:
+    page.goto("/console/activity/export")
+    page.get_by_label("A bundle (zip) with proofs").check()
+    if page.get_by_label("Code").count():
+        page.get_by_label("Code").fill(office.officer.next_code())
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Export").click()
+    with got.value.path().open("rb") as bundle:
+        assert verify_bundle(bundle, verifier_keys=[office.service.runtime.log.verifier]).status == "whole"
 
 
 def test_officer_keeps_a_checkpoint_and_compares_it_later(office: Office, page: Page, tmp_path: Path) -> None:
