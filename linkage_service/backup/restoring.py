@@ -6,26 +6,28 @@ goes on beside the one it was made of forks the ledger. Nothing here can prevent
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
-from linkage_service import service_keys
-from linkage_service.backup import archive, sealing
+from linkage_service import rewrapping, service_keys
+from linkage_service.backup import archive, rows, sealing
 from linkage_service.backup.archive import BackupRefused
 from linkage_service.clock import Clock, utc_now
 from linkage_service.database import Database
 from linkage_service.ids import new_id
-from linkage_service.migrate import newest_revision, upgrade
+from linkage_service.migrate import drop_everything, newest_revision, restored, upgrade_to_restore
 from linkage_service.retention.service import Due, Kind, delete
 from linkage_service.retention.sweep import Swept
 from linkage_service.runs.tables import Run
-from linkage_service.runtime import Runtime, build
+from linkage_service.runtime import Runtime, build, key_encryption_keys
 from linkage_service.settings import Settings
-from linkage_service.storage import BlobStore
+from linkage_service.storage import BlobStore, BlobTampered
 from linkage_service.uploads.service import remove_blobs
 from linkage_service.uploads.tables import Upload
 from linkage_service.worker import sweeper_of
@@ -53,6 +55,8 @@ def restore(
 ) -> Restored:
     """Puts a backup back, checks its ledger, and deletes what should not be there any more.
 
+    Whatever fails, the target is emptied again. Killed, it leaves a database that no service starts on.
+
     Args:
         settings: of the service to be; its database, blobs and keys have to be empty.
         folder: of the backup.
@@ -62,7 +66,7 @@ def restore(
         deletions: an export of the ledger as JSON lines, from after the backup: what it says was deleted is deleted.
 
     Raises:
-        BackupRefused: the backup is not whole, of another release, or the target is not empty.
+        BackupRefused: the backup is not whole, of another release or of other keys, or the target is not empty.
         PassphraseWrong: its keys do not open.
     """
     manifest = archive.checked(folder, digest=digest)
@@ -77,27 +81,38 @@ def restore(
     blobs = BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[bytes(32)])
     if any(blobs.list(root) for root in archive.ROOTS):
         raise BackupRefused("The blob store is not empty. Name another folder or bucket, or empty it.")
-    database = Database(settings.resolved_database_url)
-    try:
+    with closing(Database(settings.resolved_database_url)) as database, ExitStack() as undoing:
         _must_be_empty(database)
         if files:
+            undoing.callback(_remove_keys, settings, files)
             service_keys.put_back(settings.resolved_keys_dir, files)
+        _must_be_its_keys(settings, folder, manifest)
+        for root in archive.ROOTS:
+            undoing.callback(blobs.delete_prefix, root)
         for item in archive.listed_blobs(folder):
-            blobs.put_sealed_bytes(item["path"], (folder / archive.BLOBS / item["path"]).read_bytes())
-        # Last of all: a restoration that was interrupted leaves no service that could be started.
-        upgrade(database.engine)
+            blobs.put_sealed_bytes(item.path, (folder / archive.BLOBS / item.path).read_bytes())
+        undoing.callback(_empty, database)
+        # Not current until the end: a service that starts on half a ledger would sign another one with the same key.
+        upgrade_to_restore(database.engine)
         archive.load(database, folder, manifest)
         archive.must_verify(database, manifest)
-    finally:
-        database.close()
-    runtime = build(settings, clock=clock)
-    try:
-        deleted = _delete_again(runtime, gone)
-        swept = sweeper_of(runtime).sweep()
-        runtime.log.checkpoint(runtime.database)
-    finally:
-        runtime.close()
+        with closing(build(settings, clock=clock)) as runtime:
+            deleted = _delete_again(runtime, gone)
+            swept = sweeper_of(runtime).sweep()
+            runtime.log.checkpoint(runtime.database)
+        restored(database.engine)
+        undoing.pop_all()
     return Restored(manifest, deleted, swept)
+
+
+def _remove_keys(settings: Settings, names: Iterable[str]) -> None:
+    for name in names:
+        (settings.resolved_keys_dir / name).unlink(missing_ok=True)
+
+
+def _empty(database: Database) -> None:
+    drop_everything(database.engine)
+    database.leave_no_trace()
 
 
 def _opened_keys(
@@ -109,7 +124,7 @@ def _opened_keys(
     if manifest.keys == "left_out":
         if not there:
             raise BackupRefused(
-                "The keys were left out of this backup. Put the newest copy of the keys folder in its place first."
+                "The keys were left out of this backup. Put the copy of the keys folder of its time in its place first."
             )
         service_keys.load(keys)
         return {}
@@ -118,6 +133,29 @@ def _opened_keys(
     if there:
         raise BackupRefused("The keys folder is not empty. Name another, or move what lies there away.")
     return sealing.unseal((folder / archive.KEYS).read_bytes(), passphrase)
+
+
+def _must_be_its_keys(settings: Settings, folder: Path, manifest: archive.Manifest) -> None:
+    """Refuses keys that would leave a service which opens nothing, or cannot go on with its ledger."""
+    keys = settings.resolved_keys_dir
+    if manifest.ledger.verifier_key not in [key.verifier.format() for key in service_keys.log_keys(keys)]:
+        raise BackupRefused(
+            f"log.key is not the key that spoke for the ledger when this backup was made. {_KEYS_OF_THE_BACKUP}"
+        )
+    blobs = BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=partial(key_encryption_keys, settings))
+    try:
+        rewrapping.must_open(blobs, lambda table: rows.read(table, folder / archive.TABLES / f"{table.name}.jsonl"))
+    except BlobTampered as error:
+        raise BackupRefused(
+            "The key-encryption keys at hand do not open everything in this backup: they are of before it, or were "
+            f"rotated after it, and the former ones destroyed. {_KEYS_OF_THE_BACKUP}"
+        ) from error
+
+
+_KEYS_OF_THE_BACKUP = (
+    "Use the copy of the keys folder that was in use then: the last one that was made before the backup, after "
+    "whichever key was rotated last before it."
+)
 
 
 def _must_be_empty(database: Database) -> None:

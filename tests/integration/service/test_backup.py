@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from linkage_service import rewrapping
 from linkage_service.app import create_app
+from linkage_service.audit import rotation
 from linkage_service.audit.verify import verify as verify_ledger
 from linkage_service.backup import archive, sealing
 from linkage_service.backup.archive import BackupRefused, create, verify
 from linkage_service.backup.restoring import Restored, restore
 from linkage_service.cli import main
+from linkage_service.database import Database
+from linkage_service.errors import Conflict
+from linkage_service.migrate import is_current, upgrade
 from linkage_service.runtime import build
 from linkage_service.service_keys import KeysMissing
 from linkage_service.settings import Settings
@@ -103,7 +108,7 @@ def test_backup_holds_nothing_of_what_was_deleted(service: ServiceApp, tmp_path:
     linked = _linked(service)
     ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
     folder = _backed_up(service, tmp_path / "backup")
-    paths = [item["path"] for item in archive.listed_blobs(folder)]
+    paths = [item.path for item in archive.listed_blobs(folder)]
     assert paths
     assert not any(linked.uploads[0] in path for path in paths)
     assert not (folder / "blobs" / "uploads" / linked.uploads[0]).exists()
@@ -123,9 +128,37 @@ def test_upload_that_is_deleted_while_the_backup_is_made_is_not_in_it(
 
     monkeypatch.setattr(BlobStore, "sealed_bytes", deleting)
     folder = _backed_up(service, tmp_path / "backup")
-    owners = {item["path"].split("/")[1] for item in archive.listed_blobs(folder)}
+    owners = {item.path.split("/")[1] for item in archive.listed_blobs(folder)}
     assert owners == {linked.uploads[1]}
     verify(folder)
+
+
+def test_part_that_a_withdrawal_cut_while_the_backup_is_made_is_not_in_it(service: ServiceApp, tmp_path: Path) -> None:
+    linked = _linked(service)
+    cut = f"uploads/{linked.uploads[0]}/cut"
+    # What the database counts on no more lies in the store until it is removed, and may be copied by then.
+    service.runtime.blobs.put_sealed_bytes(cut, b"what it was before")
+    folder = _backed_up(service, tmp_path / "backup")
+    assert cut not in {item.path for item in archive.listed_blobs(folder)}
+    assert not (folder / "blobs" / cut).exists()
+    verify(folder)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"path": "../../x", "size": 1, "sha256": None},
+        {"path": "uploads/../../x", "size": 1, "sha256": "0" * 64},
+        {"path": "uploads/upl_1/gone", "size": 1, "sha256": None},
+        {"path": "keys/upl_1", "size": 1, "sha256": "0" * 64},
+    ],
+)
+def test_list_of_blobs_with_a_line_that_leads_out_or_says_no_digest_is_refused(
+    tmp_path: Path, line: dict[str, object]
+) -> None:
+    (tmp_path / "blobs.jsonl").write_text(json.dumps(line), "utf-8")
+    with pytest.raises(BackupRefused, match="names no blob"):
+        list(archive.listed_blobs(tmp_path))
 
 
 def test_upload_that_comes_while_the_backup_is_made_is_whole_or_not_there(
@@ -147,7 +180,7 @@ def test_upload_that_comes_while_the_backup_is_made_is_whole_or_not_there(
     folder = _backed_up(service, tmp_path / "backup")
     monkeypatch.undo()
     verify(folder)
-    assert came[0] in {item["path"].split("/")[1] for item in archive.listed_blobs(folder)}
+    assert came[0] in {item.path.split("/")[1] for item in archive.listed_blobs(folder)}
 
 
 def test_backup_of_a_service_that_lost_blobs_is_refused(service: ServiceApp, tmp_path: Path) -> None:
@@ -207,6 +240,45 @@ def test_restored_ledger_is_an_older_one_to_whoever_kept_a_later_checkpoint(
     _moved(service, settings)
     report = verify_ledger(service.runtime.database, [service.runtime.log.verifier], expected_checkpoint=later)
     assert not report.verified
+
+
+def _ends(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@on_each_database
+@pytest.mark.parametrize("kind", KINDS)
+def test_restoration_that_fails_leaves_its_target_empty_and_can_be_made_again(
+    service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    settings = target("restored", kind)
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "must_verify", _ends)
+        with pytest.raises(KeyboardInterrupt):
+            _restored(service, settings, folder)
+    _restored(service, settings, folder)
+
+
+def test_restoration_that_is_killed_leaves_a_database_that_is_not_current(
+    service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    settings = target("restored", "sqlite")
+    current: list[bool] = []
+
+    def killed(database: Database, *_: Any) -> None:
+        current.append(is_current(database.engine))
+        with pytest.raises(Conflict, match="did not finish"):
+            upgrade(database.engine)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive, "load", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _restored(service, settings, folder)
+    assert current == [False]
 
 
 @pytest.mark.parametrize("what", ["database", "blobs", "keys"])
@@ -303,6 +375,31 @@ def test_backup_without_keys_is_restored_with_those_that_were_kept_apart(
     _restored(service, settings, folder, passphrase=None)
     _moved(service, settings)
     assert service.run(linked)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("which", ["storage", "log"])
+def test_restoration_with_keys_that_were_rotated_since_is_refused_before_anything_is_put_back(
+    service: ServiceApp, target: Targets, tmp_path: Path, which: str
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup", passphrase=None)
+    keys = service.settings.resolved_keys_dir
+    if which == "storage":
+        rewrapping.rotate(service.runtime)
+    else:
+        rotation.rotate(database=service.runtime.database, log=service.runtime.log, folder=keys, clock=service.clock)
+    settings = target("restored", "sqlite")
+    if which == "storage":
+        shutil.copytree(keys, tmp_path / "with former keys")
+        given = settings.model_copy(update={"keys_dir": tmp_path / "with former keys"})
+        rewrapping.retire(service.runtime)
+    shutil.copytree(keys, settings.resolved_keys_dir)
+    with pytest.raises(BackupRefused, match=r"copy of the keys folder that was in use then"):
+        _restored(service, settings, folder, passphrase=None)
+    assert not BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[bytes(32)]).list("uploads")
+    assert (settings.resolved_keys_dir / "log.key").exists()
+    if which == "storage":
+        _restored(service, given, folder, passphrase=None)
 
 
 def test_backup_of_another_schema_names_the_version_to_install(
