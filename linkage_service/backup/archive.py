@@ -14,8 +14,8 @@ meanwhile is copied; one that was deleted meanwhile means another snapshot.
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -116,13 +116,15 @@ def create(runtime: Runtime, folder: Path, *, passphrase: str | None) -> Made:
     revision = current_revision(runtime.database.engine)
     if revision is None or not is_current(runtime.database.engine):
         raise BackupRefused("The database is not at this release's schema. Run `linkage-service db upgrade` first.")
+    if passphrase is not None:
+        sealing.must_be_long(passphrase)
     runtime.log.checkpoint(runtime.database)
     folder.mkdir(mode=0o700, parents=True)
     (folder / TABLES).mkdir()
     files: dict[str, str] = {}
-    if passphrase is not None:
-        files[KEYS] = _write(folder / KEYS, sealing.seal(runtime.settings.resolved_keys_dir, passphrase))
     snapshot = _consistent(runtime, folder)
+    if passphrase is not None:
+        files[KEYS] = _write(folder / KEYS, sealing.seal(snapshot.keys, passphrase))
     listed = list(_listed(folder, snapshot.paths))
     lines = b"".join(item.model_dump_json().encode() + b"\n" for item in listed)
     files[BLOB_LIST] = _write(folder / BLOB_LIST, lines)
@@ -242,11 +244,12 @@ def listed_blobs(folder: Path) -> Iterator[Blob]:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What was read in one transaction: rows and digest by table, the ledger's end, and which blobs belong to it."""
+    """What was read in one transaction: rows and digest by table, the ledger's end; blobs and keys that belong here."""
 
     tables: dict[str, tuple[int, str]]
     ledger: Ledger
     paths: frozenset[str]
+    keys: Mapping[str, bytes] = field(repr=False)
 
 
 def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
@@ -254,6 +257,7 @@ def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
     for path in [path for root in ROOTS for path in runtime.blobs.list(root)]:
         copy(path)
     for _ in range(_SNAPSHOTS_MAX):
+        keys = sealing.key_files(runtime.settings.resolved_keys_dir)
         with runtime.database.reading() as session:
             found = {
                 table.name: rows.write(session, table, folder / TABLES / f"{table.name}.jsonl")
@@ -262,11 +266,13 @@ def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
             required, owners = _counted_on(session)
             ledger = _ledger(session, runtime)
         kept = [path for owner in owners if owner.startswith("runs/") for path in runtime.blobs.list(owner)]
-        if all(copy(path) for path in [*required, *kept]):
-            return _Snapshot(found, ledger, frozenset([*required, *kept]))
+        # Keys that were rotated meanwhile may open nothing of the snapshot, or the snapshot nothing with them.
+        same = sealing.key_files(runtime.settings.resolved_keys_dir) == keys
+        if same and all(copy(path) for path in [*required, *kept]):
+            return _Snapshot(found, ledger, frozenset([*required, *kept]), keys)
     raise BackupRefused(
-        "Blobs that the database counts on are not in the store, so no consistent backup can be made. If deletions "
-        "were under way, try again; else some are lost: see `blob_missing` in the service's log."
+        "Blobs that the database counts on are not in the store, so no consistent backup can be made. If deletions or "
+        "a rotation of keys were under way, try again; else some are lost: see `blob_missing` in the service's log."
     )
 
 

@@ -5,9 +5,9 @@ goes on beside the one it was made of forks the ledger. Nothing here can prevent
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -37,11 +37,26 @@ _DELETIONS: dict[str, Kind] = {"upload.deleted": "upload", "run.deleted": "run"}
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was put back, what was deleted again because it had been, and what the sweep then deleted."""
+    """What was put back, and what of it was deleted again.
+
+    Attributes:
+        manifest: of the backup.
+        deleted_again: how many uploads and runs that the export names.
+        held: ids of those that were left, because a hold keeps them that stood when the backup was made.
+        unfinished: ids of runs that were left, because they had not ended when the backup was made and go on.
+        swept: what was past its date; None if the lease of a sweep from then has not run out, so nothing was deleted.
+    """
 
     manifest: archive.Manifest
     deleted_again: int
+    held: Sequence[str]
+    unfinished: Sequence[str]
     swept: Swept | None
+
+    @property
+    def deleted_everything(self) -> bool:
+        """Whether nothing is left that should be deleted by now."""
+        return not self.held and not self.unfinished and self.swept is not None
 
 
 def restore(
@@ -97,12 +112,12 @@ def restore(
         archive.load(database, folder, manifest)
         archive.must_verify(database, manifest)
         with closing(build(settings, clock=clock)) as runtime:
-            deleted = _delete_again(runtime, gone)
+            again = _delete_again(runtime, gone)
             swept = sweeper_of(runtime).sweep()
             runtime.log.checkpoint(runtime.database)
         restored(database.engine)
         undoing.pop_all()
-    return Restored(manifest, deleted, swept)
+    return Restored(manifest, again.deleted, again.held, again.unfinished, swept)
 
 
 def _remove_keys(settings: Settings, names: Iterable[str]) -> None:
@@ -187,21 +202,33 @@ def _deleted(export: Path) -> Iterator[tuple[Kind, str]]:
         ) from error
 
 
-def _delete_again(runtime: Runtime, gone: Iterable[tuple[Kind, str]]) -> int:
-    request_id, count = new_id("swp", runtime.clock()), 0
+@dataclass(slots=True)
+class _Again:
+    deleted: int = 0
+    held: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+
+
+def _delete_again(runtime: Runtime, gone: Iterable[tuple[Kind, str]]) -> _Again:
+    request_id, again = new_id("swp", runtime.clock()), _Again()
     for kind, name in gone:
         now = runtime.clock()
         with runtime.database.writing() as session:
             table = Upload if kind == "upload" else Run
-            project = session.exec(select(table.project).where(table.id == name)).first()
-            if project is None:
+            found = session.exec(select(table.project, table.state).where(table.id == name)).first()
+            if found is None:
                 continue
+            project, state = found
             due = Due(kind, name, project, now, "deleted_since_backup", held=None)
             done = delete(session, due, now=now, request_id=request_id)
             if done is None:
+                if kind == "run" and state in ("queued", "running"):
+                    again.unfinished.append(name)
+                elif state == "succeeded" or (kind == "upload" and state != "deleted"):
+                    again.held.append(name)
                 continue
             session.flush()
             runtime.log.append(session, [done[0]])
         remove_blobs(runtime.blobs, done[1])
-        count += 1
-    return count
+        again.deleted += 1
+    return again

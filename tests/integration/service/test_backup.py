@@ -3,12 +3,15 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlmodel import Session
 
 from linkage_service import rewrapping
 from linkage_service.app import create_app
@@ -18,9 +21,11 @@ from linkage_service.backup import archive, sealing
 from linkage_service.backup.archive import BackupRefused, create, verify
 from linkage_service.backup.restoring import Restored, restore
 from linkage_service.cli import main
+from linkage_service.clock import utc_now
 from linkage_service.database import Database
 from linkage_service.errors import Conflict
 from linkage_service.migrate import is_current, upgrade
+from linkage_service.retention.tables import SWEEP, take
 from linkage_service.runtime import build
 from linkage_service.service_keys import KeysMissing
 from linkage_service.settings import Settings
@@ -161,6 +166,28 @@ def test_list_of_blobs_with_a_line_that_leads_out_or_says_no_digest_is_refused(
         list(archive.listed_blobs(tmp_path))
 
 
+def test_keys_that_are_rotated_while_the_backup_is_made_open_what_is_in_it(
+    service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _linked(service)
+    counted_on = archive._counted_on
+    rotated: list[dict[str, int]] = []
+
+    def rotating(session: Session) -> tuple[list[str], frozenset[str]]:
+        if not rotated:
+            # Another thread: this one reads.
+            with ThreadPoolExecutor(1) as other:
+                rotated.append(other.submit(rewrapping.rotate, service.runtime).result())
+                other.submit(rewrapping.retire, service.runtime).result()
+        return counted_on(session)
+
+    monkeypatch.setattr(archive, "_counted_on", rotating)
+    folder = _backed_up(service, tmp_path / "backup")
+    _restored(service, target("restored", "sqlite"), folder)
+    written = sealing.unseal((folder / "keys.sealed").read_bytes(), PASSPHRASE)
+    assert written["storage.key"] == (service.settings.resolved_keys_dir / "storage.key").read_bytes()
+
+
 def test_upload_that_comes_while_the_backup_is_made_is_whole_or_not_there(
     service: ServiceApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +253,32 @@ def test_what_was_deleted_after_the_backup_is_deleted_again_by_an_export_of_the_
     assert not service.runtime.blobs.list(f"uploads/{linked.uploads[0]}")
     assert service.events()[-1]["type"] in {"upload.deleted", "certificate.issued"}
     assert service.verified()
+
+
+def test_what_cannot_be_deleted_again_is_named_with_its_reason_and_ends_with_1(
+    service: ServiceApp, tmp_path: Path
+) -> None:
+    linked = _linked(service)
+    held = service.run(linked)["id"]
+    hold = {"ground": "legal_claims", "reason": "A court asked."}
+    ok(service.officer.post(f"/v1/runs/{held}:restrict", hold), 201)
+    waiting = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)["id"]
+    with service.runtime.database.writing() as session:
+        assert take(session, SWEEP, holder="somebody", now=utc_now(), lease=timedelta(minutes=10))
+    folder = _backed_up(service, tmp_path / "backup", passphrase=None)
+    export = tmp_path / "since.jsonl"
+    lines = [{"type": "run.deleted", "resource": {"id": name}} for name in (held, waiting)]
+    export.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    new = tmp_path / "new"
+    shutil.copytree(service.settings.resolved_keys_dir, new / "keys")
+    command = ["backup", "restore", "--data-dir", str(new), str(folder), "--deletions", str(export)]
+    done = CliRunner().invoke(main, [*command, "--json"])
+    assert done.exit_code == 1, done.output
+    document = json.loads(done.stdout)
+    assert (document["kept_by_holds"], document["unfinished"]) == ([held], [waiting])
+    assert (document["deleted_again"], document["deleted_past_their_date"]) == (0, None)
+    assert "NOTHING PAST ITS DATE WAS DELETED" in done.stderr
+    assert done.stderr.count("NOT DELETED AGAIN") == 2
 
 
 def test_restored_ledger_is_an_older_one_to_whoever_kept_a_later_checkpoint(
