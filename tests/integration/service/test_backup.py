@@ -321,11 +321,14 @@ def test_restoration_that_is_killed_leaves_a_database_that_is_not_current(
     folder = _backed_up(service, tmp_path / "backup")
     settings = target("restored", "sqlite")
     current: list[bool] = []
+    worker = ["worker", "--data-dir", str(settings.data_dir), "--development"]
 
     def killed(database: Database, *_: Any) -> None:
         current.append(is_current(database.engine))
         with pytest.raises(Conflict, match="did not finish"):
             upgrade(database.engine)
+        refused = CliRunner().invoke(main, worker)
+        assert (refused.exit_code, "db upgrade" in refused.stderr) == (1, True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(archive, "load", killed)
