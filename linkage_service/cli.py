@@ -649,26 +649,38 @@ def backup_restore(
     deletions: Path | None,
     as_json: bool,
 ) -> None:
-    """Put a backup into an empty database, blob store and keys folder, check it, and delete what is past its date."""
+    """Put a backup into an empty database, blob store and keys folder, check it, and delete what is past its date.
+
+    Exit 1 if it was refused, or if something is left that should be deleted by now: the last lines say what.
+    """
     from linkage_service.backup.restoring import restore  # noqa: PLC0415
 
     settings = _settings(data_dir)
     with _errors():
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         done = restore(settings, folder, passphrase=_passphrase(passphrase_file), digest=digest, deletions=deletions)
-    swept = done.swept.deleted if done.swept else {}
     document = {
         "events": done.manifest.ledger.size,
         "blobs": done.manifest.blobs,
         "deleted_again": done.deleted_again,
-        "deleted_past_their_date": swept,
+        "kept_by_holds": list(done.held),
+        "unfinished": list(done.unfinished),
+        "deleted_past_their_date": None if done.swept is None else done.swept.deleted,
     }
     if as_json:
         click.echo(json.dumps(document))
     else:
         click.echo(f"Restored: {done.manifest.ledger.size} events, {done.manifest.blobs} blobs. The ledger verifies.")
-        click.echo(f"Deleted again: {done.deleted_again}; past their date: {sum(swept.values())}.")
+        past = "not looked for" if done.swept is None else sum(done.swept.deleted.values())
+        click.echo(f"Deleted again: {done.deleted_again}; past their date: {past}.")
     click.echo(_AFTER_RESTORING.format(size=done.manifest.ledger.size), err=True)
+    for text, names in ((_KEPT_BY_HOLDS, done.held), (_UNFINISHED, done.unfinished)):
+        if names:
+            click.echo(text.format(names=", ".join(names)), err=True)
+    if done.swept is None:
+        click.echo(_NOT_SWEPT, err=True)
+    if not done.deleted_everything:
+        sys.exit(1)
 
 
 def _passphrase(file: Path | None) -> str | None:
@@ -682,6 +694,20 @@ _AFTER_RESTORING = (
     "- Whatever happened after event {size} is not in this ledger. Clients and witnesses that saw more raise an alarm. "
     "Tell the officer first: each user has to begin anew.\n"
     "- Withdrawals of rows, revoked keys and suspended organisations from after the backup are gone. Do them again."
+)
+
+
+_KEPT_BY_HOLDS = (
+    "NOT DELETED AGAIN, because a hold that stood when the backup was made keeps it: {names}. Have an officer lift the "
+    "hold, and the provider or requester delete it, before anybody else is let in."
+)
+_UNFINISHED = (
+    "NOT DELETED AGAIN, because it had not ended when the backup was made and is carried out anew: {names}. Have it "
+    "cancelled, or its result deleted."
+)
+_NOT_SWEPT = (
+    "NOTHING PAST ITS DATE WAS DELETED, because a sweep was under way when the backup was made. Run `linkage-service "
+    "retention run` in ten minutes, before anybody is let in."
 )
 
 

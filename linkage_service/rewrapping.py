@@ -4,8 +4,9 @@ Data keys stay as they are, so no blob is read or written. Safe to kill and to r
 wrapped until `retire` has looked and found nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Table, select
@@ -86,6 +87,22 @@ def retire(runtime: Runtime) -> None:
                 "`linkage-service keys rotate` again."
             )
         service_keys.forget_former_storage_keys(folder)
+
+
+def must_open(blobs: BlobStore, rows_of: Callable[[Table], Iterator[dict[str, Any]]]) -> None:
+    """Opens everything that is wrapped or sealed, wherever its rows are.
+
+    Args:
+        blobs: has the keys.
+        rows_of: gives the rows of a table, by the names of its columns.
+
+    Raises:
+        BlobTampered: something does not open with the keys at hand.
+    """
+    for kind in _KINDS:
+        for row in rows_of(_table(kind)):
+            if row[kind.column] is not None:
+                kind.anew(blobs, SimpleNamespace(**row), row[kind.column])
 
 
 def _wrap_anew(runtime: Runtime, kind: _Wrapped) -> int:

@@ -83,6 +83,13 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
+def _must_be_current(runtime: Runtime) -> None:
+    if not is_current(runtime.database.engine):
+        raise NotReady(
+            "The database is not at this release's schema. Run `linkage-service db upgrade`, then start again."
+        )
+
+
 def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> None:
     # Here, since a worker alone has no routes, and building them takes a fifth of its start.
     from linkage_service.app import create_app  # noqa: PLC0415
@@ -92,10 +99,7 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> Non
     tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="api")
     runtime = build(settings, issuer=lambda: settings.issuer or url, tracing=tracing)
     try:
-        if not is_current(runtime.database.engine):
-            raise NotReady(
-                "The database is not at this release's schema. Run `linkage-service db upgrade`, then start again."
-            )
+        _must_be_current(runtime)
         if serving.embedded_worker:
             # Here, where somebody sees it: the worker's own process would die of it again and again.
             executor_of(settings)
@@ -151,11 +155,12 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
         metrics: whether to show figures where the settings say so: not beside a process that does.
 
     Raises:
-        NotReady: it is not safe as it is set up.
+        NotReady: it is not safe as it is set up, or its database is of another release or half restored.
     """
     settings = runtime.settings
     configure(level=settings.log_level)
     must_be_safe(settings, host=None)
+    _must_be_current(runtime)
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ of the blobs, backups included, is noise (crypto-shredding). The key-encryption 
     StorageError              500
     ├── BlobMissing           500  a blob that the database knows of is not in the store
     ├── BlobTampered          500  a blob or a wrapped key does not open: changed, moved, or another key
+    │   └── KeyNotHere        500  wrapped under a key-encryption key that did not reach this machine, or is gone
     └── StorageUnavailable    503  the store cannot be reached or refuses
         └── StorageFull       503  no space left
 """
@@ -46,6 +47,10 @@ class BlobTampered(StorageError):
     """A blob or a wrapped key does not open."""
 
     code = "blob_tampered"
+
+
+class KeyNotHere(BlobTampered):
+    """Wrapped under a key-encryption key that this machine does not hold: one was rotated elsewhere, or destroyed."""
 
 
 class StorageUnavailable(StorageError):
@@ -144,12 +149,13 @@ class BlobStore:
         """Open what `new_data_key` returned as `wrapped`.
 
         Raises:
-            BlobTampered: wrapped under a key-encryption key that is not configured, or changed.
+            KeyNotHere: wrapped under a key-encryption key that is not configured.
+            BlobTampered: changed.
         """
         header, rest = wrapped[: 1 + _KEY_ID_BYTES], wrapped[1 + _KEY_ID_BYTES :]
         key_encryption_key = self._ring.find(header[1:])
         if header[:1] != _VERSION or key_encryption_key is None:
-            raise BlobTampered(
+            raise KeyNotHere(
                 "A data key was wrapped under a key-encryption key that this service does not hold. What it protects "
                 "cannot be read. Configure the key that was in use when the upload was made."
             )

@@ -39,7 +39,7 @@ from linkage_service.runs import presence, reporting, results, service, tables
 from linkage_service.runs.aims import Aim
 from linkage_service.runtime import Runtime
 from linkage_service.settings import Settings, hours_of
-from linkage_service.storage import StorageUnavailable, WrappedKey
+from linkage_service.storage import KeyNotHere, StorageUnavailable, WrappedKey
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_keys
 
@@ -457,8 +457,9 @@ class Worker:
 
     def _fail(self, claim: service.Claim, error: LinkageError | MatchingError) -> RunOutcome:
         code = error.instance_code if isinstance(error, LinkageError) else "matching_failed"
-        if isinstance(error, StorageUnavailable | ClusterFailed) and claim.attempt < _ATTEMPTS_MAX:
-            # The lease runs out and the run is tried again: store or cluster may be back by then.
+        if isinstance(error, StorageUnavailable | ClusterFailed | KeyNotHere) and claim.attempt < _ATTEMPTS_MAX:
+            # The lease runs out and the run is tried again: store or cluster may be back by then, or a key that was
+            # rotated on another machine have come to this one.
             _log.warning("run_postponed", run=claim.run, attempt=claim.attempt, code=code)
             return "postponed"
         detail = error.detail if isinstance(error, LinkageError) else str(error)

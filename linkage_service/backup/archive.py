@@ -13,17 +13,16 @@ meanwhile is copied; one that was deleted meanwhile means another snapshot.
 """
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlmodel import Session, select
 
 from linkage_ledger.notes import VerifierKey
@@ -81,6 +80,17 @@ class Manifest(BaseModel):
     files: dict[str, str]
 
 
+class Blob(BaseModel):
+    """A blob of a backup: where it lies in the store and below `blobs/`, and what it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Segments that do not begin with a dot, so that none leads out.
+    path: str = Field(pattern=r"^(uploads|runs)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A backup that was made: its manifest, and the SHA-256 of that, which stands for all of it."""
@@ -106,15 +116,18 @@ def create(runtime: Runtime, folder: Path, *, passphrase: str | None) -> Made:
     revision = current_revision(runtime.database.engine)
     if revision is None or not is_current(runtime.database.engine):
         raise BackupRefused("The database is not at this release's schema. Run `linkage-service db upgrade` first.")
+    if passphrase is not None:
+        sealing.must_be_long(passphrase)
     runtime.log.checkpoint(runtime.database)
     folder.mkdir(mode=0o700, parents=True)
     (folder / TABLES).mkdir()
     files: dict[str, str] = {}
-    if passphrase is not None:
-        files[KEYS] = _write(folder / KEYS, sealing.seal(runtime.settings.resolved_keys_dir, passphrase))
     snapshot = _consistent(runtime, folder)
-    listed = list(_listed(folder, snapshot.owners))
-    files[BLOB_LIST] = _write(folder / BLOB_LIST, b"".join(json.dumps(item).encode() + b"\n" for item in listed))
+    if passphrase is not None:
+        files[KEYS] = _write(folder / KEYS, sealing.seal(snapshot.keys, passphrase))
+    listed = list(_listed(folder, snapshot.paths))
+    lines = b"".join(item.model_dump_json().encode() + b"\n" for item in listed)
+    files[BLOB_LIST] = _write(folder / BLOB_LIST, lines)
     files |= {f"{TABLES}/{name}.jsonl": digest for name, (_, digest) in snapshot.tables.items()}
     manifest = Manifest(
         format="linkage-backup/1",
@@ -124,7 +137,7 @@ def create(runtime: Runtime, folder: Path, *, passphrase: str | None) -> Made:
         ledger=snapshot.ledger,
         rows={name: count for name, (count, _) in snapshot.tables.items()},
         blobs=len(listed),
-        blob_bytes=sum(int(item["size"]) for item in listed),
+        blob_bytes=sum(item.size for item in listed),
         keys="left_out" if passphrase is None else "sealed",
         key_encryption_key="keys" if runtime.settings.key_encryption_key is None else "settings",
         files=files,
@@ -186,7 +199,7 @@ def checked(folder: Path, *, digest: str | None = None) -> Manifest:
         if _sha256(folder, name) != known:
             raise BackupRefused(f"{name} is not as it was made: it was changed, or is missing.")
     for item in listed_blobs(folder):
-        if _sha256(folder / BLOBS, str(item["path"])) != item["sha256"]:
+        if _sha256(folder / BLOBS, item.path) != item.sha256:
             raise BackupRefused("A blob is not as it was copied: it was changed, or is missing.")
     return manifest
 
@@ -215,20 +228,28 @@ def must_verify(database: Database, manifest: Manifest) -> None:
         )
 
 
-def listed_blobs(folder: Path) -> Iterator[dict[str, Any]]:
-    """Path, size and digest of every blob of a backup."""
+def listed_blobs(folder: Path) -> Iterator[Blob]:
+    """Every blob of a backup.
+
+    Raises:
+        BackupRefused: a line names none, or one that lies elsewhere.
+    """
     with (folder / BLOB_LIST).open("rb") as lines:
         for line in lines:
-            yield json.loads(line)
+            try:
+                yield Blob.model_validate_json(line, strict=True)
+            except ValidationError as error:
+                raise BackupRefused(f"{BLOB_LIST} has a line that names no blob of a backup.") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What was read in one transaction: rows and digest by table, the ledger's end, and whose blobs count."""
+    """What was read in one transaction: rows and digest by table, the ledger's end; blobs and keys that belong here."""
 
     tables: dict[str, tuple[int, str]]
     ledger: Ledger
-    owners: frozenset[str]
+    paths: frozenset[str]
+    keys: Mapping[str, bytes] = field(repr=False)
 
 
 def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
@@ -236,6 +257,7 @@ def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
     for path in [path for root in ROOTS for path in runtime.blobs.list(root)]:
         copy(path)
     for _ in range(_SNAPSHOTS_MAX):
+        keys = sealing.key_files(runtime.settings.resolved_keys_dir)
         with runtime.database.reading() as session:
             found = {
                 table.name: rows.write(session, table, folder / TABLES / f"{table.name}.jsonl")
@@ -244,11 +266,13 @@ def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
             required, owners = _counted_on(session)
             ledger = _ledger(session, runtime)
         kept = [path for owner in owners if owner.startswith("runs/") for path in runtime.blobs.list(owner)]
-        if all(copy(path) for path in [*required, *kept]):
-            return _Snapshot(found, ledger, owners)
+        # Keys that were rotated meanwhile may open nothing of the snapshot, or the snapshot nothing with them.
+        same = sealing.key_files(runtime.settings.resolved_keys_dir) == keys
+        if same and all(copy(path) for path in [*required, *kept]):
+            return _Snapshot(found, ledger, frozenset([*required, *kept]), keys)
     raise BackupRefused(
-        "Blobs that the database counts on are not in the store, so no consistent backup can be made. If deletions "
-        "were under way, try again; else some are lost: see `blob_missing` in the service's log."
+        "Blobs that the database counts on are not in the store, so no consistent backup can be made. If deletions or "
+        "a rotation of keys were under way, try again; else some are lost: see `blob_missing` in the service's log."
     )
 
 
@@ -293,16 +317,24 @@ def _copier(blobs: BlobStore, target: Path) -> Callable[[str], bool]:
     return copy
 
 
-def _listed(folder: Path, owners: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """What was copied and belongs to something that has a key; the rest is noise, and is removed."""
+def _listed(folder: Path, belonging: frozenset[str]) -> Iterator[Blob]:
+    """What was copied and belongs to the snapshot.
+
+    The rest is removed. What has no key is noise, but a part from which a withdrawal cut rows after it was copied is
+    not.
+    """
     for root in ROOTS:
         for owner in sorted((folder / BLOBS / root).glob("*")):
-            if f"{root}/{owner.name}" not in owners:
-                shutil.rmtree(owner)
-                continue
             for file in sorted(path for path in owner.rglob("*") if path.is_file()):
                 path = file.relative_to(folder / BLOBS).as_posix()
-                yield {"path": path, "size": file.stat().st_size, "sha256": _sha256(folder / BLOBS, path)}
+                if path not in belonging:
+                    file.unlink()
+                    continue
+                with file.open("rb") as content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+                yield Blob(path=path, size=file.stat().st_size, sha256=digest)
+            if not any(path.is_file() for path in owner.rglob("*")):
+                shutil.rmtree(owner)
 
 
 def _write(path: Path, content: bytes) -> str:

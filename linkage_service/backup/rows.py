@@ -57,6 +57,12 @@ def load(session: Session, table: Table, file: Path) -> int:
     return count
 
 
+def read(table: Table, file: Path) -> Iterator[dict[str, Any]]:
+    """The rows that a file holds, by the names of the table's columns."""
+    for rows in _batches(table, file):
+        yield from rows
+
+
 def _batches(table: Table, file: Path) -> Iterator[list[dict[str, Any]]]:
     names = [column.name for column in table.columns]
     batch: list[dict[str, Any]] = []

@@ -3,6 +3,8 @@
 import base64
 import json
 import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -26,17 +28,35 @@ class PassphraseWrong(LinkageError):
     title = "The passphrase is not right"
 
 
-def seal(folder: Path, passphrase: str) -> bytes:
-    """Every file of a keys folder, sealed.
+def key_files(folder: Path) -> dict[str, bytes]:
+    """Every key file of a keys folder by its name; one that a rotation renames meanwhile may be missing."""
+    found = {}
+    for path in sorted(folder.glob("*.[kj]*")):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.read_bytes()
+    return found
+
+
+def must_be_long(passphrase: str) -> None:
+    """Refuses a passphrase under which keys are not safe.
 
     Raises:
         PassphraseWrong: it is too short to keep anything.
     """
     if len(passphrase) < PASSPHRASE_MIN:
         raise PassphraseWrong(f"A passphrase for keys has {PASSPHRASE_MIN} characters or more.")
-    files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in sorted(folder.glob("*.[kj]*"))}
+
+
+def seal(files: Mapping[str, bytes], passphrase: str) -> bytes:
+    """Key files by name, sealed.
+
+    Raises:
+        PassphraseWrong: it is too short to keep anything.
+    """
+    must_be_long(passphrase)
+    plain = {name: base64.b64encode(content).decode() for name, content in files.items()}
     salt = secrets.token_bytes(_SALT_BYTES)
-    return encrypt(json.dumps(files).encode(), key=_key(passphrase, salt), context=_CONTEXT + salt, header=salt)
+    return encrypt(json.dumps(plain).encode(), key=_key(passphrase, salt), context=_CONTEXT + salt, header=salt)
 
 
 def unseal(sealed: bytes, passphrase: str) -> dict[str, bytes]:

@@ -16,4 +16,7 @@ with engine.connect() as connection:
     )
     with context.begin_transaction():
         context.run_migrations()
+        if (last := context.config.attributes.get("last")) is not None:
+            # In the transaction of the migrations, so that nobody sees what is there before it.
+            last(connection)
     connection.commit()

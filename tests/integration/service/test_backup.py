@@ -3,19 +3,29 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlmodel import Session
 
+from linkage_service import rewrapping
 from linkage_service.app import create_app
+from linkage_service.audit import rotation
 from linkage_service.audit.verify import verify as verify_ledger
 from linkage_service.backup import archive, sealing
 from linkage_service.backup.archive import BackupRefused, create, verify
 from linkage_service.backup.restoring import Restored, restore
 from linkage_service.cli import main
+from linkage_service.clock import utc_now
+from linkage_service.database import Database
+from linkage_service.errors import Conflict
+from linkage_service.migrate import is_current, upgrade
+from linkage_service.retention.tables import SWEEP, take
 from linkage_service.runtime import build
 from linkage_service.service_keys import KeysMissing
 from linkage_service.settings import Settings
@@ -103,7 +113,7 @@ def test_backup_holds_nothing_of_what_was_deleted(service: ServiceApp, tmp_path:
     linked = _linked(service)
     ok(linked.providers[0].delete(f"/v1/uploads/{linked.uploads[0]}"), 204)
     folder = _backed_up(service, tmp_path / "backup")
-    paths = [item["path"] for item in archive.listed_blobs(folder)]
+    paths = [item.path for item in archive.listed_blobs(folder)]
     assert paths
     assert not any(linked.uploads[0] in path for path in paths)
     assert not (folder / "blobs" / "uploads" / linked.uploads[0]).exists()
@@ -123,9 +133,59 @@ def test_upload_that_is_deleted_while_the_backup_is_made_is_not_in_it(
 
     monkeypatch.setattr(BlobStore, "sealed_bytes", deleting)
     folder = _backed_up(service, tmp_path / "backup")
-    owners = {item["path"].split("/")[1] for item in archive.listed_blobs(folder)}
+    owners = {item.path.split("/")[1] for item in archive.listed_blobs(folder)}
     assert owners == {linked.uploads[1]}
     verify(folder)
+
+
+def test_part_that_a_withdrawal_cut_while_the_backup_is_made_is_not_in_it(service: ServiceApp, tmp_path: Path) -> None:
+    linked = _linked(service)
+    cut = f"uploads/{linked.uploads[0]}/cut"
+    # What the database counts on no more lies in the store until it is removed, and may be copied by then.
+    service.runtime.blobs.put_sealed_bytes(cut, b"what it was before")
+    folder = _backed_up(service, tmp_path / "backup")
+    assert cut not in {item.path for item in archive.listed_blobs(folder)}
+    assert not (folder / "blobs" / cut).exists()
+    verify(folder)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"path": "../../x", "size": 1, "sha256": None},
+        {"path": "uploads/../../x", "size": 1, "sha256": "0" * 64},
+        {"path": "uploads/upl_1/gone", "size": 1, "sha256": None},
+        {"path": "keys/upl_1", "size": 1, "sha256": "0" * 64},
+    ],
+)
+def test_list_of_blobs_with_a_line_that_leads_out_or_says_no_digest_is_refused(
+    tmp_path: Path, line: dict[str, object]
+) -> None:
+    (tmp_path / "blobs.jsonl").write_text(json.dumps(line), "utf-8")
+    with pytest.raises(BackupRefused, match="names no blob"):
+        list(archive.listed_blobs(tmp_path))
+
+
+def test_keys_that_are_rotated_while_the_backup_is_made_open_what_is_in_it(
+    service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _linked(service)
+    counted_on = archive._counted_on
+    rotated: list[dict[str, int]] = []
+
+    def rotating(session: Session) -> tuple[list[str], frozenset[str]]:
+        if not rotated:
+            # Another thread: this one reads.
+            with ThreadPoolExecutor(1) as other:
+                rotated.append(other.submit(rewrapping.rotate, service.runtime).result())
+                other.submit(rewrapping.retire, service.runtime).result()
+        return counted_on(session)
+
+    monkeypatch.setattr(archive, "_counted_on", rotating)
+    folder = _backed_up(service, tmp_path / "backup")
+    _restored(service, target("restored", "sqlite"), folder)
+    written = sealing.unseal((folder / "keys.sealed").read_bytes(), PASSPHRASE)
+    assert written["storage.key"] == (service.settings.resolved_keys_dir / "storage.key").read_bytes()
 
 
 def test_upload_that_comes_while_the_backup_is_made_is_whole_or_not_there(
@@ -147,7 +207,7 @@ def test_upload_that_comes_while_the_backup_is_made_is_whole_or_not_there(
     folder = _backed_up(service, tmp_path / "backup")
     monkeypatch.undo()
     verify(folder)
-    assert came[0] in {item["path"].split("/")[1] for item in archive.listed_blobs(folder)}
+    assert came[0] in {item.path.split("/")[1] for item in archive.listed_blobs(folder)}
 
 
 def test_backup_of_a_service_that_lost_blobs_is_refused(service: ServiceApp, tmp_path: Path) -> None:
@@ -195,6 +255,32 @@ def test_what_was_deleted_after_the_backup_is_deleted_again_by_an_export_of_the_
     assert service.verified()
 
 
+def test_what_cannot_be_deleted_again_is_named_with_its_reason_and_ends_with_1(
+    service: ServiceApp, tmp_path: Path
+) -> None:
+    linked = _linked(service)
+    held = service.run(linked)["id"]
+    hold = {"ground": "legal_claims", "reason": "A court asked."}
+    ok(service.officer.post(f"/v1/runs/{held}:restrict", hold), 201)
+    waiting = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)["id"]
+    with service.runtime.database.writing() as session:
+        assert take(session, SWEEP, holder="somebody", now=utc_now(), lease=timedelta(minutes=10))
+    folder = _backed_up(service, tmp_path / "backup", passphrase=None)
+    export = tmp_path / "since.jsonl"
+    lines = [{"type": "run.deleted", "resource": {"id": name}} for name in (held, waiting)]
+    export.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    new = tmp_path / "new"
+    shutil.copytree(service.settings.resolved_keys_dir, new / "keys")
+    command = ["backup", "restore", "--data-dir", str(new), str(folder), "--deletions", str(export)]
+    done = CliRunner().invoke(main, [*command, "--json"])
+    assert done.exit_code == 1, done.output
+    document = json.loads(done.stdout)
+    assert (document["kept_by_holds"], document["unfinished"]) == ([held], [waiting])
+    assert (document["deleted_again"], document["deleted_past_their_date"]) == (0, None)
+    assert "NOTHING PAST ITS DATE WAS DELETED" in done.stderr
+    assert done.stderr.count("NOT DELETED AGAIN") == 2
+
+
 def test_restored_ledger_is_an_older_one_to_whoever_kept_a_later_checkpoint(
     service: ServiceApp, target: Targets, tmp_path: Path
 ) -> None:
@@ -207,6 +293,48 @@ def test_restored_ledger_is_an_older_one_to_whoever_kept_a_later_checkpoint(
     _moved(service, settings)
     report = verify_ledger(service.runtime.database, [service.runtime.log.verifier], expected_checkpoint=later)
     assert not report.verified
+
+
+def _ends(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@on_each_database
+@pytest.mark.parametrize("kind", KINDS)
+def test_restoration_that_fails_leaves_its_target_empty_and_can_be_made_again(
+    service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    settings = target("restored", kind)
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "must_verify", _ends)
+        with pytest.raises(KeyboardInterrupt):
+            _restored(service, settings, folder)
+    _restored(service, settings, folder)
+
+
+def test_restoration_that_is_killed_leaves_a_database_that_is_not_current(
+    service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup")
+    settings = target("restored", "sqlite")
+    current: list[bool] = []
+    worker = ["worker", "--data-dir", str(settings.data_dir), "--development"]
+
+    def killed(database: Database, *_: Any) -> None:
+        current.append(is_current(database.engine))
+        with pytest.raises(Conflict, match="did not finish"):
+            upgrade(database.engine)
+        refused = CliRunner().invoke(main, worker)
+        assert (refused.exit_code, "db upgrade" in refused.stderr) == (1, True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive, "load", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _restored(service, settings, folder)
+    assert current == [False]
 
 
 @pytest.mark.parametrize("what", ["database", "blobs", "keys"])
@@ -303,6 +431,31 @@ def test_backup_without_keys_is_restored_with_those_that_were_kept_apart(
     _restored(service, settings, folder, passphrase=None)
     _moved(service, settings)
     assert service.run(linked)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("which", ["storage", "log"])
+def test_restoration_with_keys_that_were_rotated_since_is_refused_before_anything_is_put_back(
+    service: ServiceApp, target: Targets, tmp_path: Path, which: str
+) -> None:
+    _linked(service)
+    folder = _backed_up(service, tmp_path / "backup", passphrase=None)
+    keys = service.settings.resolved_keys_dir
+    if which == "storage":
+        rewrapping.rotate(service.runtime)
+    else:
+        rotation.rotate(database=service.runtime.database, log=service.runtime.log, folder=keys, clock=service.clock)
+    settings = target("restored", "sqlite")
+    if which == "storage":
+        shutil.copytree(keys, tmp_path / "with former keys")
+        given = settings.model_copy(update={"keys_dir": tmp_path / "with former keys"})
+        rewrapping.retire(service.runtime)
+    shutil.copytree(keys, settings.resolved_keys_dir)
+    with pytest.raises(BackupRefused, match=r"copy of the keys folder that was in use then"):
+        _restored(service, settings, folder, passphrase=None)
+    assert not BlobStore.from_url(settings.resolved_blob_url, key_encryption_keys=[bytes(32)]).list("uploads")
+    assert (settings.resolved_keys_dir / "log.key").exists()
+    if which == "storage":
+        _restored(service, given, folder, passphrase=None)
 
 
 def test_backup_of_another_schema_names_the_version_to_install(

@@ -150,5 +150,5 @@ def test_backup_of_a_bucket_is_restored_into_another(service: ServiceApp, server
     }
     (tmp_path / "new").mkdir()
     restore(Settings(**given), tmp_path / "backup", passphrase=None, clock=service.clock)
-    copied = {item["path"] for item in listed_blobs(tmp_path / "backup")}
+    copied = {item.path for item in listed_blobs(tmp_path / "backup")}
     assert copied == set(service.runtime.blobs.list("uploads"))

@@ -132,6 +132,24 @@ def test_key_of_the_settings_is_rotated_by_the_settings(keyed: ServiceApp) -> No
     assert ok(linked.providers[0].get(f"/v1/uploads/{linked.uploads[0]}"), 200)["state"] == "complete"
 
 
+def test_run_on_a_machine_that_the_new_key_has_not_reached_is_put_off_and_succeeds_later(service: ServiceApp) -> None:
+    linked = service.uploaded(*data_sets(12, 12, shared=6))
+    run = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)["id"]
+    keys = service.settings.resolved_keys_dir
+    before = keys.joinpath("storage.key").read_bytes()
+    rotate(service.runtime)
+    new, former = keys.joinpath("storage.key").read_bytes(), _former(service).read_bytes()
+    keys.joinpath("storage.key").write_bytes(before)
+    _former(service).unlink()
+    assert service.work()
+    assert ok(linked.providers[0].get(f"/v1/runs/{run}"), 200)["state"] == "running"
+    keys.joinpath("storage.key").write_bytes(new)
+    _former(service).write_bytes(former)
+    service.clock.move(seconds=service.settings.lease_s + 1)
+    assert service.work()
+    assert ok(linked.providers[0].get(f"/v1/runs/{run}"), 200)["state"] == "succeeded"
+
+
 def test_commands_rotate_and_retire(service: ServiceApp) -> None:
     service.uploaded(*data_sets(12, 12, shared=6))
     where = ["--data-dir", str(service.settings.data_dir)]
