@@ -49,6 +49,10 @@ class Terms:
             return "not told"
         return f"fewer than {self.least:,}" if count < self.least else f"{count:,}"
 
+    def tells_pairs(self, run: Json) -> bool:
+        """Whether numbers of pairs are told: they are products of the counts, so a small one could be divided out."""
+        return all(upload["count"] >= self.least for upload in run["uploads"])
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
