@@ -5,6 +5,7 @@ import gzip
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,26 @@ def test_processes_that_share_requests_share_the_rate(tmp_path: Path) -> None:
         throttle.address("192.0.2.1")
     with pytest.raises(Limited):
         throttle.address("192.0.2.1")
+
+
+@pytest.mark.parametrize("limit", ["address", "public"])
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::7", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_addresses_of_one_subscriber_share_a_limit(
+    tmp_path: Path, limit: str, first: str, second: str, *, same: bool
+) -> None:
+    settings = Settings(data_dir=tmp_path, rate_per_address=0.25, rate_public=0.25)
+    throttle = Throttle(settings, Metrics(), now=lambda: 0.0)
+    getattr(throttle, limit)(first)
+    with pytest.raises(Limited) if same else nullcontext():
+        getattr(throttle, limit)(second)
 
 
 def test_caller_that_asks_too_often_waits_and_others_do_not(strict: Callable[..., ServiceApp]) -> None:
