@@ -236,6 +236,45 @@ def test_body_that_stops_coming_is_given_up() -> None:
     assert metrics.value("linkage_limited_requests_total", limit="slow") == 1
 
 
+def test_time_that_the_service_takes_before_and_between_reads_is_not_the_bodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("linkage_service.protection.time.monotonic", lambda: now[0])
+
+    async def end() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def read() -> None:
+        patient = _Patient(_received([b"abc"], then=end), 30, Metrics())
+        now[0] += 1000
+        assert (await patient())["body"] == b"abc"
+        now[0] += 1000
+        assert (await patient())["more_body"] is False
+
+    asyncio.run(read())
+
+
+def test_body_that_has_arrived_is_taken_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("linkage_service.protection.time.monotonic", lambda: now[0])
+
+    async def read() -> None:
+        there = asyncio.Event()
+
+        async def receive() -> Any:
+            # The process stalls while the body arrives, and reads it in its next turn.
+            now[0] += 1000
+            asyncio.get_running_loop().call_soon(there.set)
+            await there.wait()
+            there.clear()
+            return {"type": "http.request", "body": b"a", "more_body": True}
+
+        patient = _Patient(receive, 30, Metrics())
+        for _ in range(3):
+            assert (await patient())["body"] == b"a"
+
+    asyncio.run(read())
+
+
 def test_caller_who_waits_for_a_long_answer_is_not_hurried() -> None:
     gone = {"type": "http.disconnect"}
 
