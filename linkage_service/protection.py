@@ -15,7 +15,7 @@ from linkage_service.access.source import source_of
 from linkage_service.errors import LinkageError, Misdirected, TooSlow, WrongMediaType
 from linkage_service.metrics import Metrics
 from linkage_service.settings import Settings, host_of, is_here
-from linkage_service.throttle import Throttle
+from linkage_service.throttle import Throttle, counted_for_page
 
 ANY = "*"
 # Whoever looks whether the process lives calls it by the address that it happens to have.
@@ -71,7 +71,8 @@ class Protection:
                 "The body is compressed, and this service unpacks nothing. Send it as it is, without Content-Encoding.",
                 code="content_encoded",
             )
-        self._throttle.address(source_of(Request(scope)))
+        if counted_for_page(scope) is None:
+            self._throttle.address(source_of(Request(scope)))
 
     def _is_ours(self, host: str) -> bool:
         settings = self._settings

@@ -9,10 +9,11 @@ import math
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 from linkage_service.errors import Limited
 from linkage_service.metrics import Limit, Metrics
@@ -20,6 +21,7 @@ from linkage_service.settings import Settings
 
 # As many seconds' worth may come at once: a client that wakes up does several things.
 _BURST_S = 4
+_PAGE = "linkage.page"
 _KEYS_MAX = 50_000
 # The least of IPv6 that one subscriber is given (RFC 6177); one machine may have all the addresses in it.
 _SUBSCRIBER_BITS = 64
@@ -80,12 +82,20 @@ class Throttle:
         self._parts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def caller(self, caller: str) -> None:
+    def caller(self, caller: str, *, counted: set[str] | None = None) -> None:
         """Counts a request of a client or a person.
+
+        Args:
+            caller: who it is.
+            counted: who was counted for the page that it is made for, see `counted_for_page`.
 
         Raises:
             Limited: they have asked for too much.
         """
+        if counted is not None:
+            if caller in counted:
+                return
+            counted.add(caller)
         self._caller.check(caller, self._metrics)
 
     def address(self, address: str) -> None:
@@ -131,6 +141,16 @@ class Throttle:
                 self._parts[organisation] -= 1
                 if not self._parts[organisation]:
                     del self._parts[organisation]
+
+
+def counted_for_page(scope: Mapping[str, Any]) -> set[str] | None:
+    """Who was counted for the page that a request of this process is made for; None for a request from outside.
+
+    A page makes many requests and is one: its own request was counted for the address, and whoever looks at it is
+    counted once. Only code of this process puts anything into a scope.
+    """
+    found = scope.get(_PAGE)
+    return found if isinstance(found, set) else None
 
 
 def _subscriber(address: str) -> str:

@@ -11,6 +11,7 @@ from linkage_console import work
 from linkage_console.calling import Answer, Call
 from linkage_console.pages import runs
 from linkage_service.settings import Settings
+from linkage_service.throttle import Buckets, _Rate
 from support.console import Visitor, visitor, words_of
 from support.service_app import (
     Json,
@@ -149,6 +150,14 @@ def test_page_of_many_projects_asks_less_than_a_person_may_at_once(
     one, two = counts
     burst = Settings.model_fields["rate_per_caller"].default * 4
     assert one + (work.MOST_PROJECTS - 1) * (two - one) < burst * 0.75
+
+
+@pytest.mark.parametrize("limit", ["_caller", "_address"])
+def test_page_is_one_request_however_much_it_reads(service: ServiceApp, officer: Visitor, limit: str) -> None:
+    service.project()
+    rate = _Rate("caller" if limit == "_caller" else "address", Buckets(0.5, now=lambda: 0.0))
+    setattr(service.runtime.door.throttle, limit, rate)
+    assert [officer.get("/").status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_overview_of_an_officer_is_two_looks_at_the_log(service: ServiceApp, officer: Visitor) -> None:

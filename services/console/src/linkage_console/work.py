@@ -10,7 +10,7 @@ from linkage_console.calling import Json
 from linkage_console.gathering import MOST_EVENTS
 from linkage_console.visits import Visit
 
-# A page of several makes half a dozen calls for each, and a person may make some two hundred at once.
+# A page of several makes half a dozen calls for each.
 MOST_PROJECTS: Final = 20
 _LONGEST_SKIP: Final = 6
 # What an agreement means that does not say it.
