@@ -55,7 +55,15 @@ class Protection:
         except LinkageError as error:
             await problems.render(error, Request(scope))(scope, receive, send)
             return
-        await self._app(scope, _Patient(receive, self._settings.slow_body_s, self._metrics), send)
+        patient = _Patient(
+            receive, self._settings.slow_body_s, self._metrics, slowest_bytes_per_s=self._slowest_bytes_per_s(scope)
+        )
+        await self._app(scope, patient, send)
+
+    def _slowest_bytes_per_s(self, scope: Scope) -> int:
+        # A part holds one of few places while it comes.
+        is_part = scope["method"] == "PUT" and "/parts/" in scope["path"]
+        return self._settings.slow_part_bytes_per_s if is_part else _SLOWEST_BYTES_PER_S
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -85,8 +93,16 @@ class Protection:
 class _Patient:
     """Gives a body on as it comes, as long as it comes. Only time in which it is waited for counts."""
 
-    def __init__(self, receive: Receive, patience_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        patience_s: float,
+        metrics: Metrics,
+        *,
+        slowest_bytes_per_s: int = _SLOWEST_BYTES_PER_S,
+    ) -> None:
         self._receive = receive
+        self._slowest_bytes_per_s = slowest_bytes_per_s
         self._patience_s = patience_s
         self._metrics = metrics
         self._waited_s = 0.0
@@ -97,7 +113,7 @@ class _Patient:
         if self._whole:
             # Now it waits for the caller to go away, which may take as long as the answer.
             return await self._receive()
-        allowed_s = self._patience_s + self._bytes / _SLOWEST_BYTES_PER_S - self._waited_s
+        allowed_s = self._patience_s + self._bytes / self._slowest_bytes_per_s - self._waited_s
         began = time.monotonic()
         try:
             message = await self._within(min(self._patience_s, allowed_s))

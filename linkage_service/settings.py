@@ -264,6 +264,9 @@ class Settings(BaseSettings):
     slow_body_s: float = Field(
         default=30, gt=0, le=600, description="A body of which nothing has come for so long is given up, seconds."
     )
+    slow_part_bytes_per_s: int = Field(
+        default=2**16, ge=2**12, description="A part of an upload that comes slower is given up, bytes a second."
+    )
     development: bool = Field(
         default=False, description="Whether the service may start although it is not safe to be reached by others."
     )

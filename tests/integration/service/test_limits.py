@@ -14,7 +14,7 @@ from fastapi import HTTPException
 
 from linkage_service.errors import Limited, TooSlow
 from linkage_service.metrics import Metrics
-from linkage_service.protection import _Patient
+from linkage_service.protection import Protection, _Patient
 from linkage_service.settings import Settings
 from linkage_service.throttle import Buckets, Throttle, _Rate
 from support.service_app import PART_BYTES, ServiceApp, data_sets, ok, problem, service_app
@@ -169,6 +169,47 @@ def test_part_beyond_the_limit_is_sent_again_later(strict: Callable[..., Service
     problem(answer, 429, "limited")
     assert answer.headers["retry-after"] == "1"
     ok(provider.put_part(upload, 1, rows[:PART_BYTES]), 204)
+
+
+def test_part_of_somebody_who_may_not_send_it_takes_no_place(strict: Callable[..., ServiceApp]) -> None:
+    service = strict(parts_at_once=1)
+    linked = service.project()
+    (rows,) = data_sets(12, shared=0)
+    upload = ok(linked.providers[0].declare(linked.project, rows), 201)["id"]
+    stranger = service.join()
+    with service.runtime.door.throttle.part_of(linked.providers[0].organisation):
+        problem(stranger.put_part(upload, 1, rows[:PART_BYTES]), 404)
+
+
+def test_part_that_comes_slower_than_its_least_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("linkage_service.protection.time.monotonic", lambda: now[0])
+
+    async def read() -> None:
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        chunks = _received([b"a" * 2**18] * 2, then=never)
+
+        async def receive() -> Any:
+            # 13 KiB a second: enough for another body.
+            now[0] += 20
+            return await chunks()
+
+        async def application(_scope: Any, patient: Any, _send: Any) -> None:
+            for _ in range(2):
+                await patient()
+            with pytest.raises(HTTPException):
+                await patient()
+
+        settings, metrics = Settings(development=True), Metrics()
+        protection = Protection(
+            application, settings=settings, issuer=str, throttle=Throttle(settings, metrics), metrics=metrics
+        )
+        scope = {"type": "http", "method": "PUT", "path": "/v1/uploads/upl_1/parts/1", "headers": []}
+        await protection(scope, receive, receive)
+
+    asyncio.run(read())
 
 
 def test_body_that_is_compressed_is_not_unpacked(service: ServiceApp) -> None:
