@@ -110,8 +110,11 @@ def _keys_beside_blobs(settings: Settings) -> bool:
     if settings.key_encryption_key is not None or parts.scheme != "file":
         return False
     blobs, keys = Path(url2pathname(parts.path)).resolve(), settings.resolved_keys_dir.resolve()
-    # Siblings are copied together, too.
-    return keys.is_relative_to(blobs.parent) or blobs.is_relative_to(keys)
+    if keys.is_relative_to(blobs) or blobs.is_relative_to(keys):
+        return True
+    # What lies in one folder of data is copied together. Above it there may be one volume or several.
+    data = settings.data_dir.resolve()
+    return keys.is_relative_to(data) and blobs.is_relative_to(data)
 
 
 def _readable_keys(settings: Settings) -> bool:
@@ -130,10 +133,16 @@ def _is_sqlite(settings: Settings) -> bool:
 
 def _database_in_clear(settings: Settings) -> bool:
     url = make_url(settings.resolved_database_url)
-    host = url.host or str(url.query.get("host", ""))
-    if _is_sqlite(settings) or not host or host.startswith("/") or _is_loopback(host):
+    if _is_sqlite(settings) or url.query.get("sslmode") in _SSL_MODES:
         return False
-    return url.query.get("sslmode") not in _SSL_MODES
+    # The driver connects to `hostaddr` where it is given; each may list several, which are tried in turn.
+    hosts = _listed(url.query.get("hostaddr")) or _listed(url.host) or _listed(url.query.get("host"))
+    return not all(host.startswith("/") or _is_loopback(host) for host in hosts)
+
+
+def _listed(hosts: str | tuple[str, ...] | None) -> list[str]:
+    texts = (hosts,) if isinstance(hosts, str) else hosts or ()
+    return [host for text in texts for host in text.split(",") if host]
 
 
 def _is_loopback(host: str) -> bool:

@@ -67,6 +67,21 @@ def test_key_beside_the_blobs_is_refused(tmp_path: Path, changes: dict[str, str]
     assert ("keys_beside_blobs" in risks(settings, host=EVERYWHERE)) is beside
 
 
+@pytest.mark.parametrize(
+    ("blobs", "keys", "beside"),
+    [
+        ("/blobs", "/keys", False),
+        ("/var/blobs", "/var/lib/linkage-keys", False),
+        ("/blobs", "/blobs/keys", True),
+        ("/srv/linkage/blobs", "/srv/linkage/keys", True),
+        ("/srv/linkage", "/srv/linkage", True),
+    ],
+)
+def test_key_on_another_volume_is_not_beside_the_blobs(blobs: str, keys: str, *, beside: bool) -> None:
+    settings = Settings(data_dir=Path("/srv/linkage"), blob_url=f"file://{blobs}", keys_dir=Path(keys), issuer=ISSUER)
+    assert ("keys_beside_blobs" in risks(settings, host=EVERYWHERE)) is beside
+
+
 @pytest.mark.parametrize(("mode", "readable"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True)])
 def test_keys_that_others_can_read_are_refused(tmp_path: Path, mode: int, *, readable: bool) -> None:
     settings = _safe(tmp_path)
@@ -87,6 +102,11 @@ def test_sqlite_for_several_processes_is_refused(tmp_path: Path) -> None:
         ("postgresql+psycopg://linkage@db.example/linkage?sslmode=verify-full", False),
         ("postgresql+psycopg://linkage@/linkage?host=/run/postgresql", False),
         ("postgresql+psycopg://linkage@127.0.0.1/linkage", False),
+        ("postgresql+psycopg:///linkage?hostaddr=10.0.0.5", True),
+        ("postgresql+psycopg://linkage@localhost/linkage?hostaddr=10.0.0.5", True),
+        ("postgresql+psycopg:///linkage?hostaddr=10.0.0.5&sslmode=require", False),
+        ("postgresql+psycopg://linkage@db.example/linkage?hostaddr=127.0.0.1", False),
+        ("postgresql+psycopg:///linkage?host=127.0.0.1&host=db.example", True),
     ],
 )
 def test_database_over_the_network_without_tls_is_refused(tmp_path: Path, url: str, *, in_clear: bool) -> None:
