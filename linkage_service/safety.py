@@ -55,6 +55,8 @@ def risks(settings: Settings, *, host: str | None) -> list[Risk]:
         return []
     checks: dict[Risk, Callable[[Settings], bool]] = {
         "plain_http": _plain_http,
+        # A worker that stands alone is asked nothing.
+        "unknown_proxy": lambda given: host is not None and _unknown_proxy(given),
         "unbound_tokens": lambda given: not given.require_dpop,
         "keys_beside_blobs": _keys_beside_blobs,
         "readable_keys": _readable_keys,
@@ -64,12 +66,18 @@ def risks(settings: Settings, *, host: str | None) -> list[Risk]:
     return [risk for risk, applies in checks.items() if applies(settings)]
 
 
-def _words(risk: Risk) -> str:
+def _words(risk: Risk) -> str:  # noqa: PLR0911 - one for each risk
     match risk:
         case "plain_http":
             return (
                 "LINKAGE_ISSUER is not an https address. Put a reverse proxy with TLS in front and set LINKAGE_ISSUER "
                 "to the public https address."
+            )
+        case "unknown_proxy":
+            return (
+                "LINKAGE_ISSUER is https, which a reverse proxy answers, and LINKAGE_TRUSTED_PROXIES names none. Every "
+                "request would come from the proxy's address: for limits, for agreements that name networks, and in "
+                "the log. Name the proxy's address there, as a JSON list."
             )
         case "unbound_tokens":
             return (
@@ -103,6 +111,12 @@ def _words(risk: Risk) -> str:
 
 def _plain_http(settings: Settings) -> bool:
     return settings.issuer is None or not (settings.issuer.startswith("https://") or is_here(settings.issuer))
+
+
+def _unknown_proxy(settings: Settings) -> bool:
+    # `serve` has no TLS, so what answers at an https address stands before it.
+    issuer = settings.issuer or ""
+    return issuer.startswith("https://") and not is_here(issuer) and not settings.trusted_proxies
 
 
 def _keys_beside_blobs(settings: Settings) -> bool:

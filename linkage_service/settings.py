@@ -17,7 +17,13 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 Risk = Literal[
-    "plain_http", "unbound_tokens", "keys_beside_blobs", "readable_keys", "sqlite_shared", "database_in_clear"
+    "plain_http",
+    "unknown_proxy",
+    "unbound_tokens",
+    "keys_beside_blobs",
+    "readable_keys",
+    "sqlite_shared",
+    "database_in_clear",
 ]
 """What a service that others can reach is not started with, unless its operator accepts it; see `safety`."""
 
