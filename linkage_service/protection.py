@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -15,13 +15,16 @@ from linkage_service.access.source import source_of
 from linkage_service.errors import LinkageError, Misdirected, TooSlow, WrongMediaType
 from linkage_service.metrics import Metrics
 from linkage_service.settings import Settings, host_of, is_here
-from linkage_service.throttle import Throttle
+from linkage_service.throttle import Throttle, counted_for_page
 
 ANY = "*"
 # Whoever looks whether the process lives calls it by the address that it happens to have.
 _ANY_HOST = frozenset({"/healthz", "/readyz"})
 # A body may take the patience of the settings and one second for each of these.
 _SLOWEST_BYTES_PER_S = 4096
+# What lies at the socket is read in the next turn of the loop and handed on after that. A process that stalled may find
+# the whole body there when its time is long over.
+_TURNS_TO_ARRIVE = 4
 
 
 class Protection:
@@ -52,7 +55,15 @@ class Protection:
         except LinkageError as error:
             await problems.render(error, Request(scope))(scope, receive, send)
             return
-        await self._app(scope, _Patient(receive, self._settings.slow_body_s, self._metrics), send)
+        patient = _Patient(
+            receive, self._settings.slow_body_s, self._metrics, slowest_bytes_per_s=self._slowest_bytes_per_s(scope)
+        )
+        await self._app(scope, patient, send)
+
+    def _slowest_bytes_per_s(self, scope: Scope) -> int:
+        # A part holds one of few places while it comes.
+        is_part = scope["method"] == "PUT" and "/parts/" in scope["path"]
+        return self._settings.slow_part_bytes_per_s if is_part else _SLOWEST_BYTES_PER_S
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -68,7 +79,8 @@ class Protection:
                 "The body is compressed, and this service unpacks nothing. Send it as it is, without Content-Encoding.",
                 code="content_encoded",
             )
-        self._throttle.address(source_of(Request(scope)))
+        if counted_for_page(scope) is None:
+            self._throttle.address(source_of(Request(scope)))
 
     def _is_ours(self, host: str) -> bool:
         settings = self._settings
@@ -79,13 +91,21 @@ class Protection:
 
 
 class _Patient:
-    """Gives a body on as it comes, as long as it comes."""
+    """Gives a body on as it comes, as long as it comes. Only time in which it is waited for counts."""
 
-    def __init__(self, receive: Receive, patience_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        patience_s: float,
+        metrics: Metrics,
+        *,
+        slowest_bytes_per_s: int = _SLOWEST_BYTES_PER_S,
+    ) -> None:
         self._receive = receive
+        self._slowest_bytes_per_s = slowest_bytes_per_s
         self._patience_s = patience_s
         self._metrics = metrics
-        self._began = time.monotonic()
+        self._waited_s = 0.0
         self._bytes = 0
         self._whole = False
 
@@ -93,21 +113,32 @@ class _Patient:
         if self._whole:
             # Now it waits for the caller to go away, which may take as long as the answer.
             return await self._receive()
-        allowed_s = self._patience_s + self._bytes / _SLOWEST_BYTES_PER_S - (time.monotonic() - self._began)
-        message = await self._within(min(self._patience_s, allowed_s))
+        allowed_s = self._patience_s + self._bytes / self._slowest_bytes_per_s - self._waited_s
+        began = time.monotonic()
+        try:
+            message = await self._within(min(self._patience_s, allowed_s))
+        finally:
+            self._waited_s += time.monotonic() - began
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         return message
 
     async def _within(self, seconds: float) -> Message:
-        waiting: Awaitable[Message] = self._receive()
+        waiting = asyncio.ensure_future(self._receive())
         try:
-            return await asyncio.wait_for(waiting, seconds)
-        except TimeoutError:
-            self._metrics.limited("slow")
-            slow = TooSlow("The body came too slowly, or stopped coming. Nothing was done. Send the request again.")
-            # Whatever else is raised while a body is read, the framework answers as if the body were malformed.
-            raise HTTPException(slow.status) from slow
+            await asyncio.wait({waiting}, timeout=max(seconds, 0))
+            for _ in range(_TURNS_TO_ARRIVE):
+                if waiting.done():
+                    break
+                await asyncio.sleep(0)
+            if waiting.done():
+                return waiting.result()
+        finally:
+            waiting.cancel()
+        self._metrics.limited("slow")
+        slow = TooSlow("The body came too slowly, or stopped coming. Nothing was done. Send the request again.")
+        # Whatever else is raised while a body is read, the framework answers as if the body were malformed.
+        raise HTTPException(slow.status) from slow
 
 
 def protocol_of(header_s: float) -> type[H11Protocol]:

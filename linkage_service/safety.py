@@ -55,6 +55,8 @@ def risks(settings: Settings, *, host: str | None) -> list[Risk]:
         return []
     checks: dict[Risk, Callable[[Settings], bool]] = {
         "plain_http": _plain_http,
+        # A worker that stands alone is asked nothing.
+        "unknown_proxy": lambda given: host is not None and _unknown_proxy(given),
         "unbound_tokens": lambda given: not given.require_dpop,
         "keys_beside_blobs": _keys_beside_blobs,
         "readable_keys": _readable_keys,
@@ -64,12 +66,18 @@ def risks(settings: Settings, *, host: str | None) -> list[Risk]:
     return [risk for risk, applies in checks.items() if applies(settings)]
 
 
-def _words(risk: Risk) -> str:
+def _words(risk: Risk) -> str:  # noqa: PLR0911 - one for each risk
     match risk:
         case "plain_http":
             return (
                 "LINKAGE_ISSUER is not an https address. Put a reverse proxy with TLS in front and set LINKAGE_ISSUER "
                 "to the public https address."
+            )
+        case "unknown_proxy":
+            return (
+                "LINKAGE_ISSUER is https, which a reverse proxy answers, and LINKAGE_TRUSTED_PROXIES names none. Every "
+                "request would come from the proxy's address: for limits, for agreements that name networks, and in "
+                "the log. Name the proxy's address there, as a JSON list."
             )
         case "unbound_tokens":
             return (
@@ -105,13 +113,22 @@ def _plain_http(settings: Settings) -> bool:
     return settings.issuer is None or not (settings.issuer.startswith("https://") or is_here(settings.issuer))
 
 
+def _unknown_proxy(settings: Settings) -> bool:
+    # `serve` has no TLS, so what answers at an https address stands before it.
+    issuer = settings.issuer or ""
+    return issuer.startswith("https://") and not is_here(issuer) and not settings.trusted_proxies
+
+
 def _keys_beside_blobs(settings: Settings) -> bool:
     parts = urlsplit(settings.resolved_blob_url)
     if settings.key_encryption_key is not None or parts.scheme != "file":
         return False
     blobs, keys = Path(url2pathname(parts.path)).resolve(), settings.resolved_keys_dir.resolve()
-    # Siblings are copied together, too.
-    return keys.is_relative_to(blobs.parent) or blobs.is_relative_to(keys)
+    if keys.is_relative_to(blobs) or blobs.is_relative_to(keys):
+        return True
+    # What lies in one folder of data is copied together. Above it there may be one volume or several.
+    data = settings.data_dir.resolve()
+    return keys.is_relative_to(data) and blobs.is_relative_to(data)
 
 
 def _readable_keys(settings: Settings) -> bool:
@@ -130,10 +147,16 @@ def _is_sqlite(settings: Settings) -> bool:
 
 def _database_in_clear(settings: Settings) -> bool:
     url = make_url(settings.resolved_database_url)
-    host = url.host or str(url.query.get("host", ""))
-    if _is_sqlite(settings) or not host or host.startswith("/") or _is_loopback(host):
+    if _is_sqlite(settings) or url.query.get("sslmode") in _SSL_MODES:
         return False
-    return url.query.get("sslmode") not in _SSL_MODES
+    # The driver connects to `hostaddr` where it is given; each may list several, which are tried in turn.
+    hosts = _listed(url.query.get("hostaddr")) or _listed(url.host) or _listed(url.query.get("host"))
+    return not all(host.startswith("/") or _is_loopback(host) for host in hosts)
+
+
+def _listed(hosts: str | tuple[str, ...] | None) -> list[str]:
+    texts = (hosts,) if isinstance(hosts, str) else hosts or ()
+    return [host for text in texts for host in text.split(",") if host]
 
 
 def _is_loopback(host: str) -> bool:

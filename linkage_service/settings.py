@@ -17,7 +17,13 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 Risk = Literal[
-    "plain_http", "unbound_tokens", "keys_beside_blobs", "readable_keys", "sqlite_shared", "database_in_clear"
+    "plain_http",
+    "unknown_proxy",
+    "unbound_tokens",
+    "keys_beside_blobs",
+    "readable_keys",
+    "sqlite_shared",
+    "database_in_clear",
 ]
 """What a service that others can reach is not started with, unless its operator accepts it; see `safety`."""
 
@@ -263,6 +269,9 @@ class Settings(BaseSettings):
     )
     slow_body_s: float = Field(
         default=30, gt=0, le=600, description="A body of which nothing has come for so long is given up, seconds."
+    )
+    slow_part_bytes_per_s: int = Field(
+        default=2**16, ge=2**12, description="A part of an upload that comes slower is given up, bytes a second."
     )
     development: bool = Field(
         default=False, description="Whether the service may start although it is not safe to be reached by others."

@@ -9,9 +9,11 @@ import math
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 from linkage_service.errors import Limited
 from linkage_service.metrics import Limit, Metrics
@@ -19,7 +21,10 @@ from linkage_service.settings import Settings
 
 # As many seconds' worth may come at once: a client that wakes up does several things.
 _BURST_S = 4
+_PAGE = "linkage.page"
 _KEYS_MAX = 50_000
+# The least of IPv6 that one subscriber is given (RFC 6177); one machine may have all the addresses in it.
+_SUBSCRIBER_BITS = 64
 
 
 class Buckets:
@@ -77,29 +82,39 @@ class Throttle:
         self._parts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def caller(self, caller: str) -> None:
+    def caller(self, caller: str, *, counted: set[str] | None = None) -> None:
         """Counts a request of a client or a person.
+
+        Args:
+            caller: who it is.
+            counted: who was counted for the page that it is made for, see `counted_for_page`.
 
         Raises:
             Limited: they have asked for too much.
         """
+        if counted is not None:
+            if caller in counted:
+                return
+            counted.add(caller)
         self._caller.check(caller, self._metrics)
 
     def address(self, address: str) -> None:
-        """Counts a request of an address, whoever it is from.
+        """Counts a request of an address, whoever it is from; of IPv6, all addresses of a /64 are one.
 
         Raises:
             Limited: too much came from there.
         """
-        self._address.check(address, self._metrics)
+        self._address.check(_subscriber(address), self._metrics)
 
     def public(self, address: str) -> None:
         """Counts a request of somebody who has not said who they are and wants something done: a token, a session.
 
+        Addresses count as in `address`.
+
         Raises:
             Limited: too much came from there.
         """
-        self._public.check(address, self._metrics)
+        self._public.check(_subscriber(address), self._metrics)
 
     @contextmanager
     def part_of(self, organisation: str) -> Iterator[None]:
@@ -126,3 +141,24 @@ class Throttle:
                 self._parts[organisation] -= 1
                 if not self._parts[organisation]:
                     del self._parts[organisation]
+
+
+def counted_for_page(scope: Mapping[str, Any]) -> set[str] | None:
+    """Who was counted for the page that a request of this process is made for; None for a request from outside.
+
+    A page makes many requests and is one: its own request was counted for the address, and whoever looks at it is
+    counted once. Only code of this process puts anything into a scope.
+    """
+    found = scope.get(_PAGE)
+    return found if isinstance(found, set) else None
+
+
+def _subscriber(address: str) -> str:
+    """The network of whoever has an address, as `source_of` gives it: a whole IPv4 address, the /64 of an IPv6 one."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return f"{int(parsed) >> _SUBSCRIBER_BITS:x}/{_SUBSCRIBER_BITS}"

@@ -33,7 +33,7 @@ from linkage_service.audit.unit import Acknowledged, UnitOfWork, unit_of_work
 from linkage_service.clock import Clock
 from linkage_service.database import Database
 from linkage_service.errors import Invalid, LinkageError, NotFound, Refused
-from linkage_service.throttle import Throttle
+from linkage_service.throttle import Throttle, counted_for_page
 
 Answer = TypeVar("Answer")
 _access_token = HTTPBase(
@@ -387,7 +387,7 @@ class Guard:
             caller: Caller = sessions.caller_of(door, request)
         else:
             caller = bearer.caller_of(door, request, credentials)
-        door.throttle.caller(f"{caller.actor.kind}/{caller.actor.id}")
+        door.throttle.caller(f"{caller.actor.kind}/{caller.actor.id}", counted=counted_for_page(request.scope))
         if idempotency_key is not None and not idempotency_key.isprintable():
             raise Invalid("The Idempotency-Key has characters that cannot be printed.")
         return Gate(

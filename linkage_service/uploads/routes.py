@@ -128,15 +128,6 @@ async def put_part(
     content_type: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Stores one part after comparing its digest. Sending a part again replaces it, so a lost answer costs nothing."""
-    with gate.door.throttle.part_of(gate.caller.organisation):
-        return await _store_part(
-            request, gate, upload_id, number, content_type=content_type, content_digest=content_digest
-        )
-
-
-async def _store_part(
-    request: Request, gate: Gate, upload_id: str, number: int, *, content_type: str | None, content_digest: str | None
-) -> Response:
     blobs = _blobs(request)
     tracked: list[Operation] = []
 
@@ -148,19 +139,21 @@ async def _store_part(
         return _Plan(size_bytes=size, data_key=blobs.unwrap(row.data_key or b""))
 
     planned = await run_in_threadpool(gate.read, plan)
-    try:
-        part = await _receive(request, number, planned, content_type=content_type, content_digest=content_digest)
-    except LinkageError as error:
-        await run_in_threadpool(gate.record_refusal, error, tracked[0])
-        raise
+    # Not before: whoever may send no part takes no place from those who may.
+    with gate.door.throttle.part_of(gate.caller.organisation):
+        try:
+            part = await _receive(request, number, planned, content_type=content_type, content_digest=content_digest)
+        except LinkageError as error:
+            await run_in_threadpool(gate.record_refusal, error, tracked[0])
+            raise
 
-    def use_case(operation: Operation) -> None:
-        service.record_part(operation, row=_require_own(operation, upload_id), part=part.received)
+        def use_case(operation: Operation) -> None:
+            service.record_part(operation, row=_require_own(operation, upload_id), part=part.received)
 
-    if part.received.size_bytes == planned.size_bytes and part.received.sha256 == part.received.declared_sha256:
-        key = service.blob_key(upload_id, number, part.received.sha256)
-        await run_in_threadpool(blobs.put, key, part.body, data_key=planned.data_key)
-    response: Response = await run_in_threadpool(gate.change, use_case, status=204)
+        if part.received.size_bytes == planned.size_bytes and part.received.sha256 == part.received.declared_sha256:
+            key = service.blob_key(upload_id, number, part.received.sha256)
+            await run_in_threadpool(blobs.put, key, part.body, data_key=planned.data_key)
+        response: Response = await run_in_threadpool(gate.change, use_case, status=204)
     return response
 
 

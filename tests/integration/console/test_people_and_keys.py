@@ -2,14 +2,17 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
+from linkage_console.calling import Answer, Call
 from support.console import Visitor, visitor, words_of
 from support.key_exchange import ExchangeKeys
-from support.service_app import Key, Organisation, Person, ServiceApp, ok
+from support.service_app import Json, Key, Organisation, Person, ServiceApp, ok
 
 EVIL = "<script>alert(1)</script>"
+SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA"
 
 
 @pytest.fixture
@@ -181,15 +184,52 @@ def test_private_key_is_neither_passed_on_nor_shown_again(
     service: ServiceApp, partner: Organisation, signatory: Visitor
 ) -> None:
     path = f"{_path(partner)}/clients/{partner.client}/add-key"
-    secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA"
     before = service.size()
-    refused = signatory.post(path, {"jwk": json.dumps({**Key().jwk, "d": secret})})
+    refused = signatory.post(path, {"jwk": json.dumps({**Key().jwk, "d": SECRET})})
     assert refused.status_code == 422
     assert "This is a private key" in words_of(refused)
-    assert secret not in refused.text
+    assert SECRET not in refused.text
     assert service.size() == before
     for text in ("", "[]", "{", "[" * 100_000):
         assert "Paste the public key as JSON" in words_of(signatory.post(path, {"jwk": text}))
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        {"keys": [{**Key().jwk, "d": SECRET}]},
+        {"kty": "oct", "k": SECRET},
+        {**Key().jwk, "p": SECRET},
+        {**Key().jwk, "x": {"d": SECRET}},
+        {**Key().jwk, "kty": ["OKP", SECRET]},
+        {"kty": "OKP", "crv": "Ed25519"},
+        {},
+    ],
+)
+def test_what_is_not_one_public_key_is_not_passed_on(
+    partner: Organisation, signatory: Visitor, monkeypatch: pytest.MonkeyPatch, pasted: Json
+) -> None:
+    sent: list[Any] = []
+    send = Call._send
+
+    async def watched(self: Call, method: str, path: str, **content: Any) -> Answer:
+        sent.append(content.get("json"))
+        return await send(self, method, path, **content)
+
+    monkeypatch.setattr(Call, "_send", watched)
+    refused = signatory.post(f"{_path(partner)}/clients/{partner.client}/add-key", {"jwk": json.dumps(pasted)})
+    assert refused.status_code == 422
+    assert "was not passed on" in words_of(refused)
+    assert SECRET not in refused.text
+    assert SECRET not in json.dumps(sent)
+
+
+def test_public_key_with_its_name_is_taken(partner: Organisation, signatory: Visitor) -> None:
+    path = f"{_path(partner)}/clients/{partner.client}/add-key"
+    jwk = {**Key().jwk, "kid": "server", "alg": "Ed25519", "use": "sig"}
+    taken = signatory.post(path, {"jwk": json.dumps(jwk), "code": _code(signatory)})
+    assert taken.status_code == 200
+    assert "The key is added" in taken.text
 
 
 def test_officer_suspends_a_partners_machine_from_its_event(

@@ -5,6 +5,7 @@ import gzip
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import HTTPException
 
 from linkage_service.errors import Limited, TooSlow
 from linkage_service.metrics import Metrics
-from linkage_service.protection import _Patient
+from linkage_service.protection import Protection, _Patient
 from linkage_service.settings import Settings
 from linkage_service.throttle import Buckets, Throttle, _Rate
 from support.service_app import PART_BYTES, ServiceApp, data_sets, ok, problem, service_app
@@ -69,6 +70,26 @@ def test_processes_that_share_requests_share_the_rate(tmp_path: Path) -> None:
         throttle.address("192.0.2.1")
     with pytest.raises(Limited):
         throttle.address("192.0.2.1")
+
+
+@pytest.mark.parametrize("limit", ["address", "public"])
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::7", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_addresses_of_one_subscriber_share_a_limit(
+    tmp_path: Path, limit: str, first: str, second: str, *, same: bool
+) -> None:
+    settings = Settings(data_dir=tmp_path, rate_per_address=0.25, rate_public=0.25)
+    throttle = Throttle(settings, Metrics(), now=lambda: 0.0)
+    getattr(throttle, limit)(first)
+    with pytest.raises(Limited) if same else nullcontext():
+        getattr(throttle, limit)(second)
 
 
 def test_caller_that_asks_too_often_waits_and_others_do_not(strict: Callable[..., ServiceApp]) -> None:
@@ -150,6 +171,47 @@ def test_part_beyond_the_limit_is_sent_again_later(strict: Callable[..., Service
     ok(provider.put_part(upload, 1, rows[:PART_BYTES]), 204)
 
 
+def test_part_of_somebody_who_may_not_send_it_takes_no_place(strict: Callable[..., ServiceApp]) -> None:
+    service = strict(parts_at_once=1)
+    linked = service.project()
+    (rows,) = data_sets(12, shared=0)
+    upload = ok(linked.providers[0].declare(linked.project, rows), 201)["id"]
+    stranger = service.join()
+    with service.runtime.door.throttle.part_of(linked.providers[0].organisation):
+        problem(stranger.put_part(upload, 1, rows[:PART_BYTES]), 404)
+
+
+def test_part_that_comes_slower_than_its_least_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("linkage_service.protection.time.monotonic", lambda: now[0])
+
+    async def read() -> None:
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        chunks = _received([b"a" * 2**18] * 2, then=never)
+
+        async def receive() -> Any:
+            # 13 KiB a second: enough for another body.
+            now[0] += 20
+            return await chunks()
+
+        async def application(_scope: Any, patient: Any, _send: Any) -> None:
+            for _ in range(2):
+                await patient()
+            with pytest.raises(HTTPException):
+                await patient()
+
+        settings, metrics = Settings(development=True), Metrics()
+        protection = Protection(
+            application, settings=settings, issuer=str, throttle=Throttle(settings, metrics), metrics=metrics
+        )
+        scope = {"type": "http", "method": "PUT", "path": "/v1/uploads/upl_1/parts/1", "headers": []}
+        await protection(scope, receive, receive)
+
+    asyncio.run(read())
+
+
 def test_body_that_is_compressed_is_not_unpacked(service: ServiceApp) -> None:
     provider = service.join()
     body = gzip.compress(json.dumps({"name": " " * 10_000_000}).encode())
@@ -213,6 +275,45 @@ def test_body_that_stops_coming_is_given_up() -> None:
 
     asyncio.run(read())
     assert metrics.value("linkage_limited_requests_total", limit="slow") == 1
+
+
+def test_time_that_the_service_takes_before_and_between_reads_is_not_the_bodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("linkage_service.protection.time.monotonic", lambda: now[0])
+
+    async def end() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def read() -> None:
+        patient = _Patient(_received([b"abc"], then=end), 30, Metrics())
+        now[0] += 1000
+        assert (await patient())["body"] == b"abc"
+        now[0] += 1000
+        assert (await patient())["more_body"] is False
+
+    asyncio.run(read())
+
+
+def test_body_that_has_arrived_is_taken_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("linkage_service.protection.time.monotonic", lambda: now[0])
+
+    async def read() -> None:
+        there = asyncio.Event()
+
+        async def receive() -> Any:
+            # The process stalls while the body arrives, and reads it in its next turn.
+            now[0] += 1000
+            asyncio.get_running_loop().call_soon(there.set)
+            await there.wait()
+            there.clear()
+            return {"type": "http.request", "body": b"a", "more_body": True}
+
+        patient = _Patient(receive, 30, Metrics())
+        for _ in range(3):
+            assert (await patient())["body"] == b"a"
+
+    asyncio.run(read())
 
 
 def test_caller_who_waits_for_a_long_answer_is_not_hurried() -> None:

@@ -13,12 +13,15 @@ from linkage_service.safety import must_be_safe, risks
 from linkage_service.settings import Settings
 
 ISSUER = "https://linkage.example.org"
+PROXY = {"trusted_proxies": ("192.0.2.5",)}
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what a container listens on
 
 
 def _safe(tmp_path: Path, **changes: Any) -> Settings:
     service_keys.create(tmp_path / "keys-volume", log_origin=None)
-    return Settings(data_dir=tmp_path / "data", keys_dir=tmp_path / "keys-volume", issuer=ISSUER, **changes)
+    return Settings(
+        data_dir=tmp_path / "data", keys_dir=tmp_path / "keys-volume", issuer=ISSUER, **{**PROXY, **changes}
+    )
 
 
 def test_service_that_is_set_up_well_starts_where_others_can_reach_it(tmp_path: Path) -> None:
@@ -45,7 +48,15 @@ def test_every_address_but_this_machines_is_the_network(tmp_path: Path, host: st
 
 def test_service_behind_a_proxy_is_held_to_it_on_loopback_too(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, issuer=ISSUER, require_dpop=False)
-    assert risks(settings, host="127.0.0.1") == risks(settings, host=None) == ["unbound_tokens", "keys_beside_blobs"]
+    found = ["unknown_proxy", "unbound_tokens", "keys_beside_blobs"]
+    assert risks(settings, host="127.0.0.1") == found
+    assert risks(settings, host=None) == found[1:]
+
+
+def test_proxy_that_is_not_named_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match=r"unknown_proxy: .*LINKAGE_TRUSTED_PROXIES"):
+        must_be_safe(_safe(tmp_path, trusted_proxies=()), host=EVERYWHERE)
+    must_be_safe(_safe(tmp_path, trusted_proxies=(), accepted_risks=frozenset({"unknown_proxy"})), host=EVERYWHERE)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +75,21 @@ def test_key_beside_the_blobs_is_refused(tmp_path: Path, changes: dict[str, str]
     if "keys_dir" in given:
         given["keys_dir"] = tmp_path / given["keys_dir"]
     settings = Settings(data_dir=tmp_path / "data", issuer=ISSUER, **given)
+    assert ("keys_beside_blobs" in risks(settings, host=EVERYWHERE)) is beside
+
+
+@pytest.mark.parametrize(
+    ("blobs", "keys", "beside"),
+    [
+        ("/blobs", "/keys", False),
+        ("/var/blobs", "/var/lib/linkage-keys", False),
+        ("/blobs", "/blobs/keys", True),
+        ("/srv/linkage/blobs", "/srv/linkage/keys", True),
+        ("/srv/linkage", "/srv/linkage", True),
+    ],
+)
+def test_key_on_another_volume_is_not_beside_the_blobs(blobs: str, keys: str, *, beside: bool) -> None:
+    settings = Settings(data_dir=Path("/srv/linkage"), blob_url=f"file://{blobs}", keys_dir=Path(keys), issuer=ISSUER)
     assert ("keys_beside_blobs" in risks(settings, host=EVERYWHERE)) is beside
 
 
@@ -87,6 +113,11 @@ def test_sqlite_for_several_processes_is_refused(tmp_path: Path) -> None:
         ("postgresql+psycopg://linkage@db.example/linkage?sslmode=verify-full", False),
         ("postgresql+psycopg://linkage@/linkage?host=/run/postgresql", False),
         ("postgresql+psycopg://linkage@127.0.0.1/linkage", False),
+        ("postgresql+psycopg:///linkage?hostaddr=10.0.0.5", True),
+        ("postgresql+psycopg://linkage@localhost/linkage?hostaddr=10.0.0.5", True),
+        ("postgresql+psycopg:///linkage?hostaddr=10.0.0.5&sslmode=require", False),
+        ("postgresql+psycopg://linkage@db.example/linkage?hostaddr=127.0.0.1", False),
+        ("postgresql+psycopg:///linkage?host=127.0.0.1&host=db.example", True),
     ],
 )
 def test_database_over_the_network_without_tls_is_refused(tmp_path: Path, url: str, *, in_clear: bool) -> None:

@@ -77,6 +77,7 @@ class Call:
     _address: tuple[str, int] | None
     cookies: list[str] = field(default_factory=list)
     """`Set-Cookie` headers of the API, for the browser."""
+    _counted: set[str] = field(default_factory=set)
 
     async def get(self, path: str, **params: Any) -> Answer:
         """Reads.
@@ -134,7 +135,7 @@ class Call:
     def _request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **content: Any
     ) -> httpx.Request:
-        extensions = {"client": self._address, "timeout": _PATIENCE}
+        extensions = {"client": self._address, "page": self._counted, "timeout": _PATIENCE}
         url = self._base_url.copy_with(path=path)
         return httpx.Request(
             method, url, headers={**self._headers, **(headers or {})}, extensions=extensions, **content

@@ -10,6 +10,9 @@ from typing import Any, Final
 import httpx
 from starlette.types import ASGIApp, Message
 
+# Under this name the application finds who was counted for the page that a request is made for. No header becomes part
+# of a scope, so nobody else can say so.
+_PAGE: Final = "linkage.page"
 # The application waits while the browser has not taken so many blocks.
 _BLOCKS_AHEAD: Final = 4
 
@@ -17,7 +20,8 @@ _BLOCKS_AHEAD: Final = 4
 class InProcess(httpx.AsyncBaseTransport):
     """Hands requests to an ASGI application in the same event loop.
 
-    The extension `client` of a request, host and port, is what the application sees as the caller's address.
+    The extension `client` of a request, host and port, is what the application sees as the caller's address. The
+    extension `page` is a set, the same for all requests of one page, in which it keeps whom it has counted.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -105,4 +109,5 @@ def _scope_of(request: httpx.Request) -> dict[str, Any]:
         "server": (request.url.host, request.url.port),
         "client": request.extensions.get("client"),
         "root_path": "",
+        _PAGE: request.extensions.get("page"),
     }

@@ -10,7 +10,7 @@ from linkage_console.calling import Json
 from linkage_console.gathering import MOST_EVENTS
 from linkage_console.visits import Visit
 
-# A page of several makes half a dozen calls for each, and a person may make some two hundred at once.
+# A page of several makes half a dozen calls for each.
 MOST_PROJECTS: Final = 20
 _LONGEST_SKIP: Final = 6
 # What an agreement means that does not say it.
@@ -48,6 +48,10 @@ class Terms:
         if count is None:
             return "not told"
         return f"fewer than {self.least:,}" if count < self.least else f"{count:,}"
+
+    def tells_pairs(self, run: Json) -> bool:
+        """Whether numbers of pairs are told: they are products of the counts, so a small one could be divided out."""
+        return all(upload["count"] >= self.least for upload in run["uploads"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,12 @@ _REMOVE_KEY: Final = Act(
     "The key is removed.",
     warns=True,
 )
+# What a public key is made of (RFC 7518, RFC 8037), and what else may stand in it (RFC 7517) that says nothing secret.
+_PUBLIC: Final[Mapping[str, frozenset[str]]] = {
+    "OKP": frozenset({"kty", "crv", "x"}),
+    "EC": frozenset({"kty", "crv", "x", "y"}),
+}
+_BESIDE: Final = frozenset({"kid", "alg", "use", "key_ops"})
 ACTS: Final = {**_SANCTIONS, **_KEEPING}
 DONE: Final[Mapping[str, str]] = {
     **{name: act.done for name, act in ACTS.items()},
@@ -169,10 +175,10 @@ async def _add_key(visit: Visit, page: str) -> Answer:
 
 
 def _jwk(visit: Visit) -> Json:
-    """The public key of the form.
+    """The public key of the form: its public members and nothing else.
 
     Raises:
-        Refusal: it is no JSON, or a private key, which goes no further.
+        Refusal: it is no JSON, or holds anything else, which may be a private key and goes no further.
     """
     try:
         found: Any = json.loads(visit.form["jwk"])
@@ -183,7 +189,15 @@ def _jwk(visit: Visit) -> Json:
     if "d" in found:
         words = "This is a private key. It was not passed on; make a new one all the same, and paste its public half."
         raise Refusal(422, {"detail": words})
-    return found
+    public = _PUBLIC.get(str(found.get("kty")), frozenset())
+    whole = public and public <= found.keys() <= public | _BESIDE
+    if not whole or not all(isinstance(found[name], str) for name in public):
+        words = (
+            "This is not one public key and nothing else, so it was not passed on. If a private or secret key is in "
+            "it, make a new one. Paste one public JWK of type Ed25519 or P-256."
+        )
+        raise Refusal(422, {"detail": words})
+    return {name: found[name] for name in sorted(public)}
 
 
 def _keeps(visit: Visit, machine: Json) -> bool:
