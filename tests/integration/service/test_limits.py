@@ -206,8 +206,12 @@ def test_part_that_comes_slower_than_its_least_is_given_up(monkeypatch: pytest.M
         protection = Protection(
             application, settings=settings, issuer=str, throttle=Throttle(settings, metrics), metrics=metrics
         )
+
+        async def send(_: Any) -> None:
+            raise AssertionError
+
         scope = {"type": "http", "method": "PUT", "path": "/v1/uploads/upl_1/parts/1", "headers": []}
-        await protection(scope, receive, receive)
+        await protection(scope, receive, send)
 
     asyncio.run(read())
 
