@@ -159,17 +159,22 @@ def protocol_of(header_s: float) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            cycle: RequestResponseCycle | None = self.cycle
-            if cycle is not None and not cycle.response_complete:
-                self._relax()
+            self._relax_while_answering()
 
         def on_response_complete(self) -> None:
             self._hurry()
             super().on_response_complete()
+            # Where the next request lay here already, it has begun by now.
+            self._relax_while_answering()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._relax()
             super().connection_lost(exc)
+
+        def _relax_while_answering(self) -> None:
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                self._relax()
 
         def _hurry(self) -> None:
             self._relax()

@@ -2,13 +2,15 @@
 
 The one module that knows OpenTelemetry, which is an extra. A span holds what a log line may hold (`logs.ALLOWED`) and
 nothing else: no statement of the database, no parameter, no message of an error. A request's parent is taken from its
-`traceparent` (W3C Trace Context), whose ids are random numbers by whoever sent it; whether a trace is kept follows from
-its id alone, so nobody can have more kept than the operator chose.
+`traceparent` (W3C Trace Context), whose ids are numbers by whoever sent it; whether a trace is kept follows from its id
+and a secret of the process, so nobody can have more kept than the operator chose. A worker keeps what the API kept.
 """
 
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import blake2b
 from importlib.metadata import version
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +25,7 @@ from linkage_service.logs import ALLOWED
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk.trace.sampling import Sampler
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SENT_WITHIN_MS = 5000
@@ -108,11 +111,10 @@ class KeptTracing:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - an extra
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
-        from opentelemetry.sdk.trace.sampling import TraceIdRatioBased  # noqa: PLC0415 - an extra
 
         name = {"service.name": f"linkage-{process}", "service.version": version("linkage-service")}
         self._provider = TracerProvider(
-            resource=Resource(name), sampler=TraceIdRatioBased(share), shutdown_on_exit=False
+            resource=Resource(name), sampler=_sampler(share, process=process), shutdown_on_exit=False
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("linkage_service")
@@ -199,6 +201,22 @@ class _TracedExecutor:
 def valid_traceparent(text: str | None) -> str | None:
     """The header as it is, if it is one of W3C Trace Context; nothing else that a caller wrote gets through."""
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+
+
+def _sampler(share: float, *, process: str) -> "Sampler":
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415 - an extra
+
+    key = secrets.token_bytes(32)
+
+    class Keyed(TraceIdRatioBased):
+        """By a number that follows from the trace's id and that nobody can choose."""
+
+        def should_sample(self, parent_context: "Context | None", trace_id: int, *rest: Any, **named: Any) -> Any:
+            digest = blake2b(trace_id.to_bytes(16, "big"), digest_size=16, key=key).digest()
+            return super().should_sample(parent_context, int.from_bytes(digest, "big"), *rest, **named)
+
+    # What a worker continues was written down by the API, whose flag it is.
+    return ParentBased(Keyed(share)) if process == "worker" else Keyed(share)
 
 
 def _context(parent: str | None) -> "Context | None":

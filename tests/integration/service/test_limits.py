@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import HTTPException
+from uvicorn.server import ServerState
 
 from linkage_service.errors import Limited, TooSlow
 from linkage_service.metrics import Metrics
-from linkage_service.protection import Protection, _Patient
+from linkage_service.protection import Protection, _Patient, protocol_of
 from linkage_service.settings import Settings
 from linkage_service.throttle import Buckets, Throttle, _Rate
 from support.service_app import PART_BYTES, ServiceApp, data_sets, ok, problem, service_app
@@ -206,8 +208,12 @@ def test_part_that_comes_slower_than_its_least_is_given_up(monkeypatch: pytest.M
         protection = Protection(
             application, settings=settings, issuer=str, throttle=Throttle(settings, metrics), metrics=metrics
         )
+
+        async def send(_: Any) -> None:
+            raise AssertionError
+
         scope = {"type": "http", "method": "PUT", "path": "/v1/uploads/upl_1/parts/1", "headers": []}
-        await protection(scope, receive, receive)
+        await protection(scope, receive, send)
 
     asyncio.run(read())
 
@@ -335,6 +341,50 @@ def test_caller_who_waits_for_a_long_answer_is_not_hurried() -> None:
         assert await patient() == gone
 
     asyncio.run(read())
+
+
+def test_request_that_was_sent_ahead_is_not_hurried_while_it_is_answered() -> None:
+    async def exchange() -> None:
+        second, asked = asyncio.Event(), []
+
+        async def application(_scope: Any, _receive: Any, send: Any) -> None:
+            asked.append(1)
+            if len(asked) > 1:
+                second.set()
+                await asyncio.Event().wait()
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        config = uvicorn.Config(application, log_config=None, lifespan="off")
+        config.load()
+        protocol = protocol_of(60)(config, ServerState(), {})
+        transport = _Silent()
+        protocol.connection_made(transport)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        await second.wait()
+        assert protocol._head_due is None  # type: ignore[attr-defined]  # of a class made in a function
+        protocol.connection_lost(None)
+
+    asyncio.run(exchange())
+
+
+class _Silent(asyncio.Transport):
+    """A connection on which everything is lost."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
 
 
 def test_every_route_says_when_it_may_be_limited(service: ServiceApp) -> None:

@@ -106,6 +106,27 @@ def test_share_of_none_keeps_no_trace_whatever_a_caller_asks_for() -> None:
     assert exporter.get_finished_spans() == ()
 
 
+def test_small_ids_of_traces_are_kept_as_rarely_as_others() -> None:
+    exporter = InMemorySpanExporter()
+    tracing = KeptTracing(exporter, share=0.1)
+    for number in range(1, 1001):
+        with tracing.span("request", parent=f"00-{number:032x}-{number:016x}-01"):
+            pass
+    tracing.close()
+    # Nine standard deviations on either side.
+    assert 15 < len(exporter.get_finished_spans()) < 185
+
+
+@pytest.mark.parametrize(("flag", "kept"), [("00", 0), ("01", 1)])
+def test_worker_keeps_what_the_api_kept(flag: str, kept: int) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = KeptTracing(exporter, share=0.5, process="worker")
+    with tracing.span("run", parent=f"00-{1:032x}-{1:016x}-{flag}"), tracing.span("unit"):
+        pass
+    tracing.close()
+    assert len(exporter.get_finished_spans()) == 2 * kept
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "00-1-2-01", f"00-{TRACE}-{SPAN}-01\n", f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-more", None],
