@@ -385,6 +385,7 @@ def _govern(stage: Stage, say: Say) -> None:
     say("project", "disclosures", stage.ids["project"])
     say("audit", "list", who="officer")
     say("audit", "show", "3", who="officer")
+    say("audit", "replay", "3", who="officer")
     say("audit", "checkpoint", who="officer")
     say("audit", "receipt", "0", who="officer")
     for form in ("csv", "jsonl", "ocsf", "fhir", "bundle"):
