@@ -116,22 +116,12 @@ class Circumstance:
     newest: datetime | None
     source: str
 
-    @property
-    def clock(self) -> str:
-        """The clock as the policy sees it, in canonical form."""
-        now, earliest = self._spelled
-        return f'{{"earliest":{earliest},"now":{now}}}'
-
-    @property
-    def behind(self) -> bool:
-        """Whether the clock is behind the log, by what the policy sees of both."""
-        now, earliest = self._spelled
-        return now < earliest  # they are spelled alike, so their order is that of the moments
-
-    @property
-    def _spelled(self) -> tuple[str, str]:
+    def clock(self) -> tuple[str, bool]:
+        """The clock as the policy sees it, in canonical form, and whether by that it is behind the log."""
         now = text_of(self.now)
-        return now, now if self.newest is None else text_of(self.newest - CLOCK_TOLERANCE)
+        earliest = now if self.newest is None else text_of(self.newest - CLOCK_TOLERANCE)
+        # They are spelled alike, so their order is that of the moments.
+        return f'{{"earliest":{earliest},"now":{now}}}', now < earliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +254,15 @@ class Policy:
             known[under.entity.reference] = texts.text_of(under.entity)
             members["under"] = _under(under, caller, at)
         entities, timeless = "[" + ",".join(known.values()) + "]", object_text(members)
-        stated = object_text({"clock": at.clock, **members})
+        clock, behind = at.clock()
+        stated = object_text({"clock": clock, **members})
         principal, acted, acted_on = caller.reference, Reference("Action", action.value), resource.entity.reference
         # Put together of what was spelled already: the whole is canonical because its parts are, and are in order.
         facts = (
             f'{{"entities":{entities},"request":{{"action":{acted.text},"context":{stated},'
             f'"principal":{principal.text},"resource":{acted_on.text}}}}}'
         ).encode()
-        judged = (action, principal, acted_on, entities, timeless, at.behind)
+        judged = (action, principal, acted_on, entities, timeless, behind)
         verdict = self._settled.find(judged, at.now) if self._settled else None
         if verdict is None:
             request = {
