@@ -1,14 +1,17 @@
 """The API does what its description says, and the description that is committed is the one of this code."""
 
+import contextlib
 import json
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyStrategyDefinition
 from schemathesis.checks import not_a_server_error
 from schemathesis.python.asgi import HOST
 from schemathesis.specs.openapi.checks import (
@@ -37,6 +40,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 World = tuple[ServiceApp, Linked, dict[str, str]]
 _BOUNDED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 ROLES = ("administrator", "officer", "provider", "recipient")
+ENOUGH_STEPS = 60
 
 
 def test_committed_description_is_the_one_of_this_code() -> None:
@@ -161,8 +165,20 @@ def test_operation_on_what_exists_answers_as_described(method: str, path: str, w
     check()
 
 
+@contextlib.contextmanager
+def _not_as_before() -> Iterator[None]:
+    """The tool's own assertion, in its record of earlier choices, is the same complaint as `FlakyStrategyDefinition`."""
+    try:
+        yield
+    except AssertionError as error:
+        *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals["__name__"] != "hypothesis.internal.conjecture.datatree":
+            raise
+
+
 def test_sequences_of_operations_that_follow_from_each_other_answer_as_described(tmp_path: Path) -> None:
     followed: set[str] = set()
+    checked: list[str] = []
     # Of its own: what a sequence suspends, closes or deletes is not missed by the tests above.
     with service_app(tmp_path, hosts=[HOST]) as service:
         linked = service.uploaded(*data_sets(12, 12, shared=6))
@@ -186,7 +202,15 @@ def test_sequences_of_operations_that_follow_from_each_other_answer_as_described
 
             def validate_response(self, response: Any, case: schemathesis.Case[Any], **_: Any) -> None:
                 case.validate_response(response, checks=CHECKS)
+                checked.append(case.operation.label)
 
-        Sequence.run(settings=settings(max_examples=12, stateful_step_count=15, **_BOUNDED))
+        # The service keeps what an earlier sequence did, so the same choices may lead elsewhere the second time. Of
+        # that alone the tool complains here; an answer that is not as described is another error and stays one.
+        for number in range(8):
+            with contextlib.suppress(FlakyStrategyDefinition), _not_as_before():
+                seed(number)(Sequence).run(settings=settings(max_examples=12, stateful_step_count=15, **_BOUNDED))
+            if followed and len(checked) >= ENOUGH_STEPS:
+                break
         assert service.verified()
     assert followed
+    assert len(checked) >= ENOUGH_STEPS
