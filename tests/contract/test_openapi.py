@@ -167,7 +167,7 @@ def test_operation_on_what_exists_answers_as_described(method: str, path: str, w
 
 @contextlib.contextmanager
 def _not_as_before() -> Iterator[None]:
-    """The tool's own assertion, in its record of earlier choices, is the same complaint as `FlakyStrategyDefinition`."""
+    """An assertion of the tool in its record of earlier choices is the same complaint as `FlakyStrategyDefinition`."""
     try:
         yield
     except AssertionError as error:
