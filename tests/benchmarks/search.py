@@ -3,8 +3,10 @@
 The log is made to be hard: a few values share most of it, and many pairs of them never occur together, so that a page
 cannot be filled early. Every condition is asked for alone and with every other one, by an officer of the linkage unit
 and by a party, the newest and the oldest first, on SQLite and on PostgreSQL. Beside the slowest stands the peer: the
-same conditions in one SELECT as the database plans it by itself, whose answers are compared. The command fails if a
-search takes longer than its target.
+same conditions in one SELECT as the database plans it by itself, whose answers are compared. Then the slowest are asked
+for as an officer asks: through the API, and on the console as a page of the list and as charts, each with its sign-in,
+its policy and the event that says who looked. The command fails if a search, an answer or a page takes longer than its
+target.
 """
 
 import argparse
@@ -17,109 +19,136 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sqlalchemy import select
+import httpx
+from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
-from linkage_ledger import events
+from linkage_ledger import events, merkle
+from linkage_service import logs
 from linkage_service.audit import search, tables
-from linkage_service.audit.tables import AuditEvent
+from linkage_service.audit.tables import AuditEvent, AuditHead, AuditNode
 from linkage_service.database import Database
-from linkage_service.migrate import upgrade
+from support.console import visitor, with_console
 from support.ledger_logs import make_header
 from support.postgresql import Server, own_server
+from support.service_app import ServiceApp
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 BATCH, LIMIT, TARGET_S = 20_000, 26, 1.0
 COLUMNS = ("seq", "header", "leaf_hash", *tables.COPIES)
-BIG, OTHER = "org_0", "org_1"
+
+
+def an_id(prefix: str, number: int) -> str:
+    """As the service makes them, but for its number."""
+    return f"{prefix}_{number:026d}"
+
+
+BIG, OTHER = an_id("org", 0), an_id("org", 1)
+STRANGER = an_id("cli", 9)
 
 
 def row_of(seq: int, size: int, header: bytes) -> tuple[Any, ...]:
     """One event. Even and odd numbers have nothing in common but what everything has."""
     even, quarter = seq % 2 == 0, seq % 4
-    organisation = BIG if even else f"org_{1 + seq // 2 % 4}"
+    organisation = BIG if even else an_id("org", 1 + seq // 2 % 4)
     at = START + timedelta(seconds=seq if seq % 1000 else max(seq - 5, 0))
     refused, failed = seq % 10 == 3, seq % 50 == 9
     kept = {
         "seq": seq,
         "header": header,
         "leaf_hash": seq.to_bytes(32, "big"),
-        "id": f"evt_{seq}",
+        "id": an_id("evt", seq),
         "time": events.format_time(at),
         "type": "upload.completed" if even else "link_table.retrieved",
         "actor_kind": "client",
-        "actor_id": f"cli_{organisation}" if quarter else "cli_other",
+        "actor_id": organisation.replace("org", "cli") if quarter else STRANGER,
         "actor_org": organisation,
         "agreement": None if quarter == 3 else "ISP-1" if quarter == 2 else "ISP-0",
         "agreement_version": None if quarter == 3 else "2" if seq > size * 0.9 and quarter else "1",
-        "project": None if quarter == 3 else f"prj_{quarter}",
+        "project": None if quarter == 3 else an_id("prj", quarter),
         "resource_type": "upload" if even else "release",
-        "resource_id": f"rel_{seq % 3}" if not even else f"upl_{seq}",
-        "action": "completeUpload" if even else "retrieveLinkTable",
+        "resource_id": an_id("upl", seq) if even else an_id("rel", seq % 3),
+        "action": "uploadEncodings" if even else "retrieveLinkTable",
         "purpose": ("planning" if even else "research") if quarter != 3 else None,
         "effect": "deny" if refused else "allow",
         "elements": ("25" if seq % 20 == 3 else "6") if refused else None,
         "outcome": "refused" if refused else "failed" if failed else "success",
-        "request_id": f"req_{seq // 3}",
+        "request_id": f"req_{seq // 3:024x}",
     }
     return tuple(kept[name] for name in COLUMNS)
 
 
-def rows(size: int) -> Iterator[tuple[Any, ...]]:
+def rows(size: int, *, first: int) -> Iterator[tuple[Any, ...]]:
+    """So many events behind those that are there."""
     header = events.encode(make_header())
-    for seq in range(size):
-        yield row_of(seq, size, header)
+    for number in range(size):
+        _, *kept = row_of(number, size, header)
+        yield (first + number, *kept)
 
 
-def fill_sqlite(file: Path, size: int) -> None:
+def fill_sqlite(file: Path, size: int, *, first: int) -> None:
     statement = f"INSERT INTO audit_event ({','.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - names of our own columns
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
-        every = rows(size)
+        every = rows(size, first=first)
         while batch := list(itertools.islice(every, BATCH)):
             connection.executemany(statement, batch)
             connection.commit()
-        connection.execute("UPDATE audit_head SET size = ? WHERE id = 1", (size,))
-        connection.commit()
 
 
-def fill_postgresql(server: Server, database: Database, size: int) -> None:
+def fill_postgresql(server: Server, size: int, *, first: int) -> None:
+    with server.connect("linkage") as connection:
+        with (
+            connection.transaction(),
+            connection.cursor() as cursor,
+            cursor.copy(f"COPY audit_event ({','.join(COLUMNS)}) FROM STDIN") as copy,
+        ):
+            for row in rows(size, first=first):
+                copy.write_row(row)
+        # As the server does by itself a minute after so many rows came.
+        connection.execute("VACUUM ANALYZE audit_event")
+
+
+def move_head(database: Database, end: int) -> None:
+    """Lets the log end behind the events, and go on there. Their tree is made up: a search reads none of it."""
     with database.engine.begin() as connection:
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        with driver.cursor() as cursor:
-            with cursor.copy(f"COPY audit_event ({','.join(COLUMNS)}) FROM STDIN") as copy:
-                for row in rows(size):
-                    copy.write_row(row)
-            cursor.execute("UPDATE audit_head SET size = %s WHERE id = 1", (size,))
-    # As the server does by itself a minute after so many rows came.
-    with server.connect("linkage") as plain:
-        plain.execute("VACUUM ANALYZE audit_event")
+        connection.execute(
+            insert(AuditNode),
+            [{"level": level, "index": index, "hash": bytes(32)} for level, index in merkle.peaks(end)],
+        )
+        connection.execute(update(AuditHead).values(size=end))
+
+
+def begun(service: ServiceApp) -> int:
+    """How many events the service has had."""
+    with service.runtime.database.reading() as session:
+        return tables.size_of(session)
 
 
 def conditions(size: int) -> dict[str, list[Any]]:
     """Values of each filter, frequent ones and rare ones, and one that nothing has."""
     return {
         "organisation": [BIG, OTHER],
-        "actor": [f"cli_{BIG}", "cli_other"],
-        "action": ["completeUpload", "retrieveLinkTable"],
+        "actor": [BIG.replace("org", "cli"), STRANGER],
+        "action": ["uploadEncodings", "retrieveLinkTable"],
         "type": ["upload.completed", "link_table.retrieved"],
         "agreement": ["ISP-0", "ISP-1"],
-        "project": ["prj_0", "prj_2"],
+        "project": [an_id("prj", 0), an_id("prj", 2)],
         "resource_type": ["upload", "release"],
-        "resource": ["rel_1", f"upl_{size // 4 * 2}"],
+        "resource": [an_id("rel", 1), an_id("upl", size // 4 * 2)],
         "purpose": ["planning", "research"],
         "outcome": ["success", "refused", "failed"],
         "element": [5, 6, 9],
-        "request": [f"req_{size // 7}"],
+        "request": [f"req_{size // 7:024x}"],
         "since": [START + timedelta(seconds=size // 3)],
         "until": [START + timedelta(seconds=size // 3 * 2)],
     }
@@ -137,7 +166,7 @@ def questions(size: int) -> Iterator[dict[str, Any]]:
         yield {"agreement": "ISP-0", "version": version}
         yield {"agreement": "ISP-0", "version": version, "organisation": BIG, "outcome": "refused"}
     yield {"organisation": BIG, "type": "upload.completed", "purpose": "planning", "outcome": "refused"}
-    yield {"organisation": BIG, "agreement": "ISP-0", "resource_type": "upload", "resource": "rel_1"}
+    yield {"organisation": BIG, "agreement": "ISP-0", "resource_type": "upload", "resource": an_id("rel", 1)}
 
 
 def plainly(session: Session, asked: search.Filters, scope: search.Scope, *, newest_first: bool) -> list[int]:
@@ -164,18 +193,23 @@ def plainly(session: Session, asked: search.Filters, scope: search.Scope, *, new
     return list(session.execute(query.order_by(order).limit(LIMIT)).scalars())
 
 
+# As the API and the console call them.
+_PAGES = {"list": "/activity", "charts": "/activity/charts"}
+_NAMES = {"since": "from", "until": "to"}
 SCOPES = {"officer": search.Scope(), "party": search.Scope(OTHER, ("ISP-0", "ISP-2"))}
 
 
-def measure(database: Database, size: int, *, compared: int) -> dict[str, Any]:
-    """Times of all searches; the slowest of them beside the peer, whose answers have to be the same."""
+def measure(service: ServiceApp, size: int, *, first: int, compared: int) -> dict[str, Any]:
+    """Times of all searches; the slowest of them beside the peer, whose answers have to be the same, and as pages."""
+    database, end = service.runtime.database, first + size
+    move_head(database, end)
     took: list[tuple[float, str, search.Filters, search.Scope, bool]] = []
     for asked, (who, scope), newest in itertools.product(questions(size), SCOPES.items(), (True, False)):
         filters = search.Filters(**asked)
         said = ", ".join(f"{key}={value}" for key, value in asked.items())
         with database.reading() as session:
             started = time.perf_counter()
-            page(session, filters, scope, size, newest_first=newest)
+            page(session, filters, scope, end, newest_first=newest)
             seconds = time.perf_counter() - started
         took.append((seconds, f"{who}, {'newest' if newest else 'oldest'} first: {said}", filters, scope, newest))
     took.sort(key=lambda one: one[0], reverse=True)
@@ -183,7 +217,7 @@ def measure(database: Database, size: int, *, compared: int) -> dict[str, Any]:
     for _, name, filters, scope, newest in took[:compared]:
         with database.reading() as session:
             started = time.perf_counter()
-            found = page(session, filters, scope, size, newest_first=newest)
+            found = page(session, filters, scope, end, newest_first=newest)
             again.append(time.perf_counter() - started)
             started = time.perf_counter()
             plain = plainly(session, filters, scope, newest_first=newest)
@@ -197,7 +231,36 @@ def measure(database: Database, size: int, *, compared: int) -> dict[str, Any]:
         "slowest": [f"{seconds:.3f} s {name}" for seconds, name, *_ in took[:8]],
         "peer_slowest_s": round(max(beside), 3),
         "peer_ratio": round(sum(beside) / sum(again), 2),
+        **measure_pages(service, [one[2] for one in took if one[3] == SCOPES["officer"]][:compared]),
     }
+
+
+def measure_pages(service: ServiceApp, slowest: list[search.Filters]) -> dict[str, Any]:
+    """What an officer waits for: the answer of the API, the list of the console, and its charts."""
+    officer = visitor(with_console(service), service.officer, "officer")
+    took: dict[str, list[tuple[float, str]]] = {"api": [], "list": [], "charts": []}
+    for filters in slowest:
+        asked = {
+            _NAMES.get(item.name, item.name): events.format_time(value) if isinstance(value, datetime) else str(value)
+            for item in fields(filters)
+            if (value := getattr(filters, item.name)) is not None
+        }
+        said = ", ".join(f"{key}={value}" for key, value in asked.items())
+        for part, times in took.items():
+            started = time.perf_counter()
+            answer: httpx.Response
+            if part == "api":
+                answer = service.officer.get("/v1/audit/events", params={**asked, "order": "newest"})
+            else:
+                answer = officer.get(_PAGES[part], params=asked)
+            times.append((time.perf_counter() - started, said))
+            if answer.status_code != HTTPStatus.OK:
+                raise SystemExit(f"{part} answered {answer.status_code} to {said}")
+    found: dict[str, Any] = {}
+    for part, times in took.items():
+        seconds, said = max(times)
+        found |= {f"{part}_slowest_s": round(seconds, 3), f"{part}_slowest": said}
+    return found
 
 
 def page(session: Session, filters: search.Filters, scope: search.Scope, size: int, *, newest_first: bool) -> list[int]:
@@ -213,28 +276,39 @@ def main() -> None:
     parser.add_argument("--compared", type=int, default=25, help="so many of the slowest are held against the peer")
     given = parser.parse_args()
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    logs.configure(level="ERROR")
     found: dict[str, dict[str, Any]] = {}
-    if given.only != "postgresql":
-        with tempfile.TemporaryDirectory() as folder, closing(Database(f"sqlite:///{folder}/linkage.db")) as database:
-            upgrade(database.engine)
-            fill_sqlite(Path(folder) / "linkage.db", given.events)
-            found["sqlite"] = measure(database, given.events, compared=given.compared)
-    if given.only != "sqlite":
-        with own_server() as server:
+    with ExitStack() as open_:
+        folder = Path(open_.enter_context(tempfile.TemporaryDirectory()))
+        if given.only != "postgresql":
+            service = ServiceApp(folder / "sqlite")
+            open_.callback(service.runtime.close)
+            first = begun(service)
+            fill_sqlite(service.database_file, given.events, first=first)
+            found["sqlite"] = measure(service, given.events, first=first, compared=given.compared)
+        if given.only != "sqlite":
+            server = open_.enter_context(own_server())
             with server.connect() as connection:
                 connection.execute("CREATE DATABASE linkage")
-            with closing(Database(server.url("linkage"))) as database:
-                upgrade(database.engine)
-                fill_postgresql(server, database, given.events)
-                found["postgresql"] = measure(database, given.events, compared=given.compared)
+            service = ServiceApp(folder / "postgresql", database_url=server.url("linkage"))
+            open_.callback(service.runtime.close)
+            first = begun(service)
+            fill_postgresql(server, given.events, first=first)
+            found["postgresql"] = measure(service, given.events, first=first, compared=given.compared)
     if given.json:
         print(json.dumps(found))
     else:
         for part, figures in found.items():
             for name, value in figures.items():
                 print(f"{part:12} {name:16} {value}")
-    if missed := [part for part, figures in found.items() if figures["slowest_s"] > TARGET_S]:
-        raise SystemExit(f"a search took longer than {TARGET_S} s on {' and '.join(missed)}")
+    missed = [
+        f"{name} on {part}"
+        for part, figures in found.items()
+        for name in ("slowest_s", "api_slowest_s", "list_slowest_s", "charts_slowest_s")
+        if figures[name] > TARGET_S
+    ]
+    if missed:
+        raise SystemExit(f"longer than {TARGET_S} s: {', '.join(missed)}")
 
 
 if __name__ == "__main__":
