@@ -60,7 +60,7 @@ class Filters:
         action: what was asked for, as the policy names it.
         type: of the event.
         agreement: reference of the agreement that it happened under.
-        version: version of that agreement.
+        version: version of that agreement, which has to be named.
         project: id of the project.
         resource_type: what was acted on.
         resource: id of what was acted on.
@@ -87,6 +87,10 @@ class Filters:
     request: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.agreement is None:
+            raise ValueError("a version is of an agreement")
 
 
 COLUMN_OF = {
@@ -214,10 +218,12 @@ class _Condition:
     Attributes:
         name: the column that is compared; or that an element refused; or that an organisation acted under no agreement.
         value: with what.
+        version: of an agreement, which its index holds too; None for any.
     """
 
     name: str
     value: str
+    version: str | None = None
 
     def by_index(self, event: Any) -> list[ColumnElement[bool]]:
         """So that its index is read."""
@@ -225,7 +231,8 @@ class _Condition:
             return [event.agreement.is_(None), event.actor_org == self.value]
         if self.name == _ELEMENTS:
             return [event.elements.is_not(None), event.elements.contains(self.value)]
-        return [getattr(event, self.name) == self.value]
+        found: list[ColumnElement[bool]] = [getattr(event, self.name) == self.value]
+        return found if self.version is None else [*found, event.agreement_version == self.version]
 
     def by_look(self, event: Any) -> list[ColumnElement[bool]]:
         """So that each event is looked at: as expressions, by which no index is read."""
@@ -233,11 +240,14 @@ class _Condition:
             return [func.coalesce(event.agreement, "") == "", func.coalesce(event.actor_org, "") == self.value]
         if self.name == _ELEMENTS:
             return [func.coalesce(event.elements, "").contains(self.value)]
-        return [func.coalesce(getattr(event, self.name), "") == self.value]
+        found: list[ColumnElement[bool]] = [func.coalesce(getattr(event, self.name), "") == self.value]
+        return found if self.version is None else [*found, func.coalesce(event.agreement_version, "") == self.version]
 
     def read(self, event: Any) -> list[ColumnElement[bool]]:
-        """What is read of its index: of refusing elements all."""
-        return [event.elements.is_not(None)] if self.name == _ELEMENTS else self.by_index(event)
+        """What is read of its index: of refusing elements all, and of an agreement every version."""
+        if self.name == _ELEMENTS:
+            return [event.elements.is_not(None)]
+        return replace(self, version=None).by_index(event)
 
 
 class _Search:
@@ -252,8 +262,7 @@ class _Search:
         }
         self._first, self._end = question.first, question.end
         self._rest = self._in_time(_times(asked))
-        if asked.version is not None:
-            self._rest.append(func.coalesce(AuditEvent.agreement_version, "") == str(asked.version))
+        self._version = None if asked.version is None else str(asked.version)
         self._sizes: dict[_Condition, int] = {}
 
     def queries(self, scope: Scope) -> list[_Query]:
@@ -301,7 +310,11 @@ class _Search:
         if "agreement" in equal and equal["agreement"] is None:
             del equal["agreement"]
             equal[_OWN] = equal.pop("actor_org")
-        found = [_Condition(name, value) for name, value in equal.items() if value is not None]
+        found = [
+            _Condition(name, value, self._version if name == "agreement" else None)
+            for name, value in equal.items()
+            if value is not None
+        ]
         if self._question.filters.element is not None:
             found.append(_Condition(_ELEMENTS, str(self._question.filters.element)))
         return found

@@ -23,7 +23,11 @@ SEARCHED = (
 )  # fmt: skip
 _REFUSED, _OWN = text("elements IS NOT NULL"), text("agreement IS NULL")
 _INDEXES = (
-    *(Index(f"ix_audit_event_{name}_seq", name, "seq") for name in SEARCHED),
+    # Of agreements it holds the version too: one may have most of the log, and none of it under some version.
+    *(
+        Index(f"ix_audit_event_{name}_seq", name, "seq", *(["agreement_version"] if name == "agreement" else []))
+        for name in SEARCHED
+    ),
     # Which elements refused: few events have any, and the index alone answers.
     Index("ix_audit_event_seq_elements", "seq", "elements", sqlite_where=_REFUSED, postgresql_where=_REFUSED),
     # What an organisation did under no agreement.
