@@ -2,13 +2,13 @@
 
 import select
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Engine, Integer, create_engine, event
+from sqlalchemy import BigInteger, DateTime, Engine, Executable, Integer, Row, create_engine, event
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
@@ -22,6 +22,8 @@ _LOCK_WAIT_MS, _BUSY_REWRITING_MS, _IDLE_WRITER_MS = 30_000, 250, 300_000
 # The number of the advisory lock: the ASCII of "linkage", which nothing else in the database should use.
 _WRITERS = 0x6C696E6B616765
 _BEGINS = "linkage_begins_with"
+# A statement alone is a transaction by itself: to begin and to end one are two more ways to the server and back.
+_ALONE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Database:
         self._writer = self.engine.execution_options(**{_BEGINS: begins.writing})
         self._reader = self.engine.execution_options(**{_BEGINS: begins.reading})
         self._noter = self._hasty.execution_options(**{_BEGINS: begins.noting})
+        self._looker = self.engine.execution_options(**{_BEGINS: _ALONE})
+        self._jotter = self._hasty.execution_options(**{_BEGINS: _ALONE})
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -142,6 +146,22 @@ class Database:
         """One small transaction that does not wait for the disk: for notes that are worthless after a power cut."""
         with Session(self._noter, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def look(self, query: Executable, values: Mapping[str, Any]) -> Row[Any] | None:
+        """The first row that a query gives; it sees one snapshot by itself."""
+        with self._looker.connect() as connection:
+            return connection.execute(query, values).first()
+
+    def jot(self, statement: Mapping[str, Executable], values: Mapping[str, Any]) -> int:
+        """A note of a single statement, which does not wait for the disk; gives the number of rows.
+
+        Args:
+            statement: by the name of the dialect. PostgreSQL's has to call `set_config('synchronous_commit', 'off',
+                true)` itself, SQLite's is sent over a connection that does not wait.
+            values: of its parameters.
+        """
+        with self._jotter.connect() as connection:
+            return connection.execute(statement[connection.dialect.name], values).rowcount
 
     def leave_no_trace(self) -> bool:
         """Rewrites SQLite's file and empties its write-ahead log; False while another connection is in the way.
@@ -235,8 +255,9 @@ def _begin_with(engine: Engine, otherwise: str) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         begins: str = connection.get_execution_options().get(_BEGINS, otherwise)
-        with straight_to_driver(connection) as driver:
-            driver.execute(begins)
+        if begins != _ALONE:
+            with straight_to_driver(connection) as driver:
+                driver.execute(begins)
 
 
 @contextmanager

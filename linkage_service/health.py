@@ -15,9 +15,9 @@ from linkage_service.migrate import is_current
 from linkage_service.problems import responses
 from linkage_service.runs import presence
 from linkage_service.runtime import Runtime
-from linkage_service.wire import Output
+from linkage_service.wire import Output, Route
 
-router = APIRouter(tags=["health"], dependencies=[PUBLIC], responses=responses(429))
+router = APIRouter(route_class=Route, tags=["health"], dependencies=[PUBLIC], responses=responses(429))
 PartState = Literal["ok", "degraded", "unwell"]
 _DISK_LOW_BYTES = 2**30
 _UNSIGNED_TOO_LONG = timedelta(minutes=10)

@@ -5,10 +5,23 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import wraps
+from http import HTTPStatus
+from inspect import iscoroutinefunction, signature
 from typing import Annotated, Any, Generic, TypeVar
 
-from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from fastapi import Path, Query, Response
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.routing import APIRoute
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    TypeAdapter,
+)
 
 from linkage_service.errors import FieldError, Invalid
 from linkage_service.ids import id_pattern
@@ -32,6 +45,37 @@ class Output(BaseModel):
     """An answer: every field is always there."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Route(APIRoute):
+    """A route that writes its answer down in the thread in which it was made.
+
+    The framework would validate the answer, which is a valid model already, once more, and in another thread: for most
+    requests that is a fifth of what they cost.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        by_itself = isinstance(options.get("response_model"), DefaultPlaceholder)
+        status = options.get("status_code") or HTTPStatus.OK
+        super().__init__(path, _writing(endpoint, status=status) if by_itself else endpoint, **options)
+
+
+def _writing(endpoint: Callable[..., Any], *, status: int) -> Callable[..., Any]:
+    """The same function, which gives a response where it gave a model."""
+    of = signature(endpoint)
+    model = of.return_annotation
+    sets_headers = any(parameter.annotation is Response for parameter in of.parameters.values())
+    if sets_headers or iscoroutinefunction(endpoint) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return endpoint
+    # What is told is what the function says that it tells, whatever else the answer may hold.
+    as_declared = TypeAdapter(model)
+
+    @wraps(endpoint)
+    def written(*given: Any, **named: Any) -> Response:
+        answer = as_declared.dump_json(endpoint(*given, **named), by_alias=True)
+        return Response(answer, status_code=status, media_type="application/json")
+
+    return written
 
 
 def _printable(text: str) -> str:

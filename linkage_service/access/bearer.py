@@ -7,7 +7,6 @@ from typing import Protocol, TypeAlias
 
 from fastapi import Request
 from fastapi.security import HTTPAuthorizationCredentials
-from sqlmodel import Session
 
 from linkage_ledger import events
 from linkage_service.access import seen
@@ -35,7 +34,7 @@ class Holder:
     tokens_from: datetime | None
 
 
-LoadClient: TypeAlias = Callable[[Session, AccessToken], Holder | None]
+LoadClient: TypeAlias = Callable[[Database, AccessToken], Holder | None]
 
 
 class ProofDoor(Protocol):
@@ -81,8 +80,7 @@ def caller_of(door: _Door, request: Request, credentials: HTTPAuthorizationCrede
         )
     now = door.clock()
     token = door.tokens.check(credentials.credentials, issuer=door.issuer(), now=now)
-    with door.database.reading() as session:
-        holder = door.load_client(session, token)
+    holder = door.load_client(door.database, token)
     if holder is None:
         raise Unauthenticated("The access token's client is not registered here.", code="invalid_token")
     try:

@@ -23,9 +23,15 @@ class SeenOnce(SQLModel, table=True):
 
 
 # Spelled out: every request with a proof waits for it, and an object of SQLModel takes three times as long to write.
-_NOTE = text(
-    "INSERT INTO seen_once (digest, expires_at) VALUES (:digest, :expires_at) ON CONFLICT DO NOTHING"
-).bindparams(bindparam("expires_at", type_=UtcDateTime))
+_NOTE = {
+    dialect: text(f"INSERT INTO seen_once (digest, expires_at) {row} ON CONFLICT DO NOTHING").bindparams(
+        bindparam("expires_at", type_=UtcDateTime)
+    )
+    for dialect, row in {
+        "sqlite": "VALUES (:digest, :expires_at)",
+        "postgresql": "SELECT :digest, :expires_at FROM set_config('synchronous_commit', 'off', true)",
+    }.items()
+}
 
 
 def is_first(database: Database, *parts: str, expires_at: datetime) -> bool:
@@ -37,9 +43,7 @@ def is_first(database: Database, *parts: str, expires_at: datetime) -> bool:
         expires_at: from when on it may be forgotten.
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    with database.noting() as session:
-        noted = session.connection().execute(_NOTE, {"digest": digest, "expires_at": expires_at})
-        return noted.rowcount == 1
+    return database.jot(_NOTE, {"digest": digest, "expires_at": expires_at}) == 1
 
 
 def forget(session: Session, *, before: datetime) -> None:

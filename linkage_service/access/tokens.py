@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +35,7 @@ _PROOF_LIFE_S = 300
 _PROOF_MOST = 8192
 _BAD_PROOF = "proof_malformed"
 # What the library raises at tokens that are not well made; TypeError where `crit` is no list of texts.
+_TOKENS_KEPT = 4096
 _UNREADABLE = (JoseError, ValueError, TypeError, RecursionError)
 _ALGORITHMS = {("OKP", "Ed25519"): "Ed25519", ("EC", "P-256"): "ES256"}
 _CLIENT_ID = re.compile(id_pattern("cli"))
@@ -333,6 +335,8 @@ class TokenAuthority:
     def __init__(self, *, key: jwk.OKPKey, life_s: int) -> None:
         self._key = key
         self.life_s = life_s
+        # A client sends the same token with each of its requests: whether it is signed is worked out once.
+        self._opened = lru_cache(_TOKENS_KEPT)(self._open)
 
     @property
     def jwks(self) -> dict[str, Any]:
@@ -365,6 +369,9 @@ class TokenAuthority:
         }
         return jwt.encode(header, claims, self._key, algorithms=["Ed25519"])
 
+    def _open(self, token: str) -> Any:
+        return jwt.decode(token, self._key, algorithms=["Ed25519"])
+
     def check(self, token: str, *, issuer: str, now: datetime) -> AccessToken:
         """Reads an access token.
 
@@ -372,7 +379,7 @@ class TokenAuthority:
             Unauthenticated: not a token of this service, or expired.
         """
         try:
-            decoded = jwt.decode(token, self._key, algorithms=["Ed25519"])
+            decoded = self._opened(token)
         except _UNREADABLE as error:
             raise Unauthenticated("The access token is not one of this service.", code="invalid_token") from error
         claims = decoded.claims

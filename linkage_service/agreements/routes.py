@@ -11,9 +11,9 @@ from linkage_service.access.guard import PUBLIC, Created, Gate, Operation, guard
 from linkage_service.agreements import schemas, service, tables
 from linkage_service.agreements.document import AgreementDocument, json_schema_text
 from linkage_service.problems import OF_EVERY_ROUTE, responses
-from linkage_service.wire import AgreementPath, Page, PageQuery
+from linkage_service.wire import AgreementPath, Page, PageQuery, Route
 
-router = APIRouter(prefix="/v1", tags=["agreements"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["agreements"], responses=OF_EVERY_ROUTE)
 SCHEMA_MEDIA_TYPE = "application/schema+json"
 VersionPath = Annotated[int, Path(ge=1, le=10_000, description="Version of the agreement, from 1.")]
 IfMatch = Annotated[

@@ -151,7 +151,7 @@ def in_force(session: Session, agreement_id: str, *, version: int | None = None)
     found = tables.at_version(session, agreement_id, version)
     if found is None:
         raise NotFound(NotFound.HIDDEN)
-    return at_version(session, *found)
+    return at_version(session, found)
 
 
 def to_change(session: Session, agreement_id: str, *, version: int | None = None) -> InForce:
@@ -173,8 +173,9 @@ def seen_by(session: Session, agreement_id: str, *, caller: Caller) -> InForce:
     return in_force(session, agreement_id, version=max(naming)) if naming else present
 
 
-def at_version(session: Session, row: tables.Agreement, version: tables.AgreementVersion) -> InForce:
+def at_version(session: Session, found: tables.Found) -> InForce:
     """An agreement at a version that was read already."""
+    row, version = found.row, found.version
     document = _document_of(version.document)
     present = version if version.version == row.version else tables.version(session, row.id, row.version)
     if present is None:
@@ -185,8 +186,8 @@ def at_version(session: Session, row: tables.Agreement, version: tables.Agreemen
         row=row,
         version=version,
         document=document,
-        signed=frozenset(item.organisation for item in tables.signatures(session, row.id, version.version)),
-        review=_review_of(session, row, version),
+        signed=found.signed,
+        review=_review_of(found),
         ends=ends.review.ends,
         ladder=frozenset(document.sanctions.ladder).union(
             *(json.loads(other.document)["sanctions"]["ladder"] for other in others if other.state in _WERE_IN_FORCE)
@@ -217,15 +218,13 @@ def signed_by_naming(session: Session, agreement_id: str, *, caller: Caller) -> 
     return in_force(session, agreement_id, version=max(signed)) if signed else present
 
 
-def _review_of(
-    session: Session, row: tables.Agreement, version: tables.AgreementVersion
-) -> tables.AgreementReview | None:
+def _review_of(found: tables.Found) -> tables.AgreementReview | None:
     """The review that counts for a version: the last one, if it was of this version or a later, or did not pass.
 
     An amendment does not undo what an officer found: only another review does.
     """
-    last = tables.latest_review(session, row.id)
-    return last if last and (not last.passed or last.version >= version.version) else None
+    last = found.latest
+    return last if last and (not last.passed or last.version >= found.version.version) else None
 
 
 def draft(operation: Operation, *, document: AgreementDocument, sent: dict[str, Any]) -> InForce:
@@ -306,7 +305,7 @@ def replace_draft(
     tables.forget_parties(session, row.id, version.version)
     _add_parties(session, row=row, number=version.version, document=document)
     session.flush()
-    made = at_version(session, row, version)
+    made = in_force(session, row.id, version=version.version)
     event = EventType.AGREEMENT_DRAFTED if version.version == 1 else EventType.AGREEMENT_AMENDED
     operation.record(event, resource=events.Resource("agreement", row.id), under=made.resource())
     return made
@@ -552,7 +551,7 @@ def _add_version(
     operation.session.add(version)
     _add_parties(operation.session, row=row, number=number, document=document)
     operation.session.flush()
-    return at_version(operation.session, row, version)
+    return in_force(operation.session, row.id, version=number)
 
 
 def _add_parties(session: Session, *, row: tables.Agreement, number: int, document: AgreementDocument) -> None:

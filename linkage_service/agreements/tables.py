@@ -1,9 +1,13 @@
 """Agreements, their versions and signatures, with every query on them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, or_
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, func, or_
+from sqlalchemy import select as sa_select
+from sqlalchemy.orm import Mapped
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_service.database import UtcDateTime
@@ -74,6 +78,62 @@ class AgreementReview(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An agreement at one of its versions, with what was said to it.
+
+    Attributes:
+        row: the agreement.
+        version: the version.
+        signed: ids of the organisations that signed the version.
+        latest: the last review of the agreement, of whichever version; None if there was none.
+    """
+
+    row: Agreement
+    version: AgreementVersion
+    signed: frozenset[str]
+    latest: AgreementReview | None
+
+
+# One query for all of it, made once: nearly every request asks.
+_BETWEEN = ","  # ids have none
+_SIGNED = (
+    sa_select(func.aggregate_strings(col(AgreementSignature.organisation), _BETWEEN))
+    .where(
+        col(AgreementSignature.agreement) == AgreementVersion.agreement,
+        col(AgreementSignature.version) == AgreementVersion.version,
+    )
+    .correlate(AgreementVersion)
+    .scalar_subquery()
+)
+_LATEST = (
+    sa_select(func.max(col(AgreementReview.id)))
+    .where(col(AgreementReview.agreement) == Agreement.id)
+    .correlate(Agreement)
+    .scalar_subquery()
+)
+FOUND = (Agreement, AgreementVersion, _SIGNED, AgreementReview)
+"""What is selected of an agreement at a version, see `at`."""
+
+
+def at(query: Select[Any], number: ColumnElement[int] | Mapped[int]) -> Select[Any]:
+    """Joins a version of the agreement that a query selects, with what was said to it."""
+    return query.join(
+        AgreementVersion,
+        (col(AgreementVersion.agreement) == Agreement.id) & (col(AgreementVersion.version) == number),
+    ).outerjoin(AgreementReview, col(AgreementReview.id) == _LATEST)
+
+
+def found_in(row: Agreement, version: AgreementVersion, signed: str | None, latest: AgreementReview | None) -> Found:
+    """What was selected as `FOUND` says."""
+    return Found(row, version, frozenset(signed.split(_BETWEEN)) if signed else frozenset(), latest)
+
+
+_OF_AGREEMENT = sa_select(*FOUND).select_from(Agreement).where(col(Agreement.id) == bindparam("agreement"))
+_AT_NUMBER = at(_OF_AGREEMENT, bindparam("number", type_=Integer))
+_AT_PRESENT = at(_OF_AGREEMENT, col(Agreement.version))
+
+
 def lock(session: Session, agreement_id: str) -> None:
     """Lets nobody else change an agreement until the transaction ends."""
     session.exec(select(Agreement.id).where(Agreement.id == agreement_id).with_for_update()).first()
@@ -84,15 +144,11 @@ def agreement_with_reference(session: Session, reference: str) -> Agreement | No
     return session.exec(select(Agreement).where(Agreement.reference == reference)).first()
 
 
-def at_version(session: Session, agreement_id: str, number: int | None) -> tuple[Agreement, AgreementVersion] | None:
-    """An agreement with one of its versions, by default the present one: one query, since most requests ask."""
-    wanted = col(Agreement.version) if number is None else number
-    query = (
-        select(Agreement, AgreementVersion)
-        .join(AgreementVersion, col(AgreementVersion.agreement) == Agreement.id)
-        .where(Agreement.id == agreement_id, AgreementVersion.version == wanted)
-    )
-    return session.exec(query).first()
+def at_version(session: Session, agreement_id: str, number: int | None) -> Found | None:
+    """An agreement at one of its versions, by default the present one."""
+    query = _AT_PRESENT if number is None else _AT_NUMBER
+    found = session.execute(query, {"agreement": agreement_id, "number": number}).first()
+    return None if found is None else found_in(*found)
 
 
 def version(session: Session, agreement_id: str, number: int) -> AgreementVersion | None:
@@ -136,12 +192,6 @@ def forget_parties(session: Session, agreement_id: str, number: int) -> None:
 def forget_agreement(session: Session, agreement_id: str) -> None:
     """Deletes an agreement that has no version left."""
     session.execute(delete(Agreement).where(col(Agreement.id) == agreement_id))
-
-
-def latest_review(session: Session, agreement_id: str) -> AgreementReview | None:
-    """The last review of an agreement, if there was one."""
-    query = select(AgreementReview).where(AgreementReview.agreement == agreement_id)
-    return session.exec(query.order_by(col(AgreementReview.id).desc()).limit(1)).first()
 
 
 def signatures(session: Session, agreement_id: str, number: int) -> Sequence[AgreementSignature]:

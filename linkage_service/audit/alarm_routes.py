@@ -15,8 +15,9 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.scope import scope_of
 from linkage_service.errors import Conflict, NotFound
 from linkage_service.problems import OF_EVERY_ROUTE, responses
+from linkage_service.wire import Route
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 
 
 @router.get(

@@ -15,8 +15,9 @@ from linkage_service.audit.log import Log
 from linkage_service.audit.scope import scope_of, sees_body
 from linkage_service.audit.search_schemas import ExportDraft
 from linkage_service.problems import OF_EVERY_ROUTE, responses
+from linkage_service.wire import Route
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {

@@ -18,8 +18,9 @@ from linkage_service.audit.scope import scope_of, sees_body
 from linkage_service.audit.search_schemas import EventQuery
 from linkage_service.errors import NotFound
 from linkage_service.problems import OF_EVERY_ROUTE, responses
+from linkage_service.wire import Route
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 LedgerGate = Annotated[Gate, guard(Action.READ_LEDGER)]
 SeqPath = Annotated[int, Path(ge=0, le=2**53, description="Sequence number of the event.")]
 _TEXT: dict[int | str, dict[str, Any]] = {

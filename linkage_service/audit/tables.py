@@ -121,6 +121,7 @@ COPIES = tuple(column.name for column in _EVENT.columns if column.name not in _L
 """The columns of an event that are copies of members of its header."""
 
 
+_NEWEST_TIME = "SELECT time FROM audit_event ORDER BY seq DESC LIMIT 1"
 _ONE_NODE = 'SELECT hash FROM audit_node WHERE level = ? AND "index" = ?'
 _EXTENT_AND_LATEST = (
     "SELECT head.size, latest.size, latest.note FROM audit_head AS head "
@@ -211,7 +212,7 @@ def extent_and_latest_note(session: Session) -> tuple[int, int | None, str | Non
 
 def newest_time(session: Session) -> datetime | None:
     """When the newest event of the log happened; None for an empty log."""
-    found = session.exec(select(AuditEvent.time).order_by(col(AuditEvent.seq).desc()).limit(1)).first()
+    found: str | None = session.connection().exec_driver_sql(_NEWEST_TIME).scalar()
     return None if found is None else datetime.fromisoformat(found)
 
 

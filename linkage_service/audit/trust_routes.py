@@ -19,8 +19,9 @@ from linkage_service.audit import quorum, schemas, tables, trust_tables
 from linkage_service.audit.log import Log
 from linkage_service.errors import NotFound
 from linkage_service.problems import OF_EVERY_ROUTE, responses
+from linkage_service.wire import Route
 
-router = APIRouter(prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1/audit", tags=["ledger"], responses=OF_EVERY_ROUTE)
 TrustGate = Annotated[Gate, guard(Action.READ_LEDGER)]
 Size = Annotated[int, Query(ge=0, le=2**53)]
 _TEXT: dict[int | str, dict[str, Any]] = {

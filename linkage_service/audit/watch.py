@@ -362,7 +362,7 @@ def _reviews(session: Session, now: datetime) -> Iterator[Notice]:
     for row, version in claims.agreement_versions(session):
         if version.version != row.version or row.state != "active":
             continue
-        agreement = agreements.at_version(session, row, version)
+        agreement = agreements.in_force(session, row.id)
         if agreement.review_by <= now < agreement.ends:
             yield Notice(
                 kind="review_overdue",

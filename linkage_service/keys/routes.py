@@ -13,9 +13,9 @@ from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects import schemas as project_schemas
 from linkage_service.projects.service import Governed, governed, render_detail
 from linkage_service.runs import results
-from linkage_service.wire import OrganisationPath, ProjectPath
+from linkage_service.wire import OrganisationPath, ProjectPath, Route
 
-router = APIRouter(prefix="/v1", tags=["keys"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["keys"], responses=OF_EVERY_ROUTE)
 
 
 @router.put(

@@ -15,9 +15,9 @@ from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import governed
 from linkage_service.runs import service as runs
 from linkage_service.storage import BlobStore
-from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, RunPath
+from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, Route, RunPath
 
-router = APIRouter(prefix="/v1", tags=["results"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["results"], responses=OF_EVERY_ROUTE)
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 

@@ -20,7 +20,7 @@ from linkage_service.link_tables import recipient_keys, schemas, tables
 from linkage_service.link_tables.formats import Batch, Table
 from linkage_service.link_tables.link_ids import link_ids
 from linkage_service.organisations import service as organisations
-from linkage_service.projects.service import Governed, governed
+from linkage_service.projects.service import Governed, beneath
 from linkage_service.rights import withdrawals
 from linkage_service.rights.membership import WITHDRAWN
 from linkage_service.runs import tables as runs
@@ -53,10 +53,7 @@ def existing(session: Session, release_id: str) -> tuple[tables.Release, Governe
     Raises:
         NotFound: there is none.
     """
-    row = tables.release(session, release_id)
-    if row is None:
-        raise NotFound(NotFound.HIDDEN)
-    return row, governed(session, row.project)
+    return beneath(session, tables.Release, release_id)
 
 
 def resource_of(row: tables.Release, project: Governed, operation: Operation) -> Resource:

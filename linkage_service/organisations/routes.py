@@ -30,9 +30,9 @@ from linkage_service.people import tables as person_tables
 from linkage_service.people.schemas import Person
 from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.settings import Settings
-from linkage_service.wire import OrganisationPath, Page, PageQuery
+from linkage_service.wire import OrganisationPath, Page, PageQuery, Route
 
-router = APIRouter(tags=["identity"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, tags=["identity"], responses=OF_EVERY_ROUTE)
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # Longer than an assertion can be used by mistake, short enough to be forgotten.
 _REFUSALS_REMEMBERED = timedelta(days=1)

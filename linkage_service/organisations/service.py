@@ -21,6 +21,7 @@ from linkage_service.access.tokens import UNKNOWN_KEY, AccessToken, PublicKey, p
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import body_of, entry
 from linkage_service.audit.unit import UnitOfWork
+from linkage_service.database import Database
 from linkage_service.errors import Conflict, FieldError, Invalid, NotFound, Unauthenticated
 from linkage_service.ids import new_id
 from linkage_service.organisations import schemas, tables
@@ -33,22 +34,27 @@ _DATA_ROLES = frozenset({"analyst", "recipient"})
 _KEYS_MOST = 5
 
 
-def load_client(session: Session, token: AccessToken) -> Holder | None:
+def load_client(database: Database, token: AccessToken) -> Holder | None:
     """The client of a token and its organisation as the policy sees them now."""
-    found = tables.client_on_key(session, token.client, token.key)
+    found = tables.client_on_key(database, token.client, token.key)
     if found is None:
         return None
-    client, key, organisation = found
     caller = ClientCaller(
-        id=client.id,
-        facts=facts_of(organisation),
-        roles=frozenset(client.roles),
-        key_thumbprint=key.thumbprint,
-        key_registered=key.registered_at,
-        revoked="revoked" in (client.status, key.status),
-        suspended=client.status == "suspended",
+        id=token.client,
+        facts=OrganisationFacts(
+            id=found.organisation,
+            kind=found.kind,
+            suspended=found.organisation_status == "suspended",
+            assurance=found.assurance,
+            assurance_expires=found.assurance_expires,
+        ),
+        roles=frozenset(found.roles),
+        key_thumbprint=token.key,
+        key_registered=found.registered_at,
+        revoked="revoked" in (found.status, found.key_status),
+        suspended=found.status == "suspended",
     )
-    ended = [moment for moment in (client.tokens_from, organisation.tokens_from) if moment is not None]
+    ended = [moment for moment in (found.tokens_from, found.organisation_tokens_from) if moment is not None]
     return Holder(caller, tokens_from=max(ended, default=None))
 
 

@@ -18,9 +18,9 @@ from linkage_service.organisations import service as organisations
 from linkage_service.people import schemas, service, signing_in, tables
 from linkage_service.people.reception import Reception, Visit
 from linkage_service.problems import OF_EVERY_ROUTE, responses
-from linkage_service.wire import OrganisationPath, Page, PageQuery, Sha256
+from linkage_service.wire import OrganisationPath, Page, PageQuery, Route, Sha256
 
-router = APIRouter(tags=["people"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, tags=["people"], responses=OF_EVERY_ROUTE)
 Answer = TypeVar("Answer")
 PersonPath = Annotated[schemas.PersonId, Path(description="Id of the person.")]
 TokenPath = Annotated[schemas.Token, Path(description="Token of the invitation.")]

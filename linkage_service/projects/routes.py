@@ -10,9 +10,9 @@ from linkage_service.access.guard import Created, Gate, Operation, guard
 from linkage_service.agreements.service import in_force
 from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects import schemas, service, tables
-from linkage_service.wire import Page, PageQuery, ProjectPath
+from linkage_service.wire import Page, PageQuery, ProjectPath, Route
 
-router = APIRouter(prefix="/v1/projects", tags=["projects"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1/projects", tags=["projects"], responses=OF_EVERY_ROUTE)
 
 
 @router.post(

@@ -13,7 +13,7 @@ from linkage_ledger import events
 from linkage_service.access.decide import Resource
 from linkage_service.access.entities import Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
-from linkage_service.agreements.service import InForce, in_force
+from linkage_service.agreements.service import InForce, at_version
 from linkage_service.audit.catalogue import EventType
 from linkage_service.errors import FieldError, Invalid, NotFound
 from linkage_service.ids import new_id
@@ -85,12 +85,29 @@ def governed(session: Session, project_id: str) -> Governed:
     Raises:
         NotFound: there is none.
     """
-    row = tables.project(session, project_id)
-    if row is None:
+    found = tables.governed(session, project_id)
+    if found is None:
         raise NotFound(NotFound.HIDDEN)
-    agreement = in_force(session, row.agreement, version=row.agreement_version)
-    known, taking_part = agreement.document.organisations("provider"), tables.providers(session, row.id)
-    return Governed(row=row, agreement=agreement, providers=tuple(one for one in known if one in taking_part))
+    return _governed(session, found)
+
+
+def beneath(session: Session, model: type[tables.Row], row_id: str) -> tuple[tables.Row, Governed]:
+    """Something that belongs to a project (an upload, a run, a release), with that project.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = tables.beneath(session, model, row_id)
+    if found is None:
+        raise NotFound(NotFound.HIDDEN)
+    row, project = found
+    return row, _governed(session, project)
+
+
+def _governed(session: Session, found: tables.Found) -> Governed:
+    agreement = at_version(session, found.agreement)
+    known = agreement.document.organisations("provider")
+    return Governed(row=found.row, agreement=agreement, providers=tuple(one for one in known if one in found.providers))
 
 
 def open_project(

@@ -13,9 +13,9 @@ from linkage_service.projects import schemas as project_schemas
 from linkage_service.projects.service import governed, render_detail
 from linkage_service.retention import schemas, service, tables
 from linkage_service.uploads.service import Discarded, remove_blobs
-from linkage_service.wire import CertificatePath, Page, PageQuery, ProjectPath
+from linkage_service.wire import CertificatePath, Page, PageQuery, ProjectPath, Route
 
-router = APIRouter(prefix="/v1", tags=["retention"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["retention"], responses=OF_EVERY_ROUTE)
 
 
 @router.post(

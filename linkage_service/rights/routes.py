@@ -12,9 +12,9 @@ from linkage_service.projects.service import governed
 from linkage_service.rights import schemas, service, tables
 from linkage_service.runs import service as runs
 from linkage_service.uploads import service as uploads
-from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, RunPath, UploadPath
+from linkage_service.wire import Page, PageQuery, ProjectPath, ReleasePath, Route, RunPath, UploadPath
 
-router = APIRouter(prefix="/v1", tags=["rights"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["rights"], responses=OF_EVERY_ROUTE)
 
 
 @router.post(

@@ -13,9 +13,9 @@ from linkage_service.problems import OF_EVERY_ROUTE, responses
 from linkage_service.projects.service import Governed, governed
 from linkage_service.runs import results, schemas, service, tables
 from linkage_service.runs.aims import Aim
-from linkage_service.wire import Page, PageQuery, ProjectPath, RunPath
+from linkage_service.wire import Page, PageQuery, ProjectPath, Route, RunPath
 
-router = APIRouter(prefix="/v1", tags=["runs"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["runs"], responses=OF_EVERY_ROUTE)
 _LONGEST_WAIT_S = 60
 _LOOK_EVERY_S = 0.25
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")

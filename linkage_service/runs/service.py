@@ -20,11 +20,11 @@ from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import Entry, body_of, entry
 from linkage_service.audit.tables import newest_time
 from linkage_service.database import Database
-from linkage_service.errors import Conflict, NotFound
+from linkage_service.errors import Conflict
 from linkage_service.ids import new_id
 from linkage_service.organisations import tables as organisations
 from linkage_service.problems import Problem
-from linkage_service.projects.service import Governed, governed
+from linkage_service.projects.service import Governed, beneath, governed
 from linkage_service.rights import withdrawals
 from linkage_service.runs import reporting, results, schemas, tables
 from linkage_service.runs.aims import Aim
@@ -77,10 +77,7 @@ def existing(session: Session, run_id: str) -> tuple[tables.Run, Governed]:
     Raises:
         NotFound: there is none.
     """
-    row = tables.run(session, run_id)
-    if row is None:
-        raise NotFound(NotFound.HIDDEN)
-    return row, governed(session, row.project)
+    return beneath(session, tables.Run, run_id)
 
 
 def resource_of(row: tables.Run, project: Governed) -> Resource:

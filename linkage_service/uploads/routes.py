@@ -17,9 +17,9 @@ from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore, WrappedKey
 from linkage_service.uploads import schemas, service, tables
 from linkage_service.uploads.probing import ProbingSuspected
-from linkage_service.wire import Page, PageQuery, ProjectPath, UploadPath
+from linkage_service.wire import Page, PageQuery, ProjectPath, Route, UploadPath
 
-router = APIRouter(prefix="/v1", tags=["uploads"], responses=OF_EVERY_ROUTE)
+router = APIRouter(route_class=Route, prefix="/v1", tags=["uploads"], responses=OF_EVERY_ROUTE)
 PartPath = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the part, from 1.")]
 
 

@@ -26,7 +26,7 @@ from linkage_service.ids import new_id
 from linkage_service.keys import check_values
 from linkage_service.keys.epochs import ClosedEpoch, closed_because
 from linkage_service.projects import tables as projects
-from linkage_service.projects.service import Governed, governed, hashed_fields
+from linkage_service.projects.service import Governed, beneath, governed, hashed_fields
 from linkage_service.runs import results
 from linkage_service.runs import tables as runs
 from linkage_service.storage import BlobStore, StorageError
@@ -66,10 +66,7 @@ def existing(session: Session, upload_id: str) -> tuple[tables.Upload, Governed]
     Raises:
         NotFound: there is none.
     """
-    row = tables.upload(session, upload_id)
-    if row is None:
-        raise NotFound(NotFound.HIDDEN)
-    return row, governed(session, row.project)
+    return beneath(session, tables.Upload, upload_id)
 
 
 def resource_of(row: tables.Upload, project: Governed) -> Resource:

@@ -83,7 +83,7 @@ def main() -> None:
             recipient = linked.recipients[0]
             door = service.runtime.door
             token = door.tokens.check(recipient.token, issuer=ISSUER, now=service.clock())
-            holder = load_client(session, token)
+            holder = load_client(service.runtime.database, token)
             assert holder is not None
             caller = holder.caller
             resources = [
