@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -124,15 +125,16 @@ class _Patient:
         return message
 
     async def _within(self, seconds: float) -> Message:
+        # A part of an upload comes in hundreds of pieces: a task for each would cost more than its bytes.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                return await self._receive()
         waiting = asyncio.ensure_future(self._receive())
         try:
-            await asyncio.wait({waiting}, timeout=max(seconds, 0))
             for _ in range(_TURNS_TO_ARRIVE):
-                if waiting.done():
-                    break
                 await asyncio.sleep(0)
-            if waiting.done():
-                return waiting.result()
+                if waiting.done():
+                    return waiting.result()
         finally:
             waiting.cancel()
         self._metrics.limited("slow")

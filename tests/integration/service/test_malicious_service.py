@@ -279,10 +279,19 @@ def test_project_that_the_service_answers_with_instead_is_refused_at_every_step(
         pytest.param(members(at="2031-01-01T00:00:00Z"), "envelope_forged", id="other-time"),
         pytest.param(members(suite="mlkem768-x25519"), "envelope_damaged", id="other-suite"),
         pytest.param(members(extra="1"), "envelope_damaged", id="further-member"),
-        pytest.param(lambda e: {**e, "ciphertext": e["ciphertext"][:-4]}, "envelope_damaged", id="truncated"),
+        # To a length that no bytes have.
+        pytest.param(
+            lambda e: {**e, "ciphertext": e["ciphertext"][: len(e["ciphertext"]) // 4 * 4 - 3]},
+            "envelope_damaged",
+            id="truncated",
+        ),
         pytest.param(lambda e: {**e, "ciphertext": ""}, "envelope_damaged", id="emptied"),
         pytest.param(lambda e: {k: v for k, v in e.items() if k != "signature"}, "envelope_damaged", id="unsigned"),
-        pytest.param(lambda e: {**e, "ciphertext": "A" + e["ciphertext"][1:]}, "envelope_forged", id="bytes-changed"),
+        pytest.param(
+            lambda e: {**e, "ciphertext": ("B" if e["ciphertext"][0] == "A" else "A") + e["ciphertext"][1:]},
+            "envelope_forged",
+            id="bytes-changed",
+        ),
     ],
 )
 def test_envelope_that_the_service_changes_is_refused(round_: Round, change: Callable[[Json], Json], code: str) -> None:
