@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from linkage_service.access.guard import enter
 from linkage_service.access.tokens import PROOF_ALGORITHMS
 from linkage_service.errors import FieldError, Invalid, Limited, LinkageError, Refused, Unauthenticated, WrongMediaType
 
@@ -131,6 +132,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        try:
+            await enter(request)
+        except LinkageError as refused:
+            return render(refused, request)
         # The library's own answer repeats the input, which may be an identifier that was sent by mistake.
         if _is_unread(request, error):
             return render(WrongMediaType("Send the body as application/json, with that Content-Type."), request)
