@@ -34,8 +34,8 @@ _CLOCK_SKEW_S = 60
 _PROOF_LIFE_S = 300
 _PROOF_MOST = 8192
 _BAD_PROOF = "proof_malformed"
-# What the library raises at tokens that are not well made; TypeError where `crit` is no list of texts.
 _TOKENS_KEPT = 4096
+# What the library raises at tokens that are not well made; TypeError where `crit` is no list of texts.
 _UNREADABLE = (JoseError, ValueError, TypeError, RecursionError)
 _ALGORITHMS = {("OKP", "Ed25519"): "Ed25519", ("EC", "P-256"): "ES256"}
 _CLIENT_ID = re.compile(id_pattern("cli"))

@@ -41,12 +41,8 @@ def load_client(database: Database, token: AccessToken) -> Holder | None:
         return None
     caller = ClientCaller(
         id=token.client,
-        facts=OrganisationFacts(
-            id=found.organisation,
-            kind=found.kind,
-            suspended=found.organisation_status == "suspended",
-            assurance=found.assurance,
-            assurance_expires=found.assurance_expires,
+        facts=_facts(
+            found.organisation, found.kind, found.organisation_status, found.assurance, found.assurance_expires
         ),
         roles=frozenset(found.roles),
         key_thumbprint=token.key,
@@ -60,12 +56,18 @@ def load_client(database: Database, token: AccessToken) -> Holder | None:
 
 def facts_of(row: tables.Organisation) -> OrganisationFacts:
     """What the policy knows of an organisation."""
+    return _facts(row.id, row.kind, row.status, row.assurance, row.assurance_expires)
+
+
+def _facts(
+    organisation: str, kind: str, status: str, assurance: str, assurance_expires: datetime | None
+) -> OrganisationFacts:
     return OrganisationFacts(
-        id=row.id,
-        kind=row.kind,
-        suspended=row.status == "suspended",
-        assurance=row.assurance,
-        assurance_expires=row.assurance_expires,
+        id=organisation,
+        kind=kind,
+        suspended=status == "suspended",
+        assurance=assurance,
+        assurance_expires=assurance_expires,
     )
 
 
