@@ -1,11 +1,15 @@
 """What the state of the whole service comes to in figures: read from the database, so the same from every process."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import structlog
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
@@ -18,6 +22,7 @@ from linkage_service.retention.service import due
 from linkage_service.runs import presence
 from linkage_service.runs import tables as runs
 from linkage_service.runtime import Runtime
+from linkage_service.settings import Settings
 from linkage_service.uploads import tables as uploads
 
 _log = structlog.get_logger(__name__)
@@ -37,12 +42,24 @@ def figures_of(runtime: Runtime) -> Iterator[Figure]:
     yield from read
 
 
-def free_bytes(folder: Path) -> int | None:
-    """Room left on the disk of a folder; None where there is no such folder."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None
+def free_bytes(settings: Settings) -> dict[str, int]:
+    """Room left on the disks of this machine that the service writes to, by what lies there."""
+    found = {}
+    for what, folder in _folders(settings):
+        with contextlib.suppress(OSError):
+            found[what] = shutil.disk_usage(folder).free
+    return found
+
+
+def _folders(settings: Settings) -> Iterator[tuple[str, Path]]:
+    yield "data", settings.data_dir
+    database = make_url(settings.resolved_database_url)
+    file = Path(database.database or "")
+    if database.get_backend_name() == "sqlite" and file.is_absolute():
+        yield "database", file.parent
+    blobs = urlsplit(settings.resolved_blob_url)
+    if blobs.scheme == "file":
+        yield "blobs", Path(url2pathname(blobs.path))
 
 
 def unsigned_since(session: Session) -> datetime | None:
@@ -68,9 +85,8 @@ def _of_process(runtime: Runtime) -> Iterator[Figure]:
             "The most connections to the database that this process opens.",
             {"": runtime.database.connections_max},
         )
-    free = free_bytes(runtime.settings.data_dir)
-    if free is not None:
-        yield Figure("linkage_disk_free_bytes", "Room left on the disk.", {"data": free}, label="what")
+    if free := free_bytes(runtime.settings):
+        yield Figure("linkage_disk_free_bytes", "Room left on the disk.", free, label="what")
 
 
 def _of_database(session: Session, runtime: Runtime, now: datetime) -> Iterator[Figure]:

@@ -110,8 +110,7 @@ def _must_be_signed(runtime: Runtime) -> None:
 
 
 def _must_have_room(runtime: Runtime) -> None:
-    free = free_bytes(runtime.settings.data_dir)
-    _must(free is None or free >= _DISK_LOW_BYTES)
+    _must(all(free >= _DISK_LOW_BYTES for free in free_bytes(runtime.settings).values()))
 
 
 def _must(holds: object) -> None:

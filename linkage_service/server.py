@@ -272,7 +272,8 @@ def _announce(url: str, ready_file: Path | None) -> None:
 
 def _when_input_ends(act: Callable[[], None]) -> None:
     def wait() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not the buffered reader: a thread that waits in it is fatal to the interpreter when that ends.
+        while os.read(sys.stdin.fileno(), 4096):
             pass
         act()
 

@@ -397,6 +397,13 @@ class TokenAuthority:
             raise Unauthenticated(
                 "The access token has expired. Get a new one from the token endpoint.", code="token_expired"
             )
+        if issued > now.timestamp() + _CLOCK_SKEW_S:
+            # It would live for longer than a token does, by as much as the clock was ahead.
+            raise Unauthenticated(
+                "The access token was issued while the service's clock was ahead. Get a new one from the token "
+                "endpoint.",
+                code="token_expired",
+            )
         return AccessToken(
             client=subject,
             key=key,

@@ -128,7 +128,7 @@ class Watch:
         now = self._clock()
         with self._database.reading() as session:
             claim = claims.housekeeping(session, WATCH)
-        if claim is None or (claim.done_at is not None and claim.done_at > now - self._every):
+        if claim is None or not claims.is_due(claim.done_at, every=self._every, now=now):
             return None
         with self._database.writing() as session:
             if not claims.take(session, WATCH, holder=self._holder, now=now, lease=_LEASE, not_since=now - self._every):

@@ -98,9 +98,9 @@ class Sweeper:
         now = self._clock()
         with self._database.reading() as session:
             claim = tables.housekeeping(session, tables.SWEEP)
-        if claim is None or (claim.done_at is not None and claim.done_at > now - self._every):
+        if claim is None or not tables.is_due(claim.done_at, every=self._every, now=now):
             return None
-        thorough = claim.thorough_at is None or claim.thorough_at <= now - _THOROUGH_EVERY
+        thorough = tables.is_due(claim.thorough_at, every=_THOROUGH_EVERY, now=now)
         return self._claimed(thorough=thorough, not_since=now - self._every)
 
     def sweep(self) -> Swept | None:

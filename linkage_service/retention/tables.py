@@ -14,6 +14,8 @@ from linkage_service.runs.tables import Run
 from linkage_service.uploads.tables import LIVE, Upload
 
 SWEEP, WITHDRAWALS = "sweep", "withdrawals"
+# A claim is for ten minutes at most, and the clock of another machine may be ahead by a little.
+_LONGEST_LEASE = timedelta(minutes=15)
 
 
 class HousekeepingClaim(SQLModel, table=True):
@@ -67,6 +69,11 @@ def housekeeping(session: Session, name: str) -> HousekeepingClaim | None:
     return session.get(HousekeepingClaim, name)
 
 
+def is_due(done_at: datetime | None, *, every: timedelta, now: datetime) -> bool:
+    """Whether what is done every so often is due; last done at a time to come, it was by a clock that was ahead."""
+    return done_at is None or not now - every < done_at <= now
+
+
 def take(
     session: Session, name: str, *, holder: str, now: datetime, lease: timedelta, not_since: datetime | None = None
 ) -> bool:
@@ -81,10 +88,16 @@ def take(
         not_since: only if it was last done before this.
     """
     columns = HousekeepingClaim
-    free = or_(col(columns.until).is_(None), col(columns.until) < now, col(columns.holder) == holder)
+    free = or_(
+        col(columns.until).is_(None),
+        col(columns.until) < now,
+        col(columns.until) > now + _LONGEST_LEASE,
+        col(columns.holder) == holder,
+    )
     statement = update(columns).where(col(columns.name) == name, free)
     if not_since is not None:
-        statement = statement.where(or_(col(columns.done_at).is_(None), col(columns.done_at) <= not_since))
+        done_at = col(columns.done_at)
+        statement = statement.where(or_(done_at.is_(None), done_at <= not_since, done_at > now))
     taken = session.execute(
         statement.values(holder=holder, until=now + lease)
         .returning(col(columns.name))

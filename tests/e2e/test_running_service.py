@@ -1,5 +1,7 @@
 """What other end-to-end tests rely on: a service that can be killed and started again without losing anything."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from linkage_client.demo import flow
@@ -24,3 +26,17 @@ def test_running_service_killed_and_restarted_goes_on_at_the_same_address(tmp_pa
         assert service.verify_ledger(against=kept)["verified"] is True
         assert checkpoint.size > 0
         assert "linkage service is ready" in service.log_text()
+
+
+def test_worker_asked_to_stop_while_its_parent_lives_ends_in_order(tmp_path: Path) -> None:
+    with RunningService(tmp_path) as service:
+        data_dir = service.data_dir
+    command = [sys.executable, "-P", "-m", "linkage_service", "worker", "--exit-with-parent", "--no-metrics"]
+    with subprocess.Popen(
+        [*command, "--data-dir", data_dir], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as worker:
+        assert worker.stderr
+        assert any(b"worker_started" in line for line in worker.stderr)
+        worker.terminate()
+        said = worker.stderr.read()
+        assert worker.wait(60) == 0, said

@@ -128,6 +128,17 @@ def test_access_token_past_its_life_or_of_another_kind_is_refused(
     problem(ask(token), 401, "token_expired")
 
 
+def test_access_token_of_a_clock_that_was_ahead_is_not_taken_when_that_is_right(
+    service: ServiceApp, organisation: Organisation
+) -> None:
+    service.clock.move(days=1)
+    token = organisation.token
+    service.clock.move(days=-1)
+    proof = organisation.proof("GET", "/v1/me", token=token)
+    answer = service.http.get("/v1/me", headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+    assert "while the service's clock was ahead" in problem(answer, 401, "token_expired")["detail"]
+
+
 def test_invitation_works_once_and_not_after_its_time(service: ServiceApp) -> None:
     _, invitation = service.invite()
     _, late = service.invite()

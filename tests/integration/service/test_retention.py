@@ -18,7 +18,7 @@ from linkage_service.retention.service import due
 from linkage_service.runs.tables import Run
 from linkage_service.uploads.service import blob_keys
 from linkage_service.uploads.tables import Upload, UploadSketch, all_sketches
-from linkage_service.worker import sweeper_of
+from linkage_service.worker import sweeper_of, watch_of
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem
 
 ROWS = data_sets(40, 50, shared=20)
@@ -211,6 +211,18 @@ def test_only_one_worker_sweeps_at_a_time(service: ServiceApp) -> None:
     assert other.sweep() is None
     service.clock.move(hours=1)
     assert other.sweep() is not None
+
+
+def test_housekeeping_of_a_time_to_come_is_no_reason_to_wait(service: ServiceApp) -> None:
+    sweeper, watch = sweeper_of(service.runtime), watch_of(service.runtime)
+    service.clock.move(days=1)
+    assert sweeper.sweep_if_due() is not None
+    assert watch.watch_if_due() is not None
+    with service.runtime.database.writing() as session:
+        assert tables.take(session, tables.SWEEP, holder="gone", now=service.clock(), lease=timedelta(minutes=10))
+    service.clock.move(days=-1)
+    assert sweeper.sweep_if_due() is not None
+    assert watch.watch_if_due() is not None
 
 
 def test_bodies_past_their_date_are_disposed_of_and_the_log_verifies(service: ServiceApp) -> None:
