@@ -208,16 +208,16 @@ def serve(
 
 @main.command("serve-beside", hidden=True)
 @_data_dir
-@click.option("--listener", required=True, type=int, help="File descriptor of the listening socket.")
-@click.option("--host", required=True, help="Address that it is bound to.")
+@click.option("--host", required=True, help="Address to listen on.")
+@click.option("--port", required=True, type=int, help="Port, the same for all of them.")
 @click.option("--api-processes", required=True, help="Processes that share the requests.")
 @click.option("--metrics-listen", help="Address for metrics.")
 @_development
 def serve_beside_command(
     *,
     data_dir: Path | None,
-    listener: int,
     host: str,
+    port: int,
     api_processes: str,
     metrics_listen: str | None,
     development: bool,
@@ -232,7 +232,7 @@ def serve_beside_command(
         metrics_listen=metrics_listen,
     )
     with _errors():
-        serve_beside(settings, listener=listener, host=host)
+        serve_beside(settings, host=host, port=port)
 
 
 @main.command()

@@ -31,7 +31,6 @@ class Kept:
         command: Sequence[str],
         *,
         died: str,
-        inherited: Sequence[int] = (),
         on_ready: Callable[[int], None] | None = None,
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
@@ -41,7 +40,6 @@ class Kept:
             settings: what it must have of them is handed on; the rest it reads as this process did.
             command: of `linkage-service`, which ends when standard input does, and its options.
             died: the event of the log when it has died.
-            inherited: file descriptors that it is given under the same numbers.
             on_ready: called with its process id when it says `READY` on standard output, each time it was started,
                 from a thread of its own; without it, standard output is that of this process.
             on_death: called when it has ended without having been asked to, from the same thread.
@@ -52,7 +50,6 @@ class Kept:
             *("--data-dir", str(settings.data_dir)),
         ]
         self._died = died
-        self._inherited = tuple(inherited)
         self._on_ready, self._on_death = on_ready, on_death
         # Held while it is started, so that none is started that nobody asks to stop.
         self._lock = threading.Lock()
@@ -112,6 +109,5 @@ class Kept:
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=None if self._on_ready is None else subprocess.PIPE,
-                pass_fds=self._inherited,
             )
             return self._process

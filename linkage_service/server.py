@@ -67,22 +67,22 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
         _serve(settings, serving, listener, on_ready=lambda: announce(url, serving.ready_file))
 
 
-def serve_beside(settings: Settings, *, listener: int, host: str) -> None:
-    """Serves beside other processes, until SIGTERM or SIGINT or the end of standard input.
+def serve_beside(settings: Settings, *, host: str, port: int) -> None:
+    """Serves beside other processes at one address, until SIGTERM or SIGINT or the end of standard input.
 
     Args:
         settings: of the service.
-        listener: file descriptor of the listening socket that they share.
-        host: address that it is bound to.
+        host: address to listen on.
+        port: the one that all of them have; kept for them by the process that started them.
 
     Raises:
-        NotReady: it is not safe as it is set up, or the database is of another release.
+        NotReady: it is not safe as it is set up, the database is of another release, or the address is taken.
     """
     configure(level=settings.log_level)
     must_be_safe(settings, host=host)
-    serving = Serving(host=host, port=0, ready_file=None, embedded_worker=False, exit_with_parent=True)
-    with socket.socket(fileno=listener) as shared:
-        _serve(settings, serving, shared, on_ready=lambda: print(READY, flush=True))  # noqa: T201 - to its keeper
+    serving = Serving(host=host, port=port, ready_file=None, embedded_worker=False, exit_with_parent=True)
+    with listen(host, port, beside=True) as listener:
+        _serve(settings, serving, listener, on_ready=lambda: print(READY, flush=True))  # noqa: T201 - to its keeper
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -226,8 +226,14 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, beside: bool = False) -> socket.socket:
     """A socket that is bound to an address.
+
+    Args:
+        host: the address.
+        port: 0 for a free one.
+        beside: whether other sockets may be bound to it that were opened like this one, by the same user. The kernel
+            then gives each of those that listen its share of the connections.
 
     Raises:
         NotReady: the address is taken, or not allowed.
@@ -235,6 +241,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if beside:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

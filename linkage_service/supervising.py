@@ -29,7 +29,8 @@ class _Happened(Enum):
 def serve_in_processes(settings: Settings, serving: Serving, *, processes: int) -> None:
     """Serves with several processes until SIGTERM or SIGINT.
 
-    They share the listening socket, which this process opens and hands on, and each is started again when it dies.
+    Each listens at the same address with a socket of its own, and is started again when it dies. This process keeps
+    the address for them and serves nothing.
 
     Args:
         settings: of the service.
@@ -51,10 +52,12 @@ def serve_in_processes(settings: Settings, serving: Serving, *, processes: int) 
     must_be_safe(settings, host=serving.host)
     # Signals may come at any time, in the middle of anything: putting into this queue is all that they do.
     happened: SimpleQueue[_Happened] = SimpleQueue()
-    with listen(serving.host, serving.port) as listener:
-        url = address_of(listener, serving.host)
+    with listen(serving.host, serving.port) as kept:
+        # Only now, or it would have been let in beside another service that is at this port already.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        url, port = address_of(kept, serving.host), int(kept.getsockname()[1])
         children = [
-            _child(settings, serving, listener, happened, metrics=metrics_address(settings, number))
+            _child(settings, happened, host=serving.host, port=port, metrics=metrics_address(settings, number))
             for number in range(processes)
         ]
         _check(settings, serving, url)
@@ -70,8 +73,6 @@ def serve_in_processes(settings: Settings, serving: Serving, *, processes: int) 
         finally:
             for child in children:
                 child.ask_to_stop()
-            # Whoever connects from now on is refused by the last of them, and need not wait for this process.
-            listener.close()
             for each in [*children, worker] if worker else children:
                 each.stop()
 
@@ -122,21 +123,20 @@ def _check(settings: Settings, serving: Serving, url: str) -> None:
 
 def _child(
     settings: Settings,
-    serving: Serving,
-    listener: socket.socket,
     happened: "SimpleQueue[_Happened]",
     *,
+    host: str,
+    port: int,
     metrics: str | None,
 ) -> Kept:
     return Kept(
         settings,
         [
-            *("serve-beside", "--listener", str(listener.fileno()), "--host", serving.host),
+            *("serve-beside", "--host", host, "--port", str(port)),
             *("--api-processes", str(settings.api_processes)),
             *(("--metrics-listen", metrics) if metrics else ()),
         ],
         died="api_process_died",
-        inherited=[listener.fileno()],
         on_ready=lambda pid: _note_ready(pid, happened),
         on_death=lambda: happened.put(_Happened.DEATH),
     )

@@ -18,6 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from linkage_service.cli import main
+from linkage_service.errors import NotReady
+from linkage_service.server import listen
 from support.databases import migrated_database
 from support.postgresql import Server
 from support.topology import Process, wait_for
@@ -139,6 +141,11 @@ def test_processes_all_answer_at_one_address_and_are_told_no_secret(shared: Serv
         words = Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")
         assert words[words.index("--api-processes") + 1] == str(PROCESSES)
         assert not [word for word in words if "postgresql" in word]
+
+
+def test_address_of_several_processes_lets_no_other_service_in(shared: Serving) -> None:
+    with pytest.raises(NotReady, match="another program has it"):
+        listen("127.0.0.1", urlsplit(shared.url).port or 0)
 
 
 def test_process_that_is_killed_is_replaced_while_the_others_answer(shared: Serving) -> None:

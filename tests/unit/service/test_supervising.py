@@ -70,20 +70,18 @@ def test_processes_in_all_are_those_of_the_settings_or_else_of_this_machine(
 def test_process_that_is_started_has_the_settings_that_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[Settings, int, str]] = []
-    monkeypatch.setattr(
-        server, "serve_beside", lambda settings, *, listener, host: seen.append((settings, listener, host))
-    )
-    told = ["--listener", "7", "--host", "::1", "--api-processes", "6", "--metrics-listen", "127.0.0.1:9466"]
+    seen: list[tuple[Settings, str, int]] = []
+    monkeypatch.setattr(server, "serve_beside", lambda settings, *, host, port: seen.append((settings, host, port)))
+    told = ["--host", "::1", "--port", "8001", "--api-processes", "6", "--metrics-listen", "127.0.0.1:9466"]
     done = CliRunner().invoke(
         main,
         ["serve-beside", "--data-dir", str(tmp_path), *told],
         env={"LINKAGE_API_PROCESSES": "2", "LINKAGE_METRICS_LISTEN": "127.0.0.1:9464"},
     )
     assert done.exit_code == 0
-    ((settings, listener, host),) = seen
+    ((settings, host, port),) = seen
     assert (settings.api_processes, settings.metrics_listen) == (6, "127.0.0.1:9466")
-    assert (listener, host) == (7, "::1")
+    assert (host, port) == ("::1", 8001)
 
 
 @pytest.mark.parametrize(
