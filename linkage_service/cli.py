@@ -167,6 +167,13 @@ def invite_officer_command(*, data_dir: Path | None, email: str, name: str, as_j
 )
 @click.option("--workers/--no-workers", default=True, show_default=True, help="Run the embedded worker process.")
 @click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Processes that serve the address; more than one needs PostgreSQL.",
+)
+@click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
 @_development
@@ -177,6 +184,7 @@ def serve(
     port: int,
     ready_file: Path | None,
     workers: bool,
+    processes: int,
     exit_with_parent: bool,
     development: bool,
 ) -> None:
@@ -185,15 +193,46 @@ def serve(
     A service that others can reach starts only if it is safe to be reached: the message says what is missing.
     """
     from linkage_service.server import Serving, serve_until_stopped  # noqa: PLC0415
+    from linkage_service.supervising import serve_in_processes  # noqa: PLC0415
 
     settings = _settings(data_dir, development="true" if development else None)
+    serving = Serving(
+        host=host, port=port, ready_file=ready_file, embedded_worker=workers, exit_with_parent=exit_with_parent
+    )
     with _errors():
-        serve_until_stopped(
-            settings,
-            Serving(
-                host=host, port=port, ready_file=ready_file, embedded_worker=workers, exit_with_parent=exit_with_parent
-            ),
-        )
+        if processes == 1:
+            serve_until_stopped(settings, serving)
+        else:
+            serve_in_processes(settings, serving, processes=processes)
+
+
+@main.command("serve-beside", hidden=True)
+@_data_dir
+@click.option("--host", required=True, help="Address to listen on.")
+@click.option("--port", required=True, type=int, help="Port, the same for all of them.")
+@click.option("--api-processes", required=True, help="Processes that share the requests.")
+@click.option("--metrics-listen", help="Address for metrics.")
+@_development
+def serve_beside_command(
+    *,
+    data_dir: Path | None,
+    host: str,
+    port: int,
+    api_processes: str,
+    metrics_listen: str | None,
+    development: bool,
+) -> None:
+    """Be one of the processes of `serve --processes`, which starts them."""
+    from linkage_service.server import serve_beside  # noqa: PLC0415
+
+    settings = _settings(
+        data_dir,
+        development="true" if development else None,
+        api_processes=api_processes,
+        metrics_listen=metrics_listen,
+    )
+    with _errors():
+        serve_beside(settings, host=host, port=port)
 
 
 @main.command()

@@ -60,7 +60,7 @@ def risks(settings: Settings, *, host: str | None) -> list[Risk]:
         "unbound_tokens": lambda given: not given.require_dpop,
         "keys_beside_blobs": _keys_beside_blobs,
         "readable_keys": _readable_keys,
-        "sqlite_shared": lambda given: given.api_processes > 1 and _is_sqlite(given),
+        "sqlite_shared": lambda given: given.api_processes > 1 and is_sqlite(given),
         "database_in_clear": _database_in_clear,
     }
     return [risk for risk, applies in checks.items() if applies(settings)]
@@ -141,13 +141,14 @@ def _readable_keys(settings: Settings) -> bool:
         return False
 
 
-def _is_sqlite(settings: Settings) -> bool:
+def is_sqlite(settings: Settings) -> bool:
+    """Whether the database is a file, which processes of this machine share and others cannot."""
     return make_url(settings.resolved_database_url).get_backend_name() == "sqlite"
 
 
 def _database_in_clear(settings: Settings) -> bool:
     url = make_url(settings.resolved_database_url)
-    if _is_sqlite(settings) or url.query.get("sslmode") in _SSL_MODES:
+    if is_sqlite(settings) or url.query.get("sslmode") in _SSL_MODES:
         return False
     # The driver connects to `hostaddr` where it is given; each may list several, which are tried in turn.
     hosts = _listed(url.query.get("hostaddr")) or _listed(url.host) or _listed(url.query.get("host"))

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from fastapi import FastAPI
 from linkage_service.engine import executor_of
 from linkage_service.errors import NotReady
 from linkage_service.figures import figures_of
+from linkage_service.kept import READY, Kept
 from linkage_service.logs import configure
 from linkage_service.migrate import is_current
 from linkage_service.pages import show_pages
@@ -32,7 +32,6 @@ from linkage_service.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _HEADER_BYTES_MAX = 32 * 1024
-_WORKER_STOPS_IN_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,27 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
     """
     configure(level=settings.log_level)
     must_be_safe(settings, host=serving.host)
-    with _listen(serving.host, serving.port) as listener:
-        _serve(settings, serving, listener)
+    with listen(serving.host, serving.port) as listener:
+        url = address_of(listener, serving.host)
+        _serve(settings, serving, listener, on_ready=lambda: announce(url, serving.ready_file))
+
+
+def serve_beside(settings: Settings, *, host: str, port: int) -> None:
+    """Serves beside other processes at one address, until SIGTERM or SIGINT or the end of standard input.
+
+    Args:
+        settings: of the service.
+        host: address to listen on.
+        port: the one that all of them have; kept for them by the process that started them.
+
+    Raises:
+        NotReady: it is not safe as it is set up, the database is of another release, or the address is taken.
+    """
+    configure(level=settings.log_level)
+    must_be_safe(settings, host=host)
+    serving = Serving(host=host, port=port, ready_file=None, embedded_worker=False, exit_with_parent=True)
+    with listen(host, port, beside=True) as listener:
+        _serve(settings, serving, listener, on_ready=lambda: print(READY, flush=True))  # noqa: T201 - to its keeper
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -90,30 +108,41 @@ def _must_be_current(runtime: Runtime) -> None:
         )
 
 
-def _serve(settings: Settings, serving: Serving, listener: socket.socket) -> None:
+def prepare(runtime: Runtime, serving: Serving) -> None:
+    """Does what is due before a process serves.
+
+    Raises:
+        NotReady: the database is of another release.
+        EngineNotReady: the executor that its worker is to use is not installed.
+    """
+    _must_be_current(runtime)
+    if serving.embedded_worker:
+        # Here, where somebody sees it: the worker's own process would die of it again and again.
+        executor_of(runtime.settings)
+    runtime.remember_policy()
+
+
+def embedded_worker(settings: Settings) -> Kept:
+    """The worker process beside the server; a run that it has in hand at its end is left for the next one."""
+    return Kept(settings, ["worker", "--exit-with-parent", "--no-metrics"], died="worker_died")
+
+
+def _serve(settings: Settings, serving: Serving, listener: socket.socket, *, on_ready: Callable[[], None]) -> None:
     # Here, since a worker alone has no routes, and building them takes a fifth of its start.
     from linkage_service.app import create_app  # noqa: PLC0415
 
-    port = int(listener.getsockname()[1])
-    url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
+    url = address_of(listener, serving.host)
     tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="api")
     runtime = build(settings, issuer=lambda: settings.issuer or url, tracing=tracing)
     try:
-        _must_be_current(runtime)
-        if serving.embedded_worker:
-            # Here, where somebody sees it: the worker's own process would die of it again and again.
-            executor_of(settings)
-        runtime.remember_policy()
-        worker = _EmbeddedWorker(settings) if serving.embedded_worker else None
+        prepare(runtime, serving)
+        worker = embedded_worker(settings) if serving.embedded_worker else None
         app = create_app(runtime)
         if settings.console:
             show_pages(app, runtime)
-        server = _Server(
-            configuration(app, settings),
-            on_ready=lambda: _announce(url, serving.ready_file),
-        )
+        server = _Server(configuration(app, settings), on_ready=on_ready)
         if serving.exit_with_parent:
-            _when_input_ends(server.ask_to_stop)
+            when_input_ends(server.ask_to_stop)
         # uvicorn raises the signal that ended it again at its end: for nobody, or nothing that follows would be done.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.ask_to_stop())
@@ -169,7 +198,7 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
     if exit_with_parent:
-        _when_input_ends(stop.set)
+        when_input_ends(stop.set)
     runtime.remember_policy()
     tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="worker")
     try:
@@ -197,60 +226,23 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-class _EmbeddedWorker:
-    """The worker process beside the server: started again when it dies, ended with the server.
+def listen(host: str, port: int, *, beside: bool = False) -> socket.socket:
+    """A socket that is bound to an address.
 
-    It reads the pipe that is its standard input; should this process be killed, the pipe closes and the worker ends
-    too.
+    Args:
+        host: the address.
+        port: 0 for a free one.
+        beside: whether other sockets may be bound to it that were opened like this one, by the same user. The kernel
+            then gives each of those that listen its share of the connections.
+
+    Raises:
+        NotReady: the address is taken, or not allowed.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._keeper = threading.Thread(target=self._keep, name="embedded-worker", daemon=True)
-
-    def start(self) -> None:
-        """Starts the worker and whoever looks after it."""
-        self._process = self._spawn()
-        self._keeper.start()
-
-    def stop(self) -> None:
-        """Ends the worker; a run in hand is left for the next one."""
-        self._stopping.set()
-        process = self._process
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(timeout=_WORKER_STOPS_IN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._keeper.join(timeout=_WORKER_STOPS_IN_S)
-
-    def _keep(self) -> None:
-        while not self._stopping.is_set():
-            process = self._process
-            code = process.wait() if process else 0
-            if self._stopping.is_set():
-                return
-            _log.warning("worker_died", code=code)
-            # A worker that dies at once must not be started in a tight loop.
-            if self._stopping.wait(1.0):
-                return
-            self._process = self._spawn()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "linkage_service", "worker", "--exit-with-parent", "--no-metrics"]
-        if self._settings.development:
-            command.append("--development")
-        return subprocess.Popen([*command, "--data-dir", str(self._settings.data_dir)], stdin=subprocess.PIPE)
-
-
-def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if beside:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -262,7 +254,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _announce(url: str, ready_file: Path | None) -> None:
+def address_of(listener: socket.socket, host: str) -> str:
+    """The address by which a socket that is bound to a host is reached from this machine."""
+    port = int(listener.getsockname()[1])
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def announce(url: str, ready_file: Path | None) -> None:
+    """Says that the service accepts connections: to who started it, and in a file, where one is wanted."""
     print(f"The linkage service is ready at {url}", flush=True)  # noqa: T201 - what the person who started it waits for
     if ready_file is not None:
         temporary = ready_file.with_name(f"{ready_file.name}.new")
@@ -270,7 +269,9 @@ def _announce(url: str, ready_file: Path | None) -> None:
         temporary.replace(ready_file)
 
 
-def _when_input_ends(act: Callable[[], None]) -> None:
+def when_input_ends(act: Callable[[], None]) -> None:
+    """Acts when standard input ends, which is when whoever holds its other end does."""
+
     def wait() -> None:
         # Not the buffered reader: a thread that waits in it is fatal to the interpreter when that ends.
         while os.read(sys.stdin.fileno(), 4096):

@@ -237,7 +237,13 @@ class Settings(BaseSettings):
         default=True, description="Whether serve shows the console at /console, where linkage-console is installed."
     )
     api_processes: int = Field(
-        default=1, ge=1, le=1000, description="Processes that share the requests; each takes its share of the rates."
+        default=1,
+        ge=1,
+        le=1000,
+        description=(
+            "Processes that share the requests, on all machines together; each takes its share of the rates. Default: "
+            "what serve --processes says, else 1."
+        ),
     )
     rate_per_caller: float = Field(
         default=50, ge=0, description="Requests a second of one client or person, four seconds' worth at once; 0: all."

@@ -43,12 +43,14 @@ def test_service_without_the_package_of_its_worker_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = []
-    runtime = SimpleNamespace(database=SimpleNamespace(engine=None), close=lambda: closed.append(True))
+    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://127.0.0.1:9")
+    runtime = SimpleNamespace(
+        settings=settings, database=SimpleNamespace(engine=None), close=lambda: closed.append(True)
+    )
     monkeypatch.setattr(server, "configure", lambda **_: None)
     monkeypatch.setattr(server, "build", lambda *_, **__: runtime)
     monkeypatch.setattr(server, "is_current", lambda _: True)
     monkeypatch.setitem(sys.modules, "linkage_matching.dask_executor", cast("ModuleType", Missing()))
-    settings = Settings(data_dir=tmp_path, executor="dask", scheduler="tcp://127.0.0.1:9")
     serving = server.Serving(
         host="127.0.0.1", port=0, ready_file=tmp_path / "ready", embedded_worker=True, exit_with_parent=False
     )

@@ -1,0 +1,113 @@
+"""Processes of this service beside this one: started again when they die, ended with it, however it ends."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from linkage_service.settings import Settings
+
+READY = "ready"
+"""The line by which a process says to the one that keeps it that it is at work."""
+
+_log = structlog.get_logger(__name__)
+_STOPS_IN_S = 20
+# A process that dies at once must not be started in a tight loop.
+_PAUSE_S = 1.0
+
+
+class Kept:
+    """A process beside this one: started again when it dies, ended with this one.
+
+    It reads the pipe that is its standard input; should this process be killed, the pipe closes and the other ends
+    too.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        command: Sequence[str],
+        *,
+        died: str,
+        on_ready: Callable[[int], None] | None = None,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: what it must have of them is handed on; the rest it reads as this process did.
+            command: of `linkage-service`, which ends when standard input does, and its options.
+            died: the event of the log when it has died.
+            on_ready: called with its process id when it says `READY` on standard output, each time it was started,
+                from a thread of its own; without it, standard output is that of this process.
+            on_death: called when it has ended without having been asked to, from the same thread.
+        """
+        own = ["--development"] if settings.development else []
+        self._command = [
+            *(sys.executable, "-m", "linkage_service", *command, *own),
+            *("--data-dir", str(settings.data_dir)),
+        ]
+        self._died = died
+        self._on_ready, self._on_death = on_ready, on_death
+        # Held while it is started, so that none is started that nobody asks to stop.
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts it, and whoever looks after it."""
+        process = self._spawn()
+        self._keeper = threading.Thread(target=self._keep, args=(process,), name="keeper", daemon=True)
+        self._keeper.start()
+
+    def ask_to_stop(self) -> None:
+        """Asks it to end; it is not started any more."""
+        with self._lock:
+            self._stopping.set()
+            if self._process is not None:
+                self._process.terminate()
+
+    def stop(self) -> None:
+        """Ends it: by asking, and by force where that does not help."""
+        self.ask_to_stop()
+        if self._keeper is None:
+            return
+        self._keeper.join(timeout=_STOPS_IN_S)
+        if self._keeper.is_alive() and self._process is not None:
+            self._process.kill()
+            self._keeper.join()
+
+    def _keep(self, process: "subprocess.Popen[bytes] | None") -> None:
+        while process is not None:
+            self._listen_to(process)
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            _log.warning(self._died, code=code)
+            self._on_death()
+            if self._stopping.wait(_PAUSE_S):
+                return
+            process = self._spawn()
+
+    def _listen_to(self, process: "subprocess.Popen[bytes]") -> None:
+        if process.stdout is None or self._on_ready is None:
+            return
+        with process.stdout as lines:
+            # To the end, or it would wait for somebody to read what it has to say.
+            for line in lines:
+                if line.decode("utf-8", "replace").strip() == READY:
+                    self._on_ready(process.pid)
+
+    def _spawn(self) -> "subprocess.Popen[bytes] | None":
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=None if self._on_ready is None else subprocess.PIPE,
+            )
+            return self._process
