@@ -65,13 +65,13 @@ class Ask:
 
 
 @contextmanager
-def serving() -> Iterator[RunningService]:
+def serving(*, processes: int) -> Iterator[RunningService]:
     """A service with its worker on a PostgreSQL of its own."""
     with tempfile.TemporaryDirectory() as folder, own_server() as server:
         with server.connect() as connection:
             connection.execute("CREATE DATABASE linkage")
         settings = {"LINKAGE_DATABASE_URL": server.url("linkage"), **UNLIMITED}
-        with RunningService(Path(folder) / "service", settings=settings) as service:
+        with RunningService(Path(folder) / "service", settings=settings, processes=processes) as service:
             yield service
 
 
@@ -162,8 +162,8 @@ def under_load(url: str, asks: Sequence[Ask], rate: float) -> list[float]:
     return found
 
 
-def control(*, rate: float, seconds: float) -> dict[str, float]:
-    with serving() as service, open_round(service) as round_:
+def control(*, rate: float, seconds: float, processes: int) -> dict[str, float]:
+    with serving(processes=processes) as service, open_round(service) as round_:
         round_.upload_all()
         run = round_.match()
         count = int(rate * (seconds + WARMING_S))
@@ -171,6 +171,7 @@ def control(*, rate: float, seconds: float) -> dict[str, float]:
         bare = under_load(service.url, [Ask("GET", "/healthz", {}, None)] * count, rate)
     return {
         "control_rate": rate,
+        "control_processes": processes,
         "control_requests": len(waited),
         "control_median_ms": round(statistics.median(waited), 2),
         "control_p99_ms": round(statistics.quantiles(waited, n=100)[98], 2),
@@ -243,8 +244,8 @@ def parts_sent(url: str, puts: Sequence[Ask]) -> float:
     return time.perf_counter() - started
 
 
-def upload(*, megabytes: int) -> dict[str, float]:
-    with serving() as service, open_round(service) as round_, counting() as peer:
+def upload(*, megabytes: int, processes: int) -> dict[str, float]:
+    with serving(processes=processes) as service, open_round(service) as round_, counting() as peer:
         provider = round_.providers[0]
         manifest = flow.encode(provider, project_id=round_.project.id, extract=round_.extract(0))
         rows = (megabytes * 1_000_000) // (manifest["bits"] // 8)
@@ -292,7 +293,7 @@ def most_resident_gib(pids: Sequence[int]) -> float:
 
 
 def job(*, rows: int) -> dict[str, float]:
-    with serving() as service, open_round(service, rows=rows) as round_:
+    with serving(processes=1) as service, open_round(service, rows=rows) as round_:
         project = round_.project.id
         manifests = [
             flow.encode(provider, project_id=project, extract=round_.extract(place), workers=2)
@@ -330,6 +331,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--only", choices=("control", "upload", "job"))
+    parser.add_argument("--processes", type=int, default=2, help="that answer requests, but for the job")
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
     parser.add_argument("--seconds", type=float, default=30, help="how long they come")
     parser.add_argument("--megabytes", type=int, default=500, help="of the upload")
@@ -337,9 +339,9 @@ def main() -> None:
     given = parser.parse_args()
     found: dict[str, float] = {}
     if given.only in {None, "control"}:
-        found |= control(rate=given.rate, seconds=given.seconds)
+        found |= control(rate=given.rate, seconds=given.seconds, processes=given.processes)
     if given.only in {None, "upload"}:
-        found |= upload(megabytes=given.megabytes)
+        found |= upload(megabytes=given.megabytes, processes=given.processes)
     if given.only in {None, "job"}:
         found |= job(rows=given.rows)
     print(json.dumps(found) if given.json else "\n".join(f"{name:24} {value:>12,}" for name, value in found.items()))

@@ -47,17 +47,21 @@ def check_installed() -> None:
 class LocalService:
     """One data directory and the process that serves it. `log_path` collects what the process says."""
 
-    def __init__(self, *, data_dir: Path, log_path: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, data_dir: Path, log_path: Path, settings: Mapping[str, str] | None = None, processes: int = 1
+    ) -> None:
         """Start nothing yet.
 
         Args:
             data_dir: database, blobs and keys of the service; made by `initialise`.
             log_path: file for what the service writes; appended to.
             settings: `LINKAGE_*` variables for it. The caller's are not handed on: they may be a real service's.
+            processes: how many answer requests; more than one needs a PostgreSQL in the settings.
         """
         self.data_dir = data_dir
         self.log_path = log_path
         self._settings = dict(settings or {})
+        self._processes = processes
         self._process: subprocess.Popen[bytes] | None = None
         self._url: str | None = None
 
@@ -107,6 +111,7 @@ class LocalService:
             *("--host", "127.0.0.1"),
             *("--port", str(port)),
             *("--ready-file", str(ready)),
+            *(("--processes", str(self._processes)) if self._processes > 1 else ()),
         ]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(

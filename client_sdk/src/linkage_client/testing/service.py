@@ -22,16 +22,19 @@ class RunningService:
     The process also ends when the one that started it does, however that is.
     """
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None, processes: int = 1) -> None:
         """Start nothing yet.
 
         Args:
             folder: for its data, its log and the keys of the linkage unit; is made, and left when the service ends.
             settings: `LINKAGE_*` variables for the service. Those of the caller's environment are not handed on.
+            processes: how many answer requests; more than one needs a PostgreSQL in the settings.
         """
         self.folder = folder
         self.data_dir = folder / "service"
-        self.local = LocalService(data_dir=self.data_dir, log_path=folder / "service.log", settings=settings)
+        self.local = LocalService(
+            data_dir=self.data_dir, log_path=folder / "service.log", settings=settings, processes=processes
+        )
         self._unit: Unit | None = None
         self._names: Counter[str] = Counter()
 
