@@ -1,5 +1,7 @@
 """What several processes of a service are not started with, and what each is told of them all."""
 
+import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from click.testing import CliRunner
 from linkage_service import server, supervising
 from linkage_service.cli import main
 from linkage_service.errors import NotReady
-from linkage_service.server import Serving
+from linkage_service.server import Serving, listen
 from linkage_service.settings import Settings
 from linkage_service.supervising import metrics_address, serve_in_processes
 
@@ -105,3 +107,19 @@ def test_metrics_above_the_last_port_are_refused(tmp_path: Path) -> None:
     assert metrics_address(settings, 1) == "127.0.0.1:65535"
     with pytest.raises(NotReady, match=r"LINKAGE_METRICS_LISTEN upwards.* above 65535"):
         metrics_address(settings, 2)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_connection_of_a_listening_socket_sends_what_is_written_at_once(*, beside: bool) -> None:
+    async def at_once() -> bool:
+        connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        with listen("127.0.0.1", 0, beside=beside) as listener:
+            served = await asyncio.start_server(lambda _, writer: connected.put_nowait(writer), sock=listener)
+            _, caller = await asyncio.open_connection(*listener.getsockname())
+            writer = await connected.get()
+            option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for each in (writer, caller, served):
+                each.close()
+        return bool(option)
+
+    assert asyncio.run(at_once())
