@@ -275,7 +275,8 @@ def when_input_ends(act: Callable[[], None]) -> None:
     """Acts when standard input ends, which is when whoever holds its other end does."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not by the buffer, whose lock this thread would hold when the process ends for another reason: that aborts it.
+        while os.read(sys.stdin.fileno(), 4096):
             pass
         act()
 
