@@ -275,7 +275,7 @@ def when_input_ends(act: Callable[[], None]) -> None:
     """Acts when standard input ends, which is when whoever holds its other end does."""
 
     def wait() -> None:
-        # Not the buffered reader: a thread that waits in it is fatal to the interpreter when that ends.
+        # Not by the buffer, whose lock this thread would hold when the process ends for another reason: that aborts it.
         while os.read(sys.stdin.fileno(), 4096):
             pass
         act()

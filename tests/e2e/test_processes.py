@@ -176,6 +176,7 @@ def test_stop_lets_the_request_in_hand_finish_and_ends_every_process(serving: Se
     assert serving.process.running.wait(60) == 0
     assert serving.all_ended()
     assert not serving.process.lines("api_process_died")
+    assert "Fatal Python error" not in serving.process.log.read_text("utf-8")
 
 
 def test_processes_whose_keeper_is_killed_end_by_themselves(serving: Serving) -> None:
