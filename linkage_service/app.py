@@ -198,7 +198,10 @@ def _unexpected(error: Exception, request: Request) -> Response:
     if any(words in str(error) for words in ("database is locked", "due to lock timeout")):
         return problems.render(Unavailable("The database is busy. Nothing was changed. Try again."), request)
     if "database or disk is full" in str(error) or _sqlstate(error) == _DISK_FULL:
-        full = Unavailable("The service's disk is full. Nothing was changed. The operator makes room; then try again.")
+        full = Unavailable(
+            "The service's disk is full. Nothing was changed. The operator makes room; then try again.",
+            code="storage_full",
+        )
         return problems.render(full, request)
     if isinstance(error, PoolTimeoutError):
         busy = Unavailable("All connections to the database are in use. Nothing was changed. Try again.")

@@ -42,3 +42,4 @@ def test_failure_of_the_database_is_told_with_what_to_do(
     assert answer.status_code == status
     assert words in body["detail"]
     assert "secret" not in body["detail"]
+    assert (body["code"] == "storage_full") == ("disk is full" in words)
