@@ -7,12 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from linkage_matching import Measure, best_pairs, candidate_pairs, spill_candidate_pairs
 from linkage_matching.results import CandidatePairs, Pairs
 from support.dice import Pair, Similarity, dice, encodings, reference_pairs, simple_matching
+from support.kernels import MATRIX, comparing
 
 WIDTHS = (256, 320, 512, 1024, 2048, 4096)
 
@@ -79,28 +81,41 @@ def best_of_either(pairs: Iterable[Pair], best: int) -> list[Pair]:
     return kept
 
 
+@pytest.mark.parametrize("matrix", MATRIX)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
-def test_candidate_pairs_for_any_filters_equal_the_reference_both_ways_round(case: Case) -> None:
+def test_candidate_pairs_for_any_filters_equal_the_reference_both_ways_round(
+    matrix: bool,  # noqa: FBT001 - parametrised
+    case: Case,
+) -> None:
     a, b = encodings(case.a, bits=case.bits), encodings(case.b, bits=case.bits)
-    forwards = as_list(candidate_pairs(a, b, threshold=case.threshold, measure=case.measure, threads=1))
-    backwards = as_list(candidate_pairs(b, a, threshold=case.threshold, measure=case.measure, threads=1))
+    with comparing(matrix=matrix):
+        forwards = as_list(candidate_pairs(a, b, threshold=case.threshold, measure=case.measure, threads=1))
+        backwards = as_list(candidate_pairs(b, a, threshold=case.threshold, measure=case.measure, threads=1))
     assert forwards == reference_pairs(case.a, case.b, case.threshold, case.similarity)
     assert backwards == reference_pairs(case.b, case.a, case.threshold, case.similarity)
     assert sorted(forwards) == sorted((i, j, similarity) for j, i, similarity in backwards)
 
 
+@pytest.mark.parametrize("matrix", MATRIX)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
-def test_candidate_pairs_within_one_data_set_equal_the_upper_triangle(case: Case) -> None:
+def test_candidate_pairs_within_one_data_set_equal_the_upper_triangle(
+    matrix: bool,  # noqa: FBT001 - parametrised
+    case: Case,
+) -> None:
     rows = case.a + case.b
-    found = candidate_pairs(encodings(rows, bits=case.bits), threshold=case.threshold, measure=case.measure, threads=1)
+    array = encodings(rows, bits=case.bits)
+    with comparing(matrix=matrix):
+        found = candidate_pairs(array, threshold=case.threshold, measure=case.measure, threads=1)
     assert as_list(found) == reference_pairs(rows, None, case.threshold, case.similarity)
 
 
+@pytest.mark.parametrize("matrix", MATRIX)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.integers(0, 30), st.integers(1, 4), st.booleans())
 def test_best_pairs_for_any_filters_equal_the_best_of_the_reference(
+    matrix: bool,  # noqa: FBT001 - parametrised
     case: Case,
     budget: int,
     best: int,
@@ -109,9 +124,10 @@ def test_best_pairs_for_any_filters_equal_the_best_of_the_reference(
     rows_a, rows_b = (case.a + case.b, None) if within else (case.a, case.b)
     a = encodings(rows_a, bits=case.bits)
     b = None if rows_b is None else encodings(rows_b, bits=case.bits)
-    pairs, bounded = best_pairs(
-        a, b, threshold=case.threshold, measure=case.measure, budget=budget, best_per_row=best, threads=1
-    )
+    with comparing(matrix=matrix):
+        pairs, bounded = best_pairs(
+            a, b, threshold=case.threshold, measure=case.measure, budget=budget, best_per_row=best, threads=1
+        )
     expected = reference_pairs(rows_a, rows_b, case.threshold, case.similarity)
     assert bounded == (len(expected) > budget)
     if bounded:
@@ -120,13 +136,19 @@ def test_best_pairs_for_any_filters_equal_the_best_of_the_reference(
     assert rows_and_common(pairs) == [(i, j, (rows_a[i] & other[j]).bit_count()) for i, j, _ in expected]
 
 
+@pytest.mark.parametrize("matrix", MATRIX)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.booleans())
-def test_spilled_pairs_for_any_filters_equal_the_reference(case: Case, within: bool) -> None:  # noqa: FBT001 - drawn
+def test_spilled_pairs_for_any_filters_equal_the_reference(
+    matrix: bool,  # noqa: FBT001 - parametrised
+    case: Case,
+    within: bool,  # noqa: FBT001 - drawn
+) -> None:
     rows_a, rows_b = (case.a + case.b, None) if within else (case.a, case.b)
     a = encodings(rows_a, bits=case.bits)
     b = None if rows_b is None else encodings(rows_b, bits=case.bits)
     with (
+        comparing(matrix=matrix),
         TemporaryDirectory() as directory,
         spill_candidate_pairs(
             a, b, threshold=case.threshold, measure=case.measure, directory=Path(directory), threads=1

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,6 @@ from linkage_matching import (
     TooManyPairs,
     best_pairs,
     candidate_pairs,
-    comparison,
     from_bytes,
     layout,
 )
@@ -21,8 +21,15 @@ from linkage_matching.comparison import BestOfRows, Comparison, Ranking
 from linkage_matching.pairs import Limit
 from linkage_matching.results import CandidatePairs
 from support.dice import Pair, dice, encodings, noisy_copies, random_rows, reference_pairs, simple_matching
+from support.kernels import MATRIX, comparing, small_units
 
 EDGE_SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 31, 33)
+
+
+@pytest.fixture(params=MATRIX, autouse=True)
+def _kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    with comparing(matrix=request.param):
+        yield
 
 
 def as_list(found: CandidatePairs) -> list[Pair]:
@@ -58,9 +65,7 @@ def test_candidate_pairs_with_an_early_exit_equal_the_reference(bits: int, thres
 
 
 def test_candidate_pairs_over_many_units_and_threads_equal_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_UNIT_ROWS", 12)
-    monkeypatch.setattr(comparison, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
-    monkeypatch.setattr(comparison, "_KEYS_AT_ONCE", 50)
+    small_units(monkeypatch)
     a, b = random_rows(101, bits=256, seed=6), random_rows(83, bits=256, seed=7)
     array_a, array_b = encodings(a, bits=256), encodings(b, bits=256)
     threshold = Fraction(3, 10)
@@ -78,8 +83,7 @@ def test_candidate_pairs_over_several_parts_of_the_data_sets_equal_the_reference
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(layout, "_PART_BYTES", 24 * 32)
-    monkeypatch.setattr(comparison, "_UNIT_ROWS", 12)
-    monkeypatch.setattr(comparison, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    small_units(monkeypatch)
     a, b = random_rows(101, bits=256, seed=6), random_rows(83, bits=256, seed=7)
     threshold = Fraction(3, 10) if measure is Measure.DICE else Fraction(11, 20)
     array_b = None if within else encodings(b, bits=256)
@@ -152,7 +156,7 @@ def test_best_pairs_beyond_the_budget_do_not_depend_on_threads_or_parts(monkeypa
     settings: dict[str, Any] = {"threshold": Fraction(1, 5), "budget": 500, "best_per_row": 3}
     expected, bounded = best_pairs(a, b, threads=1, **settings)
     monkeypatch.setattr(layout, "_PART_BYTES", 64 * 32)
-    monkeypatch.setattr(comparison, "_UNIT_ROWS", 8)
+    small_units(monkeypatch)
     found, _ = best_pairs(a, b, threads=4, **settings)
     assert bounded
     assert 500 < len(expected) <= 3 * 400
@@ -183,7 +187,7 @@ def test_candidate_pairs_from_read_only_unaligned_memory_equal_the_reference() -
 
 
 def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_UNIT_ROWS", 8)
+    small_units(monkeypatch)
     rows = encodings(random_rows(50, bits=256, seed=9), bits=256)
     across: list[tuple[int, int]] = []
     within: list[tuple[int, int]] = []
@@ -196,7 +200,7 @@ def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPa
 
 
 def test_candidate_pairs_cancelled_half_way_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_UNIT_ROWS", 4)
+    small_units(monkeypatch)
     rows = encodings(random_rows(400, bits=256, seed=10), bits=256)
     steps: list[int] = []
 
@@ -273,8 +277,7 @@ def test_ranking_beyond_64_bits_is_refused() -> None:
 def test_best_of_rows_beyond_its_budget_keeps_the_best_of_either_row(
     budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "_UNIT_ROWS", 8)
-    monkeypatch.setattr(comparison, "_UNIT_BLOCK_BYTES", 2 * 8 * 32)
+    small_units(monkeypatch)
     a, b = random_rows(60, bits=256, seed=13), random_rows(50, bits=256, seed=14)
     threshold = Fraction(1, 4)
     both = Comparison.of(encodings(a, bits=256), encodings(b, bits=256), threshold=threshold)

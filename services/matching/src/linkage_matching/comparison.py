@@ -17,21 +17,45 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from linkage_matching.compiling import prepare_comparison
-from linkage_matching.early_exit import best_cut
+from linkage_matching.compiling import has_matrix_unit, prepare_comparison
+from linkage_matching.early_exit import EarlyExit, best_exit
 from linkage_matching.encodings import WORD_BITS, Encodings, check_encodings, popcounts
 from linkage_matching.errors import InvalidEncodings, MatchingCancelled
-from linkage_matching.layout import LANES, Layout, Part
+from linkage_matching.layout import LANES, SIDE, Layout, Part
 from linkage_matching.measure import Measure
 from linkage_matching.results import Cancelled, CandidatePairs, Pairs, Progress
 from linkage_matching.threshold import check_threshold, kernel_fraction
 
-# The blocks of a unit stay in the second-level cache, which has 512 KiB and more on the machines we know.
-_UNIT_BLOCK_BYTES = 256 * 1024
-_UNIT_ROWS = 4096
-_KEYS_AT_ONCE = 1 << 15
+# What the matrix unit takes for a tile, as part of what vectors take that never end early (measured: 0.42 to 0.55).
+_MATRIX_SHARE = 0.45
 _UNITS_AHEAD = 2
 _DECODED_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How large the units of a comparison are.
+
+    Attributes:
+        rows: of the first data set, in a unit; whole tiles of the kernel.
+        block_bytes: of the second one.
+        keys: room for so many pairs that were found, at least those of one tile.
+    """
+
+    rows: int
+    block_bytes: int
+    keys: int
+
+
+# The blocks of a unit stay in the second-level cache, which has 512 KiB and more on the machines we know.
+VECTORS = Geometry(rows=4096, block_bytes=256 * 1024, keys=1 << 15)
+# Those with a matrix unit have 2 MiB, and a bit takes up a byte of it; more rows make up for spreading the bits.
+MATRIX = Geometry(rows=16_384, block_bytes=128 * 1024, keys=1 << 15)
+
+
+def matrix_pays(early: EarlyExit, *, words: int) -> bool:
+    """Whether there is a matrix unit that takes less than vectors do, which end most tiles of high thresholds early."""
+    return early.cost > _MATRIX_SHARE * words and has_matrix_unit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +135,10 @@ class DecodedPairs:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two data sets to compare, or one against itself, checked; the encodings stay where they are."""
+    """Two data sets to compare, or one against itself, checked; the encodings stay where they are.
+
+    `matrix` says which kernel compares; both find the same pairs.
+    """
 
     a: Encodings
     b: Encodings
@@ -120,6 +147,7 @@ class Comparison:
     layout: Layout
     ranking: Ranking
     within: bool
+    matrix: bool
 
     @classmethod
     def of(
@@ -146,16 +174,22 @@ class Comparison:
         counts_b = counts_a if within else popcounts(other)
         ranking = Ranking.of(counts_a, counts_b, bits=bits, measure=measure)
         ranking.check(exact)
-        cut = best_cut(a, other, threshold=exact, measure=measure)
+        early = best_exit(a, other, threshold=exact, measure=measure)
         return cls(
             a=a,
             b=other,
             counts_a=counts_a,
             counts_b=counts_b,
-            layout=Layout(bits=bits, threshold=exact, measure=measure, cut=cut),
+            layout=Layout(bits=bits, threshold=exact, measure=measure, cut=early.cut),
             ranking=ranking,
             within=within,
+            matrix=matrix_pays(early, words=a.shape[1]),
         )
+
+    @property
+    def geometry(self) -> Geometry:
+        """How large its units are."""
+        return MATRIX if self.matrix else VECTORS
 
     @property
     def total(self) -> int:
@@ -266,13 +300,15 @@ class _Tile:
     def units(self) -> Iterator["_Unit"]:
         count_a, count_b = self.rows.end - self.rows.first, self.blocks.end - self.blocks.first
         blocks = -(-count_b // LANES)
-        unit_blocks = max(1, _UNIT_BLOCK_BYTES // (self.comparison.layout.words * LANES * 8))
-        for first_row in range(0, count_a, _UNIT_ROWS):
-            end_row = min(first_row + _UNIT_ROWS, count_a)
+        geometry = self.comparison.geometry
+        group = SIDE // LANES
+        unit_blocks = group * max(1, geometry.block_bytes // (self.comparison.layout.words * SIDE * 8))
+        for first_row in range(0, count_a, geometry.rows):
+            end_row = min(first_row + geometry.rows, count_a)
             first_wanted = 0
             if self.comparison.within:
                 # in the triangle nothing before the first row's own block is wanted
-                first_wanted = max(0, (self.rows.first + first_row - self.blocks.first) // LANES)
+                first_wanted = max(0, (self.rows.first + first_row - self.blocks.first) // SIDE * group)
             for first_block in range(first_wanted, blocks, unit_blocks):
                 yield _Unit(self, first_row, end_row, first_block, min(first_block + unit_blocks, blocks))
 
@@ -305,7 +341,8 @@ class _Unit:
     end_block: int
 
     def compare(self) -> _Found:
-        from linkage_matching import kernel  # noqa: PLC0415 - numba is loaded by the first comparison, not by import
+        # numba is loaded by the first comparison, not by import
+        from linkage_matching import kernel, matrix_kernel  # noqa: PLC0415
 
         tile, comparison = self.tile, self.tile.comparison
         rows, blocks = tile.rows, tile.blocks
@@ -323,24 +360,22 @@ class _Unit:
             ],
             np.int64,
         )
-        buffer = np.empty(_KEYS_AT_ONCE, np.uint64)
+        buffer = np.empty(comparison.geometry.keys, np.uint64)
         keys: list[NDArray[np.uint64]] = []
         while state[4] < self.end_row and not tile.stop.is_set():
-            found = kernel.scan(
+            operands = (
                 rows.words,
                 blocks.words,
                 comparison.counts_a,
                 comparison.counts_b,
                 rows.limit,
                 blocks.limit,
-                rows.rest,
-                blocks.rest,
-                tile.collector.floor_a,
-                tile.collector.floor_b,
-                setting,
-                state,
-                buffer,
             )
+            wanted = (tile.collector.floor_a, tile.collector.floor_b, setting, state, buffer)
+            if comparison.matrix:
+                found = matrix_kernel.scan(*operands, matrix_kernel.CONFIGURATION, *wanted)
+            else:
+                found = kernel.scan(*operands, rows.rest, blocks.rest, *wanted)
             if found:
                 keys.append(buffer[:found].copy())
         return _Found(keys, self._pairs())

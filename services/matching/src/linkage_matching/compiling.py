@@ -39,10 +39,19 @@ def prepare(notice: Callable[[str], None] | None = None) -> bool:
 
 def prepare_comparison() -> None:
     """Make sure that the comparison kernel is compiled, and tell the log if it has to be."""
-    from linkage_matching import kernel  # noqa: PLC0415 - numba is loaded when it is needed, not by import
+    from linkage_matching import kernel, matrix_kernel  # noqa: PLC0415 - numba is loaded when needed, not by import
 
     with _telling(logging.getLogger("linkage_matching").info):
         kernel.compile_all()
+        if matrix_kernel.available():
+            matrix_kernel.compile_all()
+
+
+def has_matrix_unit() -> bool:
+    """Whether this processor has a matrix unit that compares faster (Intel AMX)."""
+    from linkage_matching import matrix_kernel  # noqa: PLC0415 - numba is loaded when it is needed, not by import
+
+    return matrix_kernel.available()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Where a comparison may end early: after how many words most tiles cannot hold a pair any more."""
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -18,17 +19,27 @@ _SAMPLE_B = 512
 _SEED = 0
 
 
-def best_cut(a: Encodings, b: Encodings, *, threshold: Fraction, measure: Measure) -> int:
-    """After how many words to ask whether a tile can still hold a pair; after all if asking does not pay.
+@dataclass(frozen=True, slots=True)
+class EarlyExit:
+    """Where a comparison may end early. It is a matter of speed alone: every cut gives the same pairs.
 
-    It is a matter of speed alone: every cut gives the same pairs.
+    Attributes:
+        cut: after how many words to ask whether a tile can still hold a pair; after all if asking does not pay.
+        cost: what a tile then costs on average, in words.
     """
+
+    cut: int
+    cost: float
+
+
+def best_exit(a: Encodings, b: Encodings, *, threshold: Fraction, measure: Measure) -> EarlyExit:
+    """The cut at which some rows of both data sets are compared at the least cost."""
     rng = np.random.default_rng(_SEED)
     a, b = (_drawn(rng, rows, wanted) for rows, wanted in ((a, _SAMPLE_A), (b, _SAMPLE_B)))
     a, b = a[: len(a) // _TILE_ROWS * _TILE_ROWS], b[: len(b) // _LANES * _LANES]
     words: int = a.shape[1]
     if not len(a) or not len(b):
-        return words
+        return EarlyExit(words, float(words))
     needed = measure.common_needed(
         _counts(a)[:, None] + _counts(b)[None, :], threshold=threshold, bits=words * WORD_BITS
     )
@@ -42,7 +53,7 @@ def best_cut(a: Encodings, b: Encodings, *, threshold: Fraction, measure: Measur
         cost = cut + _CHECK_WORDS + _MISTAKEN_WORDS * min(left, 1 - left) + left * (words - cut)
         if cost < cheapest:
             best, cheapest = cut, cost
-    return best
+    return EarlyExit(best, cheapest)
 
 
 def _counts(encodings: Encodings) -> NDArray[np.float64]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from linkage_matching.encodings import WORD_BITS, Encodings, popcounts
 from linkage_matching.measure import Measure
 
-# The kernel's geometry, repeated here because importing the kernel loads numba; a test holds them equal.
-TILE_ROWS = 4
+# The kernels' geometry, repeated here because importing a kernel loads numba; a test holds them equal.
 LANES = 8
+SIDE = 32
 NEVER = 1 << 61
 
 # 16 MiB of encodings: 131,072 rows of 1,024 bits.
@@ -27,7 +27,7 @@ class Part:
     """Rows `first` to `end` of a data set, laid out.
 
     Attributes:
-        words: their encodings, flat; filled up with empty rows to a whole number of tiles or blocks.
+        words: their encodings, flat; filled up with empty rows to a whole number of tiles of either kernel.
         limit: uint64 (signed numbers), what each row adds to the limit of its pairs.
         rest: uint64, how many bits of each row come after the early exit.
     """
@@ -60,7 +60,7 @@ class Layout:
 
     def in_rows(self, encodings: Encodings, counts: NDArray[np.uint64], rows: range) -> Part:
         """Rows of the first operand, one after the other."""
-        laid = np.zeros((_padded(len(rows), TILE_ROWS), self.words), np.uint64)
+        laid = np.zeros((_padded(len(rows), SIDE), self.words), np.uint64)
         laid[: len(rows)] = encodings[rows.start : rows.stop]
         limit = self._limits(counts[rows.start : rows.stop], len(laid))
         if self.measure is Measure.SIMPLE_MATCHING:
@@ -72,11 +72,12 @@ class Layout:
         """Rows of the second operand, in blocks of 8."""
         part = encodings[rows.start : rows.stop]
         count = len(part)
-        blocks = np.zeros((_padded(count, LANES) // LANES, self.words, LANES), np.uint64)
+        blocks = np.zeros((_padded(count, SIDE) // LANES, self.words, LANES), np.uint64)
         whole = count - count % LANES
-        blocks[: whole // LANES] = part[:whole].reshape(-1, LANES, self.words).transpose(0, 2, 1)
+        last = whole // LANES
+        blocks[:last] = part[:whole].reshape(-1, LANES, self.words).transpose(0, 2, 1)
         if count > whole:
-            blocks[-1, :, : count - whole] = part[whole:].T
+            blocks[last, :, : count - whole] = part[whole:].T
         limit = self._limits(counts[rows.start : rows.stop], len(blocks) * LANES)
         rest = np.bitwise_count(blocks[:, self.cut :]).sum(axis=1, dtype=np.uint64).ravel()
         return Part(rows.start, rows.stop, blocks.reshape(-1), limit.view(np.uint64), rest)
