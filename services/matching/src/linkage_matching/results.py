@@ -54,7 +54,9 @@ class Pairs:
         """The same by descending similarity, then row_a, then row_b; `similarity` lies in the order of the pairs."""
         # one sort by both rows, then a stable one by similarity: 2.5 times as fast as numpy.lexsort on three columns
         by_rows = np.argsort((self.row_a.astype(np.int64) << 32) | self.row_b)
-        return self.taken(by_rows[np.argsort(-similarity[by_rows], kind="stable")])
+        falling = similarity[by_rows]
+        np.negative(falling, out=falling)
+        return self.taken(by_rows[np.argsort(falling, kind="stable")])
 
     @staticmethod
     def joined(parts: Sequence["Pairs"]) -> "Pairs":

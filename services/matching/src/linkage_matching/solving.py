@@ -84,13 +84,19 @@ def best_first(
     """
     if not len(score):
         return np.empty(0, np.int64)
-    rows = row_a.astype(np.uint64) + row_b.astype(np.uint64)
+    rows = np.add(row_a, row_b, dtype=np.uint64, casting="unsafe")
     narrow = score.astype(np.float32)
     if rows.max() < _HALF_WORD and np.array_equal(narrow, score):
         # one whole number that sorts as score and sum do: a tenth of the time of sorting by several columns
-        keys = (_descending(narrow).astype(np.uint64) << np.uint64(32)) | rows
+        # (and in place: some ten million pairs make this the most memory of a run)
+        keys = _descending(narrow).astype(np.uint64)
+        keys <<= np.uint64(32)
+        keys |= rows
+        del rows, narrow
         order = np.argsort(keys)
-        equal = keys[order][1:] == keys[order][:-1]
+        keys = keys[order]
+        equal = keys[1:] == keys[:-1]
+        del keys
     else:
         order = np.lexsort((rows, -score))
         equal = (score[order][1:] == score[order][:-1]) & (rows[order][1:] == rows[order][:-1])

@@ -490,8 +490,10 @@ class Gathering:
         self._count = len(pairs)
 
     def _sorted(self) -> Pairs:
-        pairs = Pairs.joined(self._chunks)
-        if len(self._chunks) <= 1:
+        pairs, in_order = Pairs.joined(self._chunks), len(self._chunks) <= 1
+        # not held beside what is sorted: this is the most memory of a large run
+        self._chunks = []
+        if in_order:
             return pairs
         similarity = _similarity(pairs, self._counts_a, self._counts_b, bits=self._bits, measure=self._measure)
         return pairs.ordered(similarity)
