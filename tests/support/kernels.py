@@ -8,8 +8,9 @@ import pytest
 
 from linkage_matching import comparison, matrix_kernel
 
-MATRIX = [False, True] if matrix_kernel.available() else [False]
-"""Whether the matrix unit compares; without one there is one kernel to test."""
+_NONE = pytest.mark.skipif(not matrix_kernel.available(), reason="this processor has no matrix unit")
+MATRIX = [False, pytest.param(True, marks=_NONE)]
+"""Whether the matrix unit compares."""
 
 
 @contextmanager
@@ -19,7 +20,9 @@ def comparing(*, matrix: bool) -> Iterator[None]:
         yield
 
 
-def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units of a few tiles, and room for few keys, for either kernel."""
-    monkeypatch.setattr(comparison, "VECTORS", comparison.Geometry(rows=12, block_bytes=512, keys=50))
-    monkeypatch.setattr(comparison, "MATRIX", comparison.Geometry(rows=32, block_bytes=1024, keys=32 * 32 + 1))
+def small_units(monkeypatch: pytest.MonkeyPatch, *, tiles: int = 2) -> None:
+    """Units of a few tiles a side of rows of 256 bits, and room for the keys of hardly more than one."""
+    vectors = comparison.Geometry(rows=12, block_bytes=512, keys=50)
+    matrix = comparison.Geometry(rows=32 * tiles, block_bytes=32 * 32 * tiles, keys=32 * 32 + 1)
+    monkeypatch.setattr(comparison, "VECTORS", vectors)
+    monkeypatch.setattr(comparison, "MATRIX", matrix)

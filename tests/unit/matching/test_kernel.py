@@ -2,12 +2,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from numba.core import config
 
 from linkage_matching import comparison, early_exit, kernel, layout, matrix_kernel
 
 
 def test_kernel_geometry_equals_what_the_layout_assumes() -> None:
     assert (layout.SIDE, layout.LANES, layout.NEVER) == (matrix_kernel.SIDE, kernel.LANES, kernel.NEVER)
+    assert matrix_kernel._LANES == kernel.LANES
     assert layout.SIDE % kernel.TILE_ROWS == layout.SIDE % kernel.LANES == 0
     assert (early_exit._TILE_ROWS, early_exit._LANES) == (kernel.TILE_ROWS, kernel.LANES)
 
@@ -30,11 +32,11 @@ def test_compiled_function_without_a_writable_cache_is_compiled_all_the_same(mon
     assert asked == [True, False]
 
 
-@pytest.mark.parametrize("name", ["NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"])
+@pytest.mark.parametrize("name", ["CPU_NAME", "CPU_FEATURES"])
 def test_matrix_unit_is_left_alone_where_numba_compiles_for_another_processor(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(name, "generic")
+    monkeypatch.setattr(config, name, "generic", raising=False)
     assert not matrix_kernel.available.__wrapped__()
 
 

@@ -187,7 +187,7 @@ def test_candidate_pairs_from_read_only_unaligned_memory_equal_the_reference() -
 
 
 def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    small_units(monkeypatch)
+    small_units(monkeypatch, tiles=1)
     rows = encodings(random_rows(50, bits=256, seed=9), bits=256)
     across: list[tuple[int, int]] = []
     within: list[tuple[int, int]] = []
@@ -200,7 +200,7 @@ def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPa
 
 
 def test_candidate_pairs_cancelled_half_way_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    small_units(monkeypatch)
+    small_units(monkeypatch, tiles=1)
     rows = encodings(random_rows(400, bits=256, seed=10), bits=256)
     steps: list[int] = []
 

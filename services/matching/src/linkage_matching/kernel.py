@@ -193,32 +193,6 @@ _first_bit: Any = _first_bit_intrinsic
 
 
 @_compiled
-def write_key(  # noqa: PLR0917 - numba passes arguments by position
-    keys: Words,
-    place: int,
-    common: int,
-    i: int,
-    j: int,
-    counts_a: Words,
-    counts_b: Words,
-    floor_a: Words,
-    floor_b: Words,
-    setting: NDArray[np.int64],
-) -> int:
-    """Write the key of rows `i` and `j` to `place` if the pair is wanted, and answer how many were written."""
-    top, square, bits = uint64(setting[3]), uint64(setting[4]), uint64(setting[5])
-    rows_a, rows_b, triangle = uint64(setting[6]), uint64(setting[7]), setting[8]
-    if triangle and j <= i:
-        return 0
-    bit_sum = counts_a[i] + counts_b[j]
-    rank = common * square // bit_sum if square else bits + uint64(2) * common - bit_sum
-    if rank < floor_a[i] and rank < floor_b[j]:
-        return 0
-    keys[place] = ((top - rank) * rows_a + uint64(i)) * rows_b + uint64(j)
-    return 1
-
-
-@_compiled
 def scan(  # noqa: PLR0917 - numba passes arguments by position
     a: Words,
     b: Words,
@@ -244,7 +218,9 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
     rows of a and of b, and 1 for the upper triangle only; `unit` first row, end row, first block, end block, and the
     row and block to go on with (updated).
     """
-    words, cut, scale, triangle = setting[0], setting[1], setting[2], setting[8]
+    words, cut, scale = setting[0], setting[1], setting[2]
+    top, square, bits = uint64(setting[3]), uint64(setting[4]), uint64(setting[5])
+    rows_a, rows_b, triangle = uint64(setting[6]), uint64(setting[7]), setting[8]
     end_row, first_block, end_block = unit[1], unit[2], unit[3]
     row, resume = unit[4], unit[5]
     offset_a, offset_b = unit[6], unit[7]
@@ -269,7 +245,14 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
                 mask &= mask - uint64(1)
                 i = offset_a + row + place // LANES
                 j = offset_b + block * LANES + place % LANES
-                found += write_key(keys, found, sums[place], i, j, counts_a, counts_b, floor_a, floor_b, setting)
+                if triangle and j <= i:
+                    continue
+                bit_sum = counts_a[i] + counts_b[j]
+                rank = sums[place] * square // bit_sum if square else bits + uint64(2) * sums[place] - bit_sum
+                if rank < floor_a[i] and rank < floor_b[j]:
+                    continue
+                keys[found] = ((top - rank) * rows_a + uint64(i)) * rows_b + uint64(j)
+                found += 1
             block += 1
         row += TILE_ROWS
     unit[4] = row

@@ -2,7 +2,7 @@
 
 The bits that two encodings have in common are the scalar product of their bits, so comparing many with many is the
 product of two matrices of zeros and ones. The unit multiplies bytes: 16 rows by 64 bits with 64 bits by 16 columns in
-one instruction, two to three times what counting the bits of vectors reaches. Bits are spread to bytes
+one instruction, about twice what counting the bits of vectors reaches. Bits are spread to bytes
 for one unit of work at a time, which stays in the second-level cache.
 
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18, "Programming with Intel
@@ -10,7 +10,6 @@ Advanced Matrix Extensions".
 """
 
 import ctypes
-import os
 import platform
 import sys
 from functools import cache
@@ -20,15 +19,17 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import int64, types, uint8, uint32, uint64
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from linkage_matching.kernel import LANES, Words, _compiled, _first_bit, write_key
+from linkage_matching.kernel import Words, _compiled
 
 SIDE = 32
 """Rows and columns of one tile: two by two of the unit's registers of sums."""
 
+# What is compiled here is kept by numba until this file changes, so nothing of another file may be compiled into it.
+_LANES = 8
 _HALF = 16
 _REGISTER_BYTES = 1024
 _WORD_BITS = 64
@@ -50,8 +51,8 @@ _SUMS = ir.VectorType(_INT, _HALF)
 
 
 def _told_otherwise() -> bool:
-    # numba compiles for the processor that these name, whatever this one is
-    return any(os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"))
+    # numba can be told to compile for another processor than this one
+    return any(getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES")) or not config.ENABLE_AVX  # type: ignore[attr-defined] # numba
 
 
 @cache
@@ -237,15 +238,57 @@ def _columns(b: Words, first_block: int, groups: int, words: int) -> NDArray[np.
     lines = target.view(np.uint32)
     for group in range(groups):
         for word in range(words):
-            for part in range(SIDE // LANES):
-                source = ((first_block + group * (SIDE // LANES) + part) * words + word) * LANES
-                line = ((group * words + word) * 2 + part // 2) * (_REGISTER_BYTES // 4) + part % 2 * LANES
+            for part in range(SIDE // _LANES):
+                source = ((first_block + group * (SIDE // _LANES) + part) * words + word) * _LANES
+                line = ((group * words + word) * 2 + part // 2) * (_REGISTER_BYTES // 4) + part % 2 * _LANES
                 for four in range(_HALF):
-                    for lane in range(LANES):
+                    for lane in range(_LANES):
                         # bit i of the four to byte i: the product has four copies, 7 bits apart
                         nibble = uint32((b[source + lane] >> uint64(4 * four)) & uint64(15))
                         lines[line + four * _HALF + lane] = (nibble * uint32(0x00204081)) & uint32(0x01010101)
     return target
+
+
+@_compiled
+def _write_keys(  # noqa: PLR0917 - numba passes arguments by position
+    keys: Words,
+    found: int,
+    near: int,
+    sums: NDArray[np.int32],
+    corner: tuple[int, int],
+    counts_a: Words,
+    counts_b: Words,
+    limit_a: Words,
+    limit_b: Words,
+    floor_a: Words,
+    floor_b: Words,
+    setting: NDArray[np.int64],
+    unit: NDArray[np.int64],
+) -> int:
+    """Write the keys of those pairs of a tile that pass, in the rows that are near; how many there are now."""
+    scale, triangle = setting[2], setting[8]
+    top, square, bits = uint64(setting[3]), uint64(setting[4]), uint64(setting[5])
+    rows_a, rows_b = uint64(setting[6]), uint64(setting[7])
+    for place in range(SIDE):
+        if not near & (uint64(1) << uint64(place)):
+            continue
+        for column in range(SIDE):
+            register = place // _HALF * 2 + column // _HALF
+            common = int64(sums[register * _HALF * _HALF + place % _HALF * _HALF + column % _HALF])
+            row, lane = corner[0] + place, corner[1] + column
+            if scale * common < int64(limit_a[row]) + int64(limit_b[lane]):
+                continue
+            i, j = unit[6] + row, unit[7] + lane
+            if triangle and j <= i:
+                continue
+            bit_sum = counts_a[i] + counts_b[j]
+            shared = uint64(common)
+            rank = shared * square // bit_sum if square else bits + uint64(2) * shared - bit_sum
+            if rank < floor_a[i] and rank < floor_b[j]:
+                continue
+            keys[found] = ((top - rank) * rows_a + uint64(i)) * rows_b + uint64(j)
+            found += 1
+    return found
 
 
 @_compiled
@@ -269,12 +312,12 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
     row, resume = unit[4], unit[5]
     offset_a, offset_b = unit[6], unit[7]
     room = keys.shape[0] - SIDE * SIDE
-    group_blocks = SIDE // LANES
+    group_blocks = SIDE // _LANES
     groups = (end_block - first_block + group_blocks - 1) // group_blocks
     columns = _columns(b, first_block, groups, words)
     tile_rows = (end_row - first_row + SIDE - 1) // SIDE * SIDE
     least_a = _least(limit_a, first_row, tile_rows, scale)
-    least_b = _least(limit_b, first_block * LANES, groups * SIDE, scale)
+    least_b = _least(limit_b, first_block * _LANES, groups * SIDE, scale)
     rows = _aligned(words * 2 * _REGISTER_BYTES)
     sums = _aligned(4 * _REGISTER_BYTES).view(np.int32)
     _configure(configuration)
@@ -284,7 +327,7 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
         resume = 0
         if triangle:
             # a pair (i, j) of one data set is compared once, with i < j
-            group = max(group, ((row + offset_a + 1 - offset_b) // LANES - first_block) // group_blocks)
+            group = max(group, ((row + offset_a + 1 - offset_b) // _LANES - first_block) // group_blocks)
         if group < groups:
             _spread_rows(a, row, words, rows)
         while group < groups:
@@ -295,17 +338,23 @@ def scan(  # noqa: PLR0917 - numba passes arguments by position
                 return found
             _product(rows, columns, int64(group * words * 2 * _REGISTER_BYTES), int64(words), sums)
             near = _near(sums, least_a, int64(row - first_row), least_b, int64(group * SIDE))
-            while near != 0:
-                place = int64(_first_bit(near))
-                near &= near - uint64(1)
-                for column in range(SIDE):
-                    register = place // _HALF * 2 + column // _HALF
-                    common = int64(sums[register * 256 + place % _HALF * _HALF + column % _HALF])
-                    lane = (first_block * LANES) + group * SIDE + column
-                    if scale * common < int64(limit_a[row + place]) + int64(limit_b[lane]):
-                        continue
-                    i, j = offset_a + row + place, offset_b + lane
-                    found += write_key(keys, found, uint64(common), i, j, counts_a, counts_b, floor_a, floor_b, setting)
+            if near:
+                corner = (row, (first_block * _LANES) + group * SIDE)
+                found = _write_keys(
+                    keys,
+                    found,
+                    near,
+                    sums,
+                    corner,
+                    counts_a,
+                    counts_b,
+                    limit_a,
+                    limit_b,
+                    floor_a,
+                    floor_b,
+                    setting,
+                    unit,
+                )
             group += 1
         row += SIDE
     unit[4] = row

@@ -477,7 +477,7 @@ class Gathering:
             self._room = max(self._budget, 2 * self._count)
 
     def finish(self) -> tuple[Pairs, bool]:
-        """The pairs of the whole comparison, in order, and whether there were more than the budget."""
+        """The pairs of the whole comparison, in order, and whether there were more than the budget. Ask once."""
         if self._bounded:
             self._keep_best()
             return self._chunks[0], True
