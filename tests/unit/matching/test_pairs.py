@@ -191,8 +191,9 @@ def test_candidate_pairs_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPa
     rows = encodings(random_rows(50, bits=256, seed=9), bits=256)
     across: list[tuple[int, int]] = []
     within: list[tuple[int, int]] = []
-    candidate_pairs(rows, rows[:33], threshold=Fraction(1), progress=lambda *step: across.append(step))
-    candidate_pairs(rows, threshold=Fraction(1), progress=lambda *step: within.append(step))
+    # one thread has fewer units ahead than there are, so that no step can be the only one
+    candidate_pairs(rows, rows[:33], threshold=Fraction(1), progress=lambda *step: across.append(step), threads=1)
+    candidate_pairs(rows, threshold=Fraction(1), progress=lambda *step: within.append(step), threads=1)
     assert across == sorted(across)
     assert across[-1] == (50 * 33, 50 * 33)
     assert len(across) > 1

@@ -54,9 +54,15 @@ class Pairs:
         """The same by descending similarity, then row_a, then row_b; `similarity` lies in the order of the pairs."""
         # one sort by both rows, then a stable one by similarity: 2.5 times as fast as numpy.lexsort on three columns
         by_rows = np.argsort((self.row_a.astype(np.int64) << 32) | self.row_b)
+        # what is no longer needed is let go: here a large run takes most of its memory
         falling = similarity[by_rows]
+        del similarity
         np.negative(falling, out=falling)
-        return self.taken(by_rows[np.argsort(falling, kind="stable")])
+        within = np.argsort(falling, kind="stable")
+        del falling
+        places = by_rows[within]
+        del by_rows, within
+        return self.taken(places)
 
     @staticmethod
     def joined(parts: Sequence["Pairs"]) -> "Pairs":

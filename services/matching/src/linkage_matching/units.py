@@ -495,8 +495,7 @@ class Gathering:
         self._chunks = []
         if in_order:
             return pairs
-        similarity = _similarity(pairs, self._counts_a, self._counts_b, bits=self._bits, measure=self._measure)
-        return pairs.ordered(similarity)
+        return pairs.ordered(_similarity(pairs, self._counts_a, self._counts_b, bits=self._bits, measure=self._measure))
 
 
 def _similarity(
