@@ -362,16 +362,16 @@ class _Unit:
         )
         buffer = np.empty(comparison.geometry.keys, np.uint64)
         keys: list[NDArray[np.uint64]] = []
+        operands = (
+            rows.words,
+            blocks.words,
+            comparison.counts_a,
+            comparison.counts_b,
+            rows.limit,
+            blocks.limit,
+        )
+        wanted = (tile.collector.floor_a, tile.collector.floor_b, setting, state, buffer)
         while state[4] < self.end_row and not tile.stop.is_set():
-            operands = (
-                rows.words,
-                blocks.words,
-                comparison.counts_a,
-                comparison.counts_b,
-                rows.limit,
-                blocks.limit,
-            )
-            wanted = (tile.collector.floor_a, tile.collector.floor_b, setting, state, buffer)
             if comparison.matrix:
                 found = matrix_kernel.scan(*operands, matrix_kernel.CONFIGURATION, *wanted)
             else:
