@@ -2,13 +2,13 @@
 
 import select
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Engine, Executable, Integer, Row, create_engine, event
+from sqlalchemy import BigInteger, ClauseElement, DateTime, Engine, Executable, Integer, Row, create_engine, event
 from sqlalchemy.engine import Connection, Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
@@ -21,7 +21,7 @@ BigInt = BigInteger().with_variant(Integer(), "sqlite")
 _LOCK_WAIT_MS, _BUSY_REWRITING_MS, _IDLE_WRITER_MS = 30_000, 250, 300_000
 # The number of the advisory lock: the ASCII of "linkage", which nothing else in the database should use.
 _WRITERS = 0x6C696E6B616765
-_BEGINS = "linkage_begins_with"
+_BEGINS, _READS_FIRST = "linkage_begins_with", "linkage_reads_first"
 # A statement alone is a transaction by itself: to begin and to end one are two more ways to the server and back.
 _ALONE = ""
 
@@ -102,7 +102,15 @@ class Database:
     one never blocks. A noting one is a writing one of a single statement that a power cut may undo.
     """
 
-    def __init__(self, url: str, *, pool: int = 40, overflow: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool: int = 40,
+        overflow: int = 10,
+        reads_first: str | None = None,
+        before_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         """Open nothing yet: connections are made when they are needed.
 
         Args:
@@ -110,7 +118,11 @@ class Database:
             pool: how many connections are kept open. The thread pool of the web server has 40 threads; each may hold
                 one for a short while.
             overflow: how many more there may be for a short while.
+            reads_first: a query, of which `first_row` gives the first row in each reading or writing transaction: a
+                server answers it together with the beginning.
+            before_turn: called before a writing transaction waits for its turn, in the same thread.
         """
+        self._before_turn = before_turn
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
         self.connections_max = pool + overflow
         begins = _SQLITE if self._sqlite else _SERVER
@@ -119,15 +131,22 @@ class Database:
         self._hasty = (
             _sqlite_engine(url, pool=pool, overflow=overflow, synchronous="NORMAL") if self._sqlite else self.engine
         )
-        self._writer = self.engine.execution_options(**{_BEGINS: begins.writing})
-        self._reader = self.engine.execution_options(**{_BEGINS: begins.reading})
+        with_query = {_READS_FIRST: reads_first} if reads_first else {}
+        self._writer = self.engine.execution_options(**{_BEGINS: begins.writing}, **with_query)
+        self._reader = self.engine.execution_options(**{_BEGINS: begins.reading}, **with_query)
         self._noter = self._hasty.execution_options(**{_BEGINS: begins.noting})
         self._looker = self.engine.execution_options(**{_BEGINS: _ALONE})
         self._jotter = self._hasty.execution_options(**{_BEGINS: _ALONE})
 
+    @property
+    def is_server(self) -> bool:
+        """Whether each statement is a way to another process and back."""
+        return not self._sqlite
+
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, committed at the end of the block and rolled back on any error."""
+        self._before_turn()
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -151,6 +170,15 @@ class Database:
         """The first row that a query gives; it sees one snapshot by itself."""
         with self._looker.connect() as connection:
             return connection.execute(query, values).first()
+
+    def look_straight(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The same of a query in the driver's own words, which gives values as the driver reads them."""
+        # Not `connect`: what that does before and after the query takes longer than the query.
+        with closing(self.engine.raw_connection()) as connection:
+            driver: Any = connection.driver_connection
+            with _errors_as_usual(self.engine.dialect, driver, connection.invalidate):
+                row: tuple[Any, ...] | None = driver.execute(query, values).fetchone()
+                return row
 
     def jot(self, statement: Mapping[str, Executable], values: Mapping[str, Any]) -> int:
         """A note of a single statement, which does not wait for the disk; gives the number of rows.
@@ -195,8 +223,9 @@ class Database:
 
 
 def _server_engine(url: str, *, pool: int, overflow: int) -> Engine:
-    # A failing statement must not carry its parameters into a log.
-    engine = create_engine(url, pool_size=pool, max_overflow=overflow, hide_parameters=True)
+    # The connection that was used last is used next: its process of the server has the statements prepared, and its
+    # memory at hand. A failing statement must not carry its parameters into a log.
+    engine = create_engine(url, pool_size=pool, max_overflow=overflow, pool_use_lifo=True, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -254,10 +283,45 @@ def _begin_with(engine: Engine, otherwise: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        begins: str = connection.get_execution_options().get(_BEGINS, otherwise)
+        options = connection.get_execution_options()
+        begins: str = options.get(_BEGINS, otherwise)
+        query: str | None = options.get(_READS_FIRST)
+        # The next transaction of a connection must not find what this one has read.
+        connection.info.pop(_READS_FIRST, None)
         if begins != _ALONE:
             with straight_to_driver(connection) as driver:
-                driver.execute(begins)
+                if query is None:
+                    driver.execute(begins)
+                else:
+                    connection.info[_READS_FIRST] = [_begun(driver, begins, query)]
+
+
+def _begun(driver: Any, begins: str, query: str) -> tuple[Any, ...] | None:
+    """Begins a transaction and gives the first row that a query has in it."""
+    row: tuple[Any, ...] | None
+    if isinstance(driver, sqlite3.Connection):
+        driver.execute(begins)
+        row = driver.execute(query).fetchone()
+        return row
+    with driver.execute(f"{begins}; {query}") as cursor:
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        return row
+
+
+def first_row(session: Session, query: str) -> tuple[Any, ...] | None:
+    """The first row of the query that the database of this transaction reads first; if it reads none, it is asked."""
+    connection = session.connection()
+    read: list[tuple[Any, ...] | None] | None = connection.info.get(_READS_FIRST)
+    if read is None:
+        return connection.exec_driver_sql(query).first()
+    return read[0]
+
+
+def in_words_of_server(statement: ClauseElement) -> str:
+    """A statement as PostgreSQL's driver takes it."""
+    return str(statement.compile(dialect=make_url("postgresql+psycopg://").get_dialect()()))
 
 
 @contextmanager
@@ -266,13 +330,20 @@ def straight_to_driver(connection: Connection) -> Iterator[Any]:
 
     For what other writers wait for. An error is the one that it would have been: a `DBAPIError`.
     """
-    dialect = connection.dialect
     driver = connection.connection.driver_connection
-    try:
+    with _errors_as_usual(connection.dialect, driver, connection.invalidate):
         yield driver
+
+
+@contextmanager
+def _errors_as_usual(
+    dialect: Dialect, driver: Any, invalidate: Callable[[BaseException | None], None]
+) -> Iterator[None]:
+    try:
+        yield
     except dialect.loaded_dbapi.Error as error:
-        if dialect.is_disconnect(error, connection.connection.dbapi_connection, None):
-            connection.invalidate(error)
+        if dialect.is_disconnect(error, driver, None):
+            invalidate(error)
         raise DBAPIError.instance(
             None, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
         ) from error

@@ -14,6 +14,7 @@ from linkage_service.audit.alarms import policy_errors
 from linkage_service.audit.checkpointing import Checkpointer
 from linkage_service.audit.collecting import Collector, Witness
 from linkage_service.audit.log import Log
+from linkage_service.audit.tables import NEWEST_TIME
 from linkage_service.clock import Clock, utc_now
 from linkage_service.database import Database
 from linkage_service.metrics import BlobFailure, Metrics
@@ -22,6 +23,7 @@ from linkage_service.people.oidc import Provider
 from linkage_service.people.passwords import Passwords
 from linkage_service.people.reception import Reception
 from linkage_service.people.service import SessionLimits, load_person, touch_session
+from linkage_service.places import Places
 from linkage_service.service_keys import ServiceKeys
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobMissing, BlobStore, BlobTampered, StorageError, StorageFull
@@ -68,8 +70,13 @@ def build(
         LinkageError: keys or storage cannot be used.
     """
     keys = service_keys.load(settings.resolved_keys_dir)
+    places = Places()
     database = Database(
-        settings.resolved_database_url, pool=settings.database_pool, overflow=settings.database_overflow
+        settings.resolved_database_url,
+        pool=settings.database_pool,
+        overflow=settings.database_overflow,
+        reads_first=NEWEST_TIME,
+        before_turn=places.leave,
     )
     metrics = Metrics()
     log = Log(key=keys.log, keys=partial(service_keys.log_keys, settings.resolved_keys_dir), notice=policy_errors)
@@ -93,6 +100,7 @@ def build(
         issuer=issuer,
         require_dpop=settings.require_dpop,
         throttle=Throttle(settings, metrics),
+        places=places,
     )
     reception = Reception(
         database=database,

@@ -9,8 +9,8 @@ from fastapi import Request
 from fastapi.security import HTTPAuthorizationCredentials
 
 from linkage_ledger import events
-from linkage_service.access import seen
 from linkage_service.access.callers import ClientCaller
+from linkage_service.access.seen import Note, is_first
 from linkage_service.access.source import source_of
 from linkage_service.access.tokens import AccessToken, Proof, TokenAuthority, check_proof
 from linkage_service.audit.catalogue import EventType
@@ -34,7 +34,7 @@ class Holder:
     tokens_from: datetime | None
 
 
-LoadClient: TypeAlias = Callable[[Database, AccessToken], Holder | None]
+LoadClient: TypeAlias = Callable[[Database, AccessToken, Note | None], tuple[Holder | None, bool]]
 
 
 class ProofDoor(Protocol):
@@ -80,18 +80,27 @@ def caller_of(door: _Door, request: Request, credentials: HTTPAuthorizationCrede
         )
     now = door.clock()
     token = door.tokens.check(credentials.credentials, issuer=door.issuer(), now=now)
-    holder = door.load_client(door.database, token)
+    proof, wrong = None, None
+    try:
+        proof = _proof_of_holder(door, request, credentials.scheme, token)
+    except Unauthenticated as error:
+        # Who is to be told so, and whether anybody is, is found out with the holder.
+        wrong = error
+    holder, is_new = door.load_client(door.database, token, None if proof is None else _note_of(proof))
     if holder is None:
         raise Unauthenticated("The access token's client is not registered here.", code="invalid_token")
     try:
-        _check_use(door, request, credentials.scheme, token, holder)
+        if wrong is not None:
+            raise wrong
+        _check_use(token, holder, is_new=is_new)
     except Unauthenticated as error:
         _record(door, request, token, holder.caller, code=error.instance_code, now=now)
         raise
     return holder.caller
 
 
-def _check_use(door: _Door, request: Request, scheme: str, token: AccessToken, holder: Holder) -> None:
+def _proof_of_holder(door: _Door, request: Request, scheme: str, token: AccessToken) -> Proof | None:
+    """The proof that a token's holder sends it; None for a token that is not bound to a key."""
     if token.holder is None:
         if door.require_dpop or scheme.lower() != "bearer":
             raise Unauthenticated(
@@ -99,21 +108,26 @@ def _check_use(door: _Door, request: Request, scheme: str, token: AccessToken, h
                 "a proof in the header DPoP.",
                 code="token_not_bound",
             )
-    else:
-        if scheme.lower() != "dpop":
-            raise Unauthenticated(
-                "The access token is bound to a key. Send it as Authorization: DPoP, with a proof in the header DPoP.",
-                code="proof_missing",
-            )
-        proof = proof_of(door, request, token=token.text)
-        if proof is None:
-            raise proof_missing()
-        if proof.key != token.holder:
-            raise Unauthenticated(
-                "The proof is signed by another key than the one that the access token is bound to.",
-                code="proof_other_key",
-            )
-        use_proof(door, proof)
+        return None
+    if scheme.lower() != "dpop":
+        raise Unauthenticated(
+            "The access token is bound to a key. Send it as Authorization: DPoP, with a proof in the header DPoP.",
+            code="proof_missing",
+        )
+    proof = proof_of(door, request, token=token.text)
+    if proof is None:
+        raise proof_missing()
+    if proof.key != token.holder:
+        raise Unauthenticated(
+            "The proof is signed by another key than the one that the access token is bound to.",
+            code="proof_other_key",
+        )
+    return proof
+
+
+def _check_use(token: AccessToken, holder: Holder, *, is_new: bool) -> None:
+    if not is_new:
+        raise _replayed()
     caller = holder.caller
     # Whoever is suspended now is told so by the policy, in the words of the agreement's elements.
     suspended = caller.suspended or caller.facts.suspended
@@ -155,16 +169,24 @@ def use_proof(door: ProofDoor, proof: Proof) -> None:
     Raises:
         Unauthenticated: it was used before.
     """
-    if not seen.is_first(door.database, "proof", proof.key, proof.token_id, expires_at=proof.expires_at):
-        raise Unauthenticated(
-            "This proof was used before. Each request needs a new one with a new jti.", code="proof_replayed"
-        )
+    if not is_first(door.database, _note_of(proof)):
+        raise _replayed()
+
+
+def _note_of(proof: Proof) -> Note:
+    return Note.of("proof", proof.key, proof.token_id, expires_at=proof.expires_at)
+
+
+def _replayed() -> Unauthenticated:
+    return Unauthenticated(
+        "This proof was used before. Each request needs a new one with a new jti.", code="proof_replayed"
+    )
 
 
 def _record(
     door: _Door, request: Request, token: AccessToken, caller: ClientCaller, *, code: str, now: datetime
 ) -> None:
-    if not seen.is_first(door.database, "token refused", token.token_id, code, expires_at=token.expires_at):
+    if not is_first(door.database, Note.of("token refused", token.token_id, code, expires_at=token.expires_at)):
         return
     with unit_of_work(database=door.database, log=door.log, now=now) as unit:
         unit.record(

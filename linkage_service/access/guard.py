@@ -34,6 +34,7 @@ from linkage_service.audit.unit import Acknowledged, UnitOfWork, unit_of_work
 from linkage_service.clock import Clock
 from linkage_service.database import Database
 from linkage_service.errors import Invalid, LinkageError, NotFound, Refused
+from linkage_service.places import Places
 from linkage_service.throttle import Throttle, counted_for_page
 
 Answer = TypeVar("Answer")
@@ -60,13 +61,14 @@ class Door:
     """What every gate needs, built once when the service starts.
 
     Attributes:
-        load_client: finds the client of an access token with its organisation as they stand now; None for one that is
-            not registered.
+        load_client: finds the client of an access token with its organisation as they stand now, None for one that is
+            not registered; and notes the proof that came with it, saying whether that was never seen before.
         load_person: finds the person of a session, by the digest of its token; None where there is no such session.
         touch_session: writes down that a session was used.
         issuer: gives the issuer string of this service.
         require_dpop: whether access tokens must be bound to a key of their holder.
         throttle: how much each caller may ask for.
+        places: how many requests are worked at.
     """
 
     database: Database
@@ -80,6 +82,7 @@ class Door:
     issuer: Callable[[], str]
     require_dpop: bool
     throttle: Throttle
+    places: Places
 
 
 class HasDoor(Protocol):
@@ -229,7 +232,10 @@ class Gate:
 
         What a GET does not find is no refusal; a request that would change something is recorded whatever stopped it.
         """
-        caller = self.caller
+        with self.door.places.taken():
+            return self._read(query, self.caller)
+
+    def _read(self, query: Callable[[Operation], Answer], caller: Caller) -> Answer:
         with (
             self._recording_refusals(only_policy=self.route.startswith("GET ")) as track,
             self.door.database.reading() as session,
@@ -244,7 +250,12 @@ class Gate:
         self, use_case: Callable[[Operation], Answer], *, key: idempotency.Key | None = None
     ) -> tuple[Answer, Acknowledged]:
         """Runs a use case in one transaction with its event; gives its answer and what the caller is told of it."""
-        caller = self.caller
+        with self.door.places.taken():
+            return self._perform(use_case, self.caller, key)
+
+    def _perform(
+        self, use_case: Callable[[Operation], Answer], caller: Caller, key: idempotency.Key | None
+    ) -> tuple[Answer, Acknowledged]:
         with self._recording_refusals(only_policy=False) as track:
             now = self.door.clock()
             with unit_of_work(database=self.door.database, log=self.door.log, now=now) as unit:

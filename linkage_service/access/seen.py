@@ -5,7 +5,9 @@ a power cut the proofs of before are too old anyway.
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, delete, text
 from sqlmodel import Field, Session, SQLModel, col
@@ -22,8 +24,31 @@ class SeenOnce(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A thing that counts once.
+
+    Attributes:
+        digest: of what names it.
+        expires_at: from when on it may be forgotten.
+    """
+
+    digest: str
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, *parts: str, expires_at: datetime) -> "Note":
+        """The note of a thing that is named by these parts, the kind of thing first."""
+        return cls(hashlib.sha256("\0".join(parts).encode()).hexdigest(), expires_at)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Of the statements' parameters."""
+        return {"digest": self.digest, "expires_at": self.expires_at}
+
+
 # Spelled out: every request with a proof waits for it, and an object of SQLModel takes three times as long to write.
-_NOTE = {
+NOTE = {
     dialect: text(f"INSERT INTO seen_once (digest, expires_at) {row} ON CONFLICT DO NOTHING").bindparams(
         bindparam("expires_at", type_=UtcDateTime)
     )
@@ -34,16 +59,9 @@ _NOTE = {
 }
 
 
-def is_first(database: Database, *parts: str, expires_at: datetime) -> bool:
-    """Notes a thing; gives whether it was not noted before.
-
-    Args:
-        database: where it is noted.
-        parts: what names it, the kind of thing first.
-        expires_at: from when on it may be forgotten.
-    """
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return database.jot(_NOTE, {"digest": digest, "expires_at": expires_at}) == 1
+def is_first(database: Database, note: Note) -> bool:
+    """Notes a thing; gives whether it was not noted before."""
+    return database.jot(NOTE, note.values) == 1
 
 
 def forget(session: Session, *, before: datetime) -> None:

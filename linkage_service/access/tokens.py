@@ -34,7 +34,8 @@ _CLOCK_SKEW_S = 60
 _PROOF_LIFE_S = 300
 _PROOF_MOST = 8192
 _BAD_PROOF = "proof_malformed"
-_TOKENS_KEPT = 4096
+# A machine sends the same token, and signs its proofs with the same key, in all its requests.
+_KEPT = 4096
 # What the library raises at tokens that are not well made; TypeError where `crit` is no list of texts.
 _UNREADABLE = (JoseError, ValueError, TypeError, RecursionError)
 _ALGORITHMS = {("OKP", "Ed25519"): "Ed25519", ("EC", "P-256"): "ES256"}
@@ -60,11 +61,13 @@ class PublicKey:
         members: the JWK's public members and no others.
         algorithm: the one JWS algorithm it may be used with.
         thumbprint: RFC 7638 thumbprint, base64url.
+        verifying: the same key as the library takes it.
     """
 
     members: dict[str, str]
     algorithm: str
     thumbprint: str
+    verifying: Any = field(repr=False, compare=False)
 
 
 def public_key(members: dict[str, Any], *, pointer: str, ed25519_only: bool = False) -> PublicKey:
@@ -89,15 +92,20 @@ def public_key(members: dict[str, Any], *, pointer: str, ed25519_only: bool = Fa
     if algorithm is None or (ed25519_only and algorithm != "Ed25519"):
         supported = "Ed25519" if ed25519_only else "Ed25519 or P-256"
         raise _bad_key(pointer, "unsupported_key", f"The key is not a public JWK of type {supported}.")
-    public = {name: str(members.get(name, "")) for name in _PUBLIC_MEMBERS[kind]}
+    public = tuple((name, str(members.get(name, ""))) for name in _PUBLIC_MEMBERS[kind])
     try:
-        key: Any = (jwk.OKPKey if kind == "OKP" else jwk.ECKey).import_key(dict(public))
-        key.get_op_key("verify")
+        return _imported(kind, algorithm, public)
     except (JoseError, ValueError, TypeError) as error:
         raise _bad_key(
             pointer, "malformed_key", "The key's coordinates are not those of a valid public key."
         ) from error
-    return PublicKey(members=public, algorithm=algorithm, thumbprint=str(key.thumbprint()))
+
+
+@lru_cache(_KEPT)
+def _imported(kind: str, algorithm: str, public: tuple[tuple[str, str], ...]) -> PublicKey:
+    key: Any = (jwk.OKPKey if kind == "OKP" else jwk.ECKey).import_key(dict(public))
+    key.get_op_key("verify")
+    return PublicKey(members=dict(public), algorithm=algorithm, thumbprint=str(key.thumbprint()), verifying=key)
 
 
 def _bad_key(pointer: str, code: str, detail: str) -> Invalid:
@@ -192,7 +200,7 @@ def check_assertion(assertion: str, *, key: PublicKey, audience: str, now: datet
     """
     try:
         registry = _OldNameRegistry(algorithms=_ACCEPTED[key.algorithm])
-        token = jwt.decode(assertion, _joserfc_key(key), registry=registry)
+        token = jwt.decode(assertion, key.verifying, registry=registry)
     except _UNREADABLE as error:
         raise Unauthenticated(
             "The assertion is not one that the client's registered key signed, in a form that is taken here.",
@@ -252,7 +260,7 @@ def check_proof(proof: str, *, method: str, url: str, now: datetime, token: str 
     try:
         key = public_key(members, pointer="")
         registry = _OldNameRegistry(algorithms=_ACCEPTED[key.algorithm])
-        claims = jwt.decode(proof, _joserfc_key(key), registry=registry).claims
+        claims = jwt.decode(proof, key.verifying, registry=registry).claims
     except (LinkageError, *_UNREADABLE) as error:
         raise _bad_proof(
             "The proof is not signed by the public key in its header, or that key is not taken."
@@ -324,19 +332,13 @@ def _moment(value: object, name: str, *, code: str = "bad_assertion") -> datetim
         raise Unauthenticated(f"The {name} is not a possible time.", code=code) from error
 
 
-def _joserfc_key(key: PublicKey) -> Any:
-    kind = jwk.OKPKey if key.algorithm == "Ed25519" else jwk.ECKey
-    return kind.import_key(dict(key.members))
-
-
 class TokenAuthority:
     """Issues and checks this service's access tokens (RFC 9068), signed with its own Ed25519 key."""
 
     def __init__(self, *, key: jwk.OKPKey, life_s: int) -> None:
         self._key = key
         self.life_s = life_s
-        # A client sends the same token with each of its requests: whether it is signed is worked out once.
-        self._opened = lru_cache(_TOKENS_KEPT)(self._open)
+        self._opened = lru_cache(_KEPT)(self._open)
 
     @property
     def jwks(self) -> dict[str, Any]:

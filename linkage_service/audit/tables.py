@@ -11,7 +11,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 
 from linkage_ledger.errors import MissingNodeError
 from linkage_ledger.merkle import HASH_BYTES, NodeReader
-from linkage_service.database import BigInt, straight_to_driver
+from linkage_service.database import BigInt, first_row, straight_to_driver
 
 Answer = TypeVar("Answer")
 _PAGE = 1_000  # about what fits into a processor's cache with its headers
@@ -121,7 +121,7 @@ COPIES = tuple(column.name for column in _EVENT.columns if column.name not in _L
 """The columns of an event that are copies of members of its header."""
 
 
-_NEWEST_TIME = "SELECT time FROM audit_event ORDER BY seq DESC LIMIT 1"
+NEWEST_TIME = "SELECT time FROM audit_event ORDER BY seq DESC LIMIT 1"
 _ONE_NODE = 'SELECT hash FROM audit_node WHERE level = ? AND "index" = ?'
 _EXTENT_AND_LATEST = (
     "SELECT head.size, latest.size, latest.note FROM audit_head AS head "
@@ -212,8 +212,8 @@ def extent_and_latest_note(session: Session) -> tuple[int, int | None, str | Non
 
 def newest_time(session: Session) -> datetime | None:
     """When the newest event of the log happened; None for an empty log."""
-    found: str | None = session.connection().exec_driver_sql(_NEWEST_TIME).scalar()
-    return None if found is None else datetime.fromisoformat(found)
+    found = first_row(session, NEWEST_TIME)
+    return None if found is None else datetime.fromisoformat(found[0])
 
 
 def knows_agreement(session: Session, reference: str) -> bool:

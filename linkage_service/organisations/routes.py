@@ -7,10 +7,11 @@ from fastapi import APIRouter, Form, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from linkage_ledger import events
-from linkage_service.access import bearer, seen
+from linkage_service.access import bearer
 from linkage_service.access.actions import Action
 from linkage_service.access.decide import SERVICE
 from linkage_service.access.guard import PUBLIC, Created, Door, Gate, Operation, guard
+from linkage_service.access.seen import Note, is_first
 from linkage_service.access.source import source_of
 from linkage_service.access.tokens import (
     PROOF_ALGORITHMS,
@@ -133,9 +134,8 @@ def issue_token(request: Request, form: Annotated[TokenRequest, Form()], respons
         # Without a valid signature anyone may have sent it: it is no act of the client that it names. With one it is an
         # act, once: an assertion that somebody found in a log can be sent for ever.
         signed = form.client_assertion.rpartition(".")[0]
-        if error.instance_code not in UNSIGNED and seen.is_first(
-            door.database, "assertion refused", signed, error.instance_code, expires_at=now + _REFUSALS_REMEMBERED
-        ):
+        refusal = Note.of("assertion refused", signed, error.instance_code, expires_at=now + _REFUSALS_REMEMBERED)
+        if error.instance_code not in UNSIGNED and is_first(door.database, refusal):
             with unit_of_work(database=door.database, log=door.log, now=now) as unit:
                 unit.record(event(EventType.TOKEN_REFUSED, events.Outcome("refused", error.instance_code)))
         raise

@@ -17,6 +17,7 @@ from linkage_service.access.callers import ClientCaller, OrganisationFacts
 from linkage_service.access.decide import Resource
 from linkage_service.access.entities import Entity, Reference, organisation_reference
 from linkage_service.access.guard import Operation
+from linkage_service.access.seen import Note
 from linkage_service.access.tokens import UNKNOWN_KEY, AccessToken, PublicKey, public_key, token_digest
 from linkage_service.audit.catalogue import EventType
 from linkage_service.audit.log import body_of, entry
@@ -34,11 +35,11 @@ _DATA_ROLES = frozenset({"analyst", "recipient"})
 _KEYS_MOST = 5
 
 
-def load_client(database: Database, token: AccessToken) -> Holder | None:
-    """The client of a token and its organisation as the policy sees them now."""
-    found = tables.client_on_key(database, token.client, token.key)
+def load_client(database: Database, token: AccessToken, proof: Note | None) -> tuple[Holder | None, bool]:
+    """The client of a token and its organisation as the policy sees them now; and whether the proof is a new one."""
+    found, is_new = tables.client_on_key(database, token.client, token.key, note=proof)
     if found is None:
-        return None
+        return None, is_new
     caller = ClientCaller(
         id=token.client,
         facts=_facts(
@@ -51,7 +52,7 @@ def load_client(database: Database, token: AccessToken) -> Holder | None:
         suspended=found.status == "suspended",
     )
     ended = [moment for moment in (found.tokens_from, found.organisation_tokens_from) if moment is not None]
-    return Holder(caller, tokens_from=max(ended, default=None))
+    return Holder(caller, tokens_from=max(ended, default=None)), is_new
 
 
 def facts_of(row: tables.Organisation) -> OrganisationFacts:

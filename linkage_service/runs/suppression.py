@@ -14,6 +14,7 @@ curve dropped, until no two such places lie closer together than the minimum (`M
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -104,21 +105,25 @@ def rounded(count: float) -> int:
     return int(ROUNDED_TO * ((count + ROUNDED_TO / 2) // ROUNDED_TO))
 
 
-def _determined(left_out: set[Positions], providers: int, *, pairs: Iterable[Positions] = ()) -> set[int]:
+def _determined(left_out: set[Positions], providers: int, *, pairs: Iterable[Positions] = ()) -> frozenset[int]:
     """Providers of a left-out count that the known totals, the shown counts and the links of pairs determine.
 
     Each of them is one linear equation in the left-out counts. A count is determined when its unit vector lies
     in the row space of the equations, which is where the projection onto it has a one on the diagonal.
     """
-    unknowns = sorted(left_out)
+    return _determined_by(tuple(sorted(left_out)), providers, tuple(sorted(pairs)))
+
+
+@lru_cache(64)  # whoever waits for a run asks for the same again and again
+def _determined_by(unknowns: tuple[Positions, ...], providers: int, pairs: tuple[Positions, ...]) -> frozenset[int]:
     if not unknowns:
-        return set()
+        return frozenset()
     holders = np.array([[provider in positions for provider in range(providers)] for positions in unknowns])
     summed = [*((provider,) for provider in range(providers)), *pairs]
     equations = np.array([holders[:, held].all(axis=1) for held in summed], float)
     # The diagonal of the projection, by way of the few equations in place of the many unknowns.
     inverse = np.linalg.pinv(equations @ equations.T, rcond=_NO_DIRECTION, hermitian=True)
     within = (equations * (inverse @ equations)).sum(axis=0)
-    return {
+    return frozenset(
         provider for place, positions in enumerate(unknowns) if within[place] > _DETERMINED for provider in positions
-    }
+    )

@@ -89,7 +89,7 @@ def main() -> None:
             recipient = linked.recipients[0]
             door = service.runtime.door
             token = door.tokens.check(recipient.token, issuer=ISSUER, now=service.clock())
-            holder = load_client(service.runtime.database, token)
+            holder, _ = load_client(service.runtime.database, token, None)
             assert holder is not None
             caller = holder.caller
             resources = [

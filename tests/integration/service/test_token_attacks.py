@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.databases import on_each_database
 from support.service_app import (
     ISSUER,
     TOKEN_PATH,
@@ -53,6 +54,7 @@ def _refused(service: ServiceApp, answer: httpx.Response, code: str, *, word: st
 # ---- what a stolen token is worth ----
 
 
+@on_each_database
 def test_stolen_token_without_a_proof_is_refused(service: ServiceApp, caller: Organisation) -> None:
     _refused(service, _send(caller, proof=None), "proof_missing")
     assert service.events()[-1]["actor"] == {
@@ -188,12 +190,14 @@ def test_several_proofs_in_one_request_are_refused(service: ServiceApp, caller: 
     _refused(service, answer, "proof_malformed")
 
 
+@on_each_database
 def test_proof_sent_twice_works_once(service: ServiceApp, caller: Organisation) -> None:
     proof = caller.proof("GET", ME, token=caller.token)
     ok(_send(caller, proof=proof), 200)
     _refused(service, _send(caller, proof=proof), "proof_replayed")
 
 
+@on_each_database
 def test_proof_sent_by_many_at_once_works_once(caller: Organisation) -> None:
     proof = caller.proof("GET", ME, token=caller.token)
     answers = in_threads(6, lambda _: _send(caller, proof=proof).status_code)
@@ -308,6 +312,7 @@ def test_assertion_that_was_refused_once_leaves_no_second_leaf(service: ServiceA
 # ---- in the middle of a session ----
 
 
+@on_each_database
 def test_token_of_a_revoked_key_is_refused_at_once(service: ServiceApp, caller: Organisation) -> None:
     keys = f"/v1/organisations/{caller.organisation}/clients/{caller.client}/keys"
     new = Key()
@@ -329,6 +334,7 @@ def _sanction(service: ServiceApp, path: str) -> None:
     ok(service.officer.post(path, {"reason": "An exercise."}), 200)
 
 
+@on_each_database
 @pytest.mark.parametrize(
     ("place", "policy"),
     [
@@ -377,6 +383,7 @@ def test_unbound_token_is_refused_once_bound_ones_are_required(service: ServiceA
     )
 
 
+@on_each_database
 def test_used_proofs_are_forgotten_once_they_are_too_old(service: ServiceApp, caller: Organisation) -> None:
     def kept() -> int:
         with service.runtime.database.reading() as session:
