@@ -282,24 +282,26 @@ def db_upgrade(*, data_dir: Path | None) -> None:
     with _errors():
         database = Database(_settings(data_dir).resolved_database_url)
         upgrade(database.engine)
-        click.echo(current_revision(database.engine))
+        current = current_revision(database.engine)
         database.close()
+    click.echo(current)
+    _say_if_newer(current)
 
 
 @db.command("current")
 @_data_dir
 def db_current(*, data_dir: Path | None) -> None:
-    """Print the database's revision; exit 1 if it is not this release's."""
+    """Print the database's revision; exit 1 if this release cannot serve on it."""
     from linkage_service.database import Database  # noqa: PLC0415
-    from linkage_service.migrate import current_revision, is_current, newest_revision  # noqa: PLC0415
+    from linkage_service.migrate import current_revision, must_serve  # noqa: PLC0415
 
     with _errors():
         database = Database(_settings(data_dir).resolved_database_url)
-        click.echo(current_revision(database.engine) or "none")
-        current = is_current(database.engine)
+        current = current_revision(database.engine)
+        click.echo(current or "none")
+        must_serve(database.engine)
         database.close()
-    if not current:
-        _fail(f"This release needs {newest_revision()}. Run `linkage-service db upgrade`.")
+    _say_if_newer(current)
 
 
 @db.command("check")
@@ -320,8 +322,20 @@ def db_check(*, data_dir: Path | None, as_json: bool) -> None:
     else:
         for revision, what in missing:
             click.echo(f"{revision}\t{what}")
+    _say_if_newer(current)
     if missing:
         _fail(f"{len(missing)} migrations are missing. Back up, then run `linkage-service db upgrade`.")
+
+
+def _say_if_newer(current: str | None) -> None:
+    from linkage_service.migrate import is_newer, newest_revision  # noqa: PLC0415
+
+    if is_newer(current):
+        click.echo(
+            f"The database was upgraded by a newer release. This one, of {newest_revision()}, can serve on it until "
+            "that has taken over.",
+            err=True,
+        )
 
 
 @main.group()

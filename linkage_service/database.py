@@ -131,9 +131,9 @@ class Database:
         self._hasty = (
             _sqlite_engine(url, pool=pool, overflow=overflow, synchronous="NORMAL") if self._sqlite else self.engine
         )
-        with_query = {_READS_FIRST: reads_first} if reads_first else {}
-        self._writer = self.engine.execution_options(**{_BEGINS: begins.writing}, **with_query)
-        self._reader = self.engine.execution_options(**{_BEGINS: begins.reading}, **with_query)
+        with_query = self.engine.execution_options(**({_READS_FIRST: reads_first} if reads_first else {}))
+        self._writer = taking_turns(with_query)
+        self._reader = with_query.execution_options(**{_BEGINS: begins.reading})
         self._noter = self._hasty.execution_options(**{_BEGINS: begins.noting})
         self._looker = self.engine.execution_options(**{_BEGINS: _ALONE})
         self._jotter = self._hasty.execution_options(**{_BEGINS: _ALONE})
@@ -220,6 +220,12 @@ class Database:
         """Closes every connection."""
         self.engine.dispose()
         self._hasty.dispose()
+
+
+def taking_turns(engine: Engine) -> Engine:
+    """The same engine, each of whose transactions waits for its turn among the writers, and has it until it ends."""
+    begins = _SQLITE if engine.dialect.name == "sqlite" else _SERVER
+    return engine.execution_options(**{_BEGINS: begins.writing})
 
 
 def _server_engine(url: str, *, pool: int, overflow: int) -> Engine:

@@ -11,7 +11,7 @@ from sqlmodel import select
 from linkage_service.access.guard import PUBLIC
 from linkage_service.audit import tables
 from linkage_service.figures import free_bytes, unsigned_since
-from linkage_service.migrate import is_current
+from linkage_service.migrate import can_serve
 from linkage_service.problems import responses
 from linkage_service.runs import presence
 from linkage_service.runtime import Runtime
@@ -66,7 +66,7 @@ def get_readiness(request: Request, response: Response) -> Ready:
     runtime: Runtime = request.app.state.service
     needed: dict[str, PartState] = {
         "database": _works(lambda: _read_head(runtime)),
-        "migrations": _works(lambda: _must(is_current(runtime.database.engine))),
+        "migrations": _works(lambda: _must(can_serve(runtime.database.engine))),
         "blobs": _works(lambda: runtime.blobs.exists("health/probe")),
         "ledger_key": _works(lambda: _find_signer(runtime)),
     }

@@ -46,7 +46,8 @@ class Kept:
         """
         own = ["--development"] if settings.development else []
         self._command = [
-            *(sys.executable, "-m", "linkage_service", *command, *own),
+            # -P: a folder of that name in the working directory is not the service, and not this release of it.
+            *(sys.executable, "-P", "-m", "linkage_service", *command, *own),
             *("--data-dir", str(settings.data_dir)),
         ]
         self._died = died

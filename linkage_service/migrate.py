@@ -1,4 +1,4 @@
-"""Brings the database to the schema of this release, and says whether it is there."""
+"""Brings the database to the schema of this release, and says whether this release can serve on what is there."""
 
 from functools import cache
 from pathlib import Path
@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
 import linkage_service.access.idempotency
 import linkage_service.access.policy_texts
@@ -25,27 +26,41 @@ import linkage_service.rights.tables
 import linkage_service.runs.presence
 import linkage_service.runs.tables
 import linkage_service.uploads.tables  # noqa: F401 - each import registers its tables
-from linkage_service.errors import Conflict
+from linkage_service.errors import Conflict, NotReady
+from linkage_service.migrations import serving
 
+_MIGRATIONS = str(Path(__file__).parent / "migrations")
 _RESTORING = "restoring"
+LOCK_WAIT_MS = 3_000
+"""How long a migration waits for a table that is read: everybody else who wants it waits as long."""
 
 
 def config_for(engine: Engine) -> Config:
     """Alembic's configuration for an engine, without a file."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", _MIGRATIONS)
     config.attributes["engine"] = engine
     return config
 
 
 def upgrade(engine: Engine) -> None:
-    """Runs every migration that is missing.
+    """Runs every migration that is missing; none is where a newer release made the schema and this one may serve on it.
 
     Raises:
-        Conflict: a restoration into this database did not finish.
+        Conflict: a restoration into this database did not finish, it is of a newer release and no longer for this, or
+            somebody reads a table that is to be changed, and does not end.
     """
-    _must_not_be_half_restored(current_revision(engine))
-    command.upgrade(config_for(engine), "head")
+    if not pending(engine):
+        return
+    try:
+        command.upgrade(config_for(engine), "head")
+    except OperationalError as error:
+        if "due to lock timeout" not in str(error):
+            raise
+        raise Conflict(
+            "A table that is to be changed is in use for longer than requests may be kept waiting, by a backup for "
+            "instance. Nothing was changed. Run it again, when no backup is being made."
+        ) from error
 
 
 def upgrade_to_restore(engine: Engine) -> None:
@@ -84,38 +99,73 @@ def pending(engine: Engine) -> list[tuple[str, str]]:
     """What `upgrade` would do: revision and first line of each migration that is missing, oldest first.
 
     Raises:
-        Conflict: the database is of a release that this one does not know, or half restored.
+        Conflict: the database is half restored, or of a newer release and no longer for this one.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    scripts, current = ScriptDirectory.from_config(config), current_revision(engine)
+    current = current_revision(engine)
     _must_not_be_half_restored(current)
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise Conflict(
-            f"The database is at {current}, which this release does not know: it was upgraded by a newer one. Install "
-            "that release, or restore a backup of before."
-        )
-    missing = scripts.iterate_revisions("head", current or "base")
+    if is_newer(current):
+        if not can_serve(engine):
+            raise Conflict(f"The database is at {current}. {_NOT_FOR_THIS_RELEASE}")
+        return []
+    missing = _scripts().iterate_revisions("head", current or "base")
     return [(script.revision, (script.doc or "").partition("\n")[0]) for script in reversed(list(missing))]
 
 
 def current_revision(engine: Engine) -> str | None:
     """The revision that the database is at; None for an empty one."""
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return revision_in(connection)
+
+
+def revision_in(connection: Connection) -> str | None:
+    """The revision that a transaction sees; None in an empty database."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 @cache
-def newest_revision() -> str | None:
-    """The revision that this release needs; every question whether the service is ready asks for it."""
+def newest_revision() -> str:
+    """The newest revision that this release knows; every question whether the service is ready asks for it."""
+    newest = _scripts().get_current_head()
+    if newest is None:
+        raise RuntimeError("This release has no migrations.")
+    return newest
+
+
+def is_newer(revision: str | None) -> bool:
+    """Whether it is the revision of a release that came after this one, which therefore does not know it."""
+    return revision not in {None, _RESTORING, *(script.revision for script in _scripts().walk_revisions())}
+
+
+def can_serve(engine: Engine) -> bool:
+    """Whether this release can serve on the schema: its own, or one of a newer release that leaves room for it."""
+    with engine.connect() as connection:
+        current = revision_in(connection)
+        return current not in {None, _RESTORING} and serving.may_serve(connection, newest_revision())
+
+
+def must_serve(engine: Engine) -> None:
+    """Refuses a schema that this release cannot serve on.
+
+    Raises:
+        NotReady: says what to do.
+    """
+    if can_serve(engine):
+        return
+    if is_newer(current_revision(engine)):
+        raise NotReady(_NOT_FOR_THIS_RELEASE)
+    raise NotReady("The database is not at this release's schema. Run `linkage-service db upgrade`, then start again.")
+
+
+_NOT_FOR_THIS_RELEASE = (
+    "This release does not know the database's schema: it was upgraded by a newer one, and earlier ones cannot serve "
+    "on it any more. Install that release, or restore a backup of before."
+)
+
+
+def _scripts() -> ScriptDirectory:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return ScriptDirectory.from_config(config).get_current_head()
-
-
-def is_current(engine: Engine) -> bool:
-    """Whether the database has the schema of this release."""
-    return current_revision(engine) == newest_revision()
+    config.set_main_option("script_location", _MIGRATIONS)
+    return ScriptDirectory.from_config(config)
 
 
 def _stamp(connection: Connection, revision: str | None) -> None:

@@ -15,6 +15,7 @@ from sqlmodel import Session, SQLModel
 from linkage_service import service_keys
 from linkage_service.errors import Conflict
 from linkage_service.link_tables.tables import RecipientKey
+from linkage_service.migrate import current_revision, is_newer
 from linkage_service.people.reception import second_factor_context
 from linkage_service.people.tables import Person
 from linkage_service.runs.tables import Run
@@ -74,9 +75,15 @@ def retire(runtime: Runtime) -> None:
     """Destroys the former keys.
 
     Raises:
-        Conflict: something is wrapped under one still, or another process is rotating.
+        Conflict: something is wrapped under one still, or may be where this release does not look, or another process
+            is rotating.
     """
     folder = runtime.settings.resolved_keys_dir
+    if is_newer(current_revision(runtime.database.engine)):
+        raise Conflict(
+            "The database was upgraded by a newer release, which may keep wrapped keys where this one does not look. "
+            "Retire the former keys with that release."
+        )
     with service_keys.rotating(folder):
         with runtime.database.reading() as session:
             left = sum(len(_stale(session, runtime.blobs, kind, limit=None)) for kind in _KINDS)

@@ -21,7 +21,7 @@ from linkage_service.errors import NotReady
 from linkage_service.figures import figures_of
 from linkage_service.kept import READY, Kept
 from linkage_service.logs import configure
-from linkage_service.migrate import is_current
+from linkage_service.migrate import must_serve
 from linkage_service.pages import show_pages
 from linkage_service.protection import protocol_of
 from linkage_service.runtime import Runtime, build
@@ -57,7 +57,7 @@ def serve_until_stopped(settings: Settings, serving: Serving) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        NotReady: it is not safe as it is set up, the database is of another release, or the address is taken.
+        NotReady: it is not safe as it is set up, it cannot serve on the database's schema, or the address is taken.
         EngineNotReady: the executor that its worker is to use is not installed.
     """
     configure(level=settings.log_level)
@@ -76,7 +76,7 @@ def serve_beside(settings: Settings, *, host: str, port: int) -> None:
         port: the one that all of them have; kept for them by the process that started them.
 
     Raises:
-        NotReady: it is not safe as it is set up, the database is of another release, or the address is taken.
+        NotReady: it is not safe as it is set up, it cannot serve on the database's schema, or the address is taken.
     """
     configure(level=settings.log_level)
     must_be_safe(settings, host=host)
@@ -101,21 +101,14 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _must_be_current(runtime: Runtime) -> None:
-    if not is_current(runtime.database.engine):
-        raise NotReady(
-            "The database is not at this release's schema. Run `linkage-service db upgrade`, then start again."
-        )
-
-
 def prepare(runtime: Runtime, serving: Serving) -> None:
     """Does what is due before a process serves.
 
     Raises:
-        NotReady: the database is of another release.
+        NotReady: it cannot serve on the database's schema.
         EngineNotReady: the executor that its worker is to use is not installed.
     """
-    _must_be_current(runtime)
+    must_serve(runtime.database.engine)
     if serving.embedded_worker:
         # Here, where somebody sees it: the worker's own process would die of it again and again.
         executor_of(runtime.settings)
@@ -184,12 +177,12 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
         metrics: whether to show figures where the settings say so: not beside a process that does.
 
     Raises:
-        NotReady: it is not safe as it is set up, or its database is of another release or half restored.
+        NotReady: it is not safe as it is set up, it cannot serve on the database's schema, or that is half restored.
     """
     settings = runtime.settings
     configure(level=settings.log_level)
     must_be_safe(settings, host=None)
-    _must_be_current(runtime)
+    must_serve(runtime.database.engine)
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:

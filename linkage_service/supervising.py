@@ -38,8 +38,8 @@ def serve_in_processes(settings: Settings, serving: Serving, *, processes: int) 
         processes: how many, from 2.
 
     Raises:
-        NotReady: it is not safe as it is set up, the database is SQLite or of another release, an address is taken, or
-            a process ended before all accepted connections.
+        NotReady: it is not safe as it is set up, the database is SQLite or has a schema that this release cannot serve
+            on, an address is taken, or a process ended before all accepted connections.
         EngineNotReady: the executor that its worker is to use is not installed.
     """
     configure(level=settings.log_level)

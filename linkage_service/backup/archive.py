@@ -31,7 +31,7 @@ from linkage_service.audit.verify import verify as verify_ledger
 from linkage_service.backup import rows, sealing
 from linkage_service.database import Database
 from linkage_service.errors import LinkageError
-from linkage_service.migrate import current_revision, is_current, newest_revision, upgrade
+from linkage_service.migrate import current_revision, is_newer, newest_revision, revision_in, upgrade
 from linkage_service.runs.tables import Run
 from linkage_service.runtime import Runtime
 from linkage_service.storage import BlobMissing, BlobStore
@@ -113,9 +113,7 @@ def create(runtime: Runtime, folder: Path, *, passphrase: str | None) -> Made:
     """
     if folder.exists():
         raise BackupRefused("The folder is there already. Name a new one.")
-    revision = current_revision(runtime.database.engine)
-    if revision is None or not is_current(runtime.database.engine):
-        raise BackupRefused("The database is not at this release's schema. Run `linkage-service db upgrade` first.")
+    _must_be_of_this_release(current_revision(runtime.database.engine))
     if passphrase is not None:
         sealing.must_be_long(passphrase)
     runtime.log.checkpoint(runtime.database)
@@ -133,7 +131,7 @@ def create(runtime: Runtime, folder: Path, *, passphrase: str | None) -> Made:
         format="linkage-backup/1",
         made_at=runtime.clock(),
         version=version("linkage-service"),
-        revision=revision,
+        revision=newest_revision(),
         ledger=snapshot.ledger,
         rows={name: count for name, (count, _) in snapshot.tables.items()},
         blobs=len(listed),
@@ -259,6 +257,8 @@ def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
     for _ in range(_SNAPSHOTS_MAX):
         keys = sealing.key_files(runtime.settings.resolved_keys_dir)
         with runtime.database.reading() as session:
+            # Of the snapshot: an upgrade may have come since the backup began.
+            _must_be_of_this_release(revision_in(session.connection()))
             found = {
                 table.name: rows.write(session, table, folder / TABLES / f"{table.name}.jsonl")
                 for table in rows.tables()
@@ -274,6 +274,17 @@ def _consistent(runtime: Runtime, folder: Path) -> _Snapshot:
         "Blobs that the database counts on are not in the store, so no consistent backup can be made. If deletions or "
         "a rotation of keys were under way, try again; else some are lost: see `blob_missing` in the service's log."
     )
+
+
+def _must_be_of_this_release(revision: str | None) -> None:
+    """Refuses a schema on which this release may serve, but of which it would leave out what it does not know."""
+    if is_newer(revision):
+        raise BackupRefused(
+            "The database was upgraded by a newer release, which has tables or columns that this one does not know. "
+            "Make the backup with that release."
+        )
+    if revision != newest_revision():
+        raise BackupRefused("The database is not at this release's schema. Run `linkage-service db upgrade` first.")
 
 
 def _counted_on(session: Session) -> tuple[list[str], frozenset[str]]:

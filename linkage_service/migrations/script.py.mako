@@ -7,6 +7,8 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+# No earlier release goes on. Which may, and when, stands in linkage_service/migrations/__init__.py.
+serves_from = ${repr(up_revision)}
 
 
 def upgrade() -> None:

@@ -139,6 +139,8 @@ def test_processes_all_answer_at_one_address_and_are_told_no_secret(shared: Serv
     assert f"The linkage service is ready at {shared.url}" in shared.process.log.read_text("utf-8")
     for pid in pids:
         words = Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")
+        # Not a folder of the working directory that has the name of the service.
+        assert words[1] == "-P"
         assert words[words.index("--api-processes") + 1] == str(PROCESSES)
         assert not [word for word in words if "postgresql" in word]
 

@@ -2,48 +2,23 @@
 
 import json
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from linkage_client.demo import flow
-from linkage_client.errors import LinkageClientError
 from linkage_client.models import Run
 from linkage_client.testing.rounds import Round, open_round
 from linkage_service.database import Database
 from support.dask_cluster import DaskCluster, make_certificates
-from support.databases import empty_database
 from support.postgresql import Server
-from support.topology import RunningTopology, wait_for
+from support.topology import assert_ledger_is_whole, running_topology, under_load, wait_for
 
 # Each starts some ten processes; on a machine with other work that takes minutes.
 pytestmark = pytest.mark.timeout(600)
 
 ROWS = 300
 CLIENTS = 3
-
-
-@contextmanager
-def _running(
-    folder: Path, server: Server, environment: pytest.MonkeyPatch, *, workers: int, **settings: str
-) -> Iterator[tuple[RunningTopology, str]]:
-    with empty_database(server) as url:
-        given = {
-            "LINKAGE_DATABASE_URL": url,
-            "LINKAGE_API_PROCESSES": "2",
-            # A test asks more often than a party does.
-            **{f"LINKAGE_RATE_{kind}": "0" for kind in ("PER_CALLER", "PER_ADDRESS", "PUBLIC")},
-            **settings,
-        }
-        topology = RunningTopology(folder, settings=given, workers=workers)
-        # The clients here trust the proxy's authority as if the operating system did.
-        environment.setenv("SSL_CERT_FILE", str(topology.topology.ca_file))
-        with topology:
-            yield topology, url
 
 
 def _groups(round_: Round, run: Run) -> set[frozenset[tuple[int, int]]]:
@@ -54,12 +29,6 @@ def _groups(round_: Round, run: Run) -> set[frozenset[tuple[int, int]]]:
         for link in provider.client.releases.link_table(release_id=granted.id):
             found.setdefault(link.link_id, set()).add((place, link.row))
     return {frozenset(rows) for rows in found.values()}
-
-
-def _assert_ledger_is_whole(service: RunningTopology) -> None:
-    _, kept = flow.keep_checkpoint(service.unit, service.unit.officer)
-    report = service.verify_ledger(against=kept)
-    assert report["verified"], report["findings"]
 
 
 def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_killed(
@@ -77,7 +46,7 @@ def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_
             "LINKAGE_LEASE_S": "3",
         }
         with (
-            _running(tmp_path / "unit", postgresql, monkeypatch, workers=2, **settings) as (service, _),
+            running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=2, settings=settings) as (service, _),
             open_round(service, rows=ROWS) as round_,
         ):
             round_.upload_all()
@@ -99,62 +68,23 @@ def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_
             # The proxy gave requests to each process in turn.
             answered = [len(api.lines("request")) for api in topology.apis]
             assert min(answered) > max(answered) // 4 > 0
-            _assert_ledger_is_whole(service)
-
-
-class _Load:
-    """Clients that ask for changes until they are stopped, and remember what was answered."""
-
-    def __init__(self, service: RunningTopology) -> None:
-        self._client = service.unit.administrator.client
-        self._lock = threading.Lock()
-        self._progress = threading.Condition(self._lock)
-        self.stopped = threading.Event()
-        self.acknowledged: list[str] = []
-        self.failed: list[str] = []
-
-    def run(self, name: str) -> None:
-        number = 0
-        while not self.stopped.is_set():
-            number += 1
-            try:
-                made = self._client.organisations.create(name=f"{name} {number}")
-            except LinkageClientError as error:
-                self.failed.append(error.code)
-                continue
-            with self._lock:
-                self.acknowledged.append(made.id)
-                self._progress.notify_all()
-
-    def wait_for_more(self, count: int) -> None:
-        """Return once so many more changes were answered."""
-        with self._lock:
-            wanted = len(self.acknowledged) + count
-            assert self._progress.wait_for(lambda: len(self.acknowledged) >= wanted, timeout=60), self.failed
+            assert_ledger_is_whole(service)
 
 
 def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
     tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _running(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, url):
-        load = _Load(service)
-        threads = [threading.Thread(target=load.run, args=(f"Organisation {number}",)) for number in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        try:
+    with running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, url):
+        with under_load(service, clients=CLIENTS) as load:
             codes = []
             for place in range(2):
                 load.wait_for_more(10)
                 codes.append(service.topology.restart_api(place))
             load.wait_for_more(10)
-        finally:
-            load.stopped.set()
-            for thread in threads:
-                thread.join(60)
 
         assert codes == [0, 0]
         assert load.failed == []
-        _assert_ledger_is_whole(service)
+        assert_ledger_is_whole(service)
         database = Database(url)
         with database.reading() as session:
             connection = session.connection()
@@ -169,7 +99,7 @@ def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
 def test_process_asked_to_stop_answers_the_request_in_hand_and_takes_no_other(
     tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _running(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, _):
+    with running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, _):
         api = service.topology.apis[0]
         body = b"grant_type=client_credentials"
         head = (

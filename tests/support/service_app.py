@@ -33,7 +33,7 @@ from linkage_service.audit.meanings import MEANINGS
 from linkage_service.audit.unit import unit_of_work
 from linkage_service.audit.verify import verify
 from linkage_service.database import Database
-from linkage_service.migrate import is_current, upgrade
+from linkage_service.migrate import can_serve, upgrade
 from linkage_service.organisations.service import found_unit
 from linkage_service.people import totp
 from linkage_service.retention.sweep import Swept
@@ -312,7 +312,7 @@ class ServiceApp:
             migrated_file(self.database_file)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
         without_waiting_for_the_disk(self.runtime.database)
-        if not is_current(self.runtime.database.engine):
+        if not can_serve(self.runtime.database.engine):
             upgrade(self.runtime.database.engine)
         self.runtime.remember_policy()
         keys = {"administrator": Key(), "officer": Key()}

@@ -24,7 +24,7 @@ from linkage_service.cli import main
 from linkage_service.clock import utc_now
 from linkage_service.database import Database
 from linkage_service.errors import Conflict
-from linkage_service.migrate import is_current, upgrade
+from linkage_service.migrate import can_serve, upgrade
 from linkage_service.retention.tables import SWEEP, take
 from linkage_service.runtime import build
 from linkage_service.service_keys import KeysMissing
@@ -219,6 +219,38 @@ def test_backup_of_a_service_that_lost_blobs_is_refused(service: ServiceApp, tmp
         verify(tmp_path / "backup")
 
 
+def _upgraded_by_a_newer_release(service: ServiceApp) -> None:
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+
+def test_backup_of_a_newer_releases_database_is_refused_though_this_one_serves_on_it(
+    service: ServiceApp, tmp_path: Path
+) -> None:
+    _upgraded_by_a_newer_release(service)
+    assert can_serve(service.runtime.database.engine)
+    with pytest.raises(BackupRefused, match="Make the backup with that release"):
+        _backed_up(service, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+
+
+@on_each_database
+def test_backup_during_which_a_newer_release_comes_is_refused(
+    service: ServiceApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_files = sealing.key_files
+
+    def upgraded_before_the_snapshot(folder: Path) -> dict[str, bytes]:
+        _upgraded_by_a_newer_release(service)
+        return dict(key_files(folder))
+
+    monkeypatch.setattr(sealing, "key_files", upgraded_before_the_snapshot)
+    with pytest.raises(BackupRefused, match="Make the backup with that release"):
+        _backed_up(service, tmp_path / "backup")
+    with pytest.raises(BackupRefused, match="interrupted"):
+        verify(tmp_path / "backup")
+
+
 def test_what_is_past_its_date_when_a_backup_is_restored_is_deleted_at_once(
     service: ServiceApp, target: Targets, tmp_path: Path
 ) -> None:
@@ -314,17 +346,17 @@ def test_restoration_that_fails_leaves_its_target_empty_and_can_be_made_again(
     _restored(service, settings, folder)
 
 
-def test_restoration_that_is_killed_leaves_a_database_that_is_not_current(
+def test_restoration_that_is_killed_leaves_a_database_that_nobody_serves_on(
     service: ServiceApp, target: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _linked(service)
     folder = _backed_up(service, tmp_path / "backup")
     settings = target("restored", "sqlite")
-    current: list[bool] = []
+    serves: list[bool] = []
     worker = ["worker", "--data-dir", str(settings.data_dir), "--development"]
 
     def killed(database: Database, *_: Any) -> None:
-        current.append(is_current(database.engine))
+        serves.append(can_serve(database.engine))
         with pytest.raises(Conflict, match="did not finish"):
             upgrade(database.engine)
         refused = CliRunner().invoke(main, worker)
@@ -334,7 +366,7 @@ def test_restoration_that_is_killed_leaves_a_database_that_is_not_current(
     monkeypatch.setattr(archive, "load", killed)
     with pytest.raises(KeyboardInterrupt):
         _restored(service, settings, folder)
-    assert current == [False]
+    assert serves == [False]
 
 
 @pytest.mark.parametrize("what", ["database", "blobs", "keys"])

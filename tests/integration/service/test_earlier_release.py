@@ -22,7 +22,7 @@ from linkage_client.encoding.schema import LinkageSchema
 from linkage_client.keystore import Secrets
 from linkage_service.app import create_app
 from linkage_service.audit.verify import verify
-from linkage_service.migrate import current_revision, is_current, upgrade
+from linkage_service.migrate import can_serve, current_revision, upgrade
 from linkage_service.runtime import build
 from linkage_service.settings import Settings
 from support.service_app import ISSUER, QUICK, Caller, HandClock, Json, Key, ServiceApp, ok
@@ -83,7 +83,7 @@ def _encodings(folder: Path, manifest: Json) -> list[bytes]:
 
 def test_service_goes_on_where_an_earlier_release_ended(service: Upgraded) -> None:
     assert service.found == "0010"
-    assert is_current(service.runtime.database.engine)
+    assert can_serve(service.runtime.database.engine)
     kept = (service.folder / "checkpoint.txt").read_text("utf-8")
     before = verify(service.runtime.database, [service.runtime.log.verifier], expected_checkpoint=kept)
     assert (before.findings, before.size >= 48) == ((), True)

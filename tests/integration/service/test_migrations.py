@@ -18,9 +18,22 @@ from sqlmodel import SQLModel
 
 from linkage_ledger import events, merkle
 from linkage_service.database import Database
-from linkage_service.migrate import config_for, current_revision, is_current, newest_revision, upgrade
+from linkage_service.errors import Conflict, NotReady
+from linkage_service.migrate import (
+    can_serve,
+    config_for,
+    current_revision,
+    must_serve,
+    newest_revision,
+    pending,
+    restored,
+    upgrade,
+    upgrade_to_restore,
+)
+from support import releases
 from support.databases import Kind, empty_database, on_each_database
 from support.ledger_logs import make_header
+from support.releases import ADDS, BREAKS
 
 pytestmark = on_each_database
 
@@ -43,7 +56,7 @@ def test_migrated_database_is_what_the_models_say(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
-    assert is_current(engine)
+    assert can_serve(engine)
     assert current_revision(engine) == newest_revision()
 
 
@@ -51,15 +64,86 @@ def test_migrations_taken_back_leave_nothing_and_can_be_made_again(engine: Engin
     upgrade(engine)
     command.downgrade(config_for(engine), "base")
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
-    assert not is_current(engine)
+    assert not can_serve(engine)
     upgrade(engine)
-    assert is_current(engine)
+    assert can_serve(engine)
 
 
 def test_upgrade_of_a_current_database_changes_nothing(engine: Engine) -> None:
     upgrade(engine)
     upgrade(engine)
-    assert is_current(engine)
+    assert can_serve(engine)
+
+
+def _move(engine: Engine, scripts: Path, *, to: str) -> None:
+    """What `db upgrade` of a later release does, or its way back."""
+    config = config_for(engine)
+    config.set_main_option("script_location", str(scripts))
+    current = current_revision(engine) or ""
+    (command.upgrade if current < to else command.downgrade)(config, to)
+
+
+def _serving(engine: Engine) -> list[object]:
+    return [name for (name,) in _all(engine, "SELECT revision FROM serving_revision ORDER BY revision")]
+
+
+def test_release_serves_on_the_schema_of_a_later_one_that_only_adds(engine: Engine, tmp_path: Path) -> None:
+    upgrade(engine)
+    assert (_serving(engine)[-1], can_serve(engine)) == (newest_revision(), True)
+    _move(engine, releases.migrations_of(tmp_path / "later", ADDS), to=ADDS.revision)
+    assert _serving(engine)[-2:] == [newest_revision(), ADDS.revision]
+    assert (can_serve(engine), current_revision(engine)) == (True, ADDS.revision)
+    # Installed again, a release leaves the schema of the later one as it is.
+    assert pending(engine) == []
+    upgrade(engine)
+    assert current_revision(engine) == ADDS.revision
+
+
+def test_release_serves_no_longer_once_a_later_one_breaks_it_and_again_after_the_way_back(
+    engine: Engine, tmp_path: Path
+) -> None:
+    upgrade(engine)
+    scripts = releases.migrations_of(tmp_path / "later", ADDS, BREAKS)
+    _move(engine, scripts, to=BREAKS.revision)
+    assert (_serving(engine), can_serve(engine)) == ([BREAKS.revision], False)
+    with pytest.raises(NotReady, match="upgraded by a newer one"):
+        must_serve(engine)
+    for act in (pending, upgrade):
+        with pytest.raises(Conflict, match="Install that release"):
+            act(engine)
+    _move(engine, scripts, to=ADDS.revision)
+    assert (_serving(engine)[-1], can_serve(engine)) == (ADDS.revision, True)
+    _move(engine, scripts, to=newest_revision())
+    assert (_serving(engine)[-1], current_revision(engine)) == (newest_revision(),) * 2
+
+
+def test_schema_of_before_this_release_is_refused(engine: Engine) -> None:
+    assert not can_serve(engine)
+    for revision in ("0012", "0013"):
+        command.upgrade(config_for(engine), revision)
+        assert can_serve(engine) == (revision == newest_revision())
+    command.downgrade(config_for(engine), "0012")
+    with pytest.raises(NotReady, match="db upgrade"):
+        must_serve(engine)
+
+
+def test_half_restored_schema_is_refused_though_it_names_the_release(engine: Engine) -> None:
+    upgrade_to_restore(engine)
+    assert newest_revision() in _serving(engine)
+    assert not can_serve(engine)
+    restored(engine)
+    assert can_serve(engine)
+
+
+def test_migration_that_does_not_say_who_may_serve_is_not_made(engine: Engine, tmp_path: Path) -> None:
+    upgrade(engine)
+    scripts = releases.migrations_of(tmp_path / "later", ADDS)
+    (file,) = (scripts / "versions").glob(f"{ADDS.revision}_*")
+    file.write_text(file.read_text("utf-8").replace("serves_from", "forgotten"), "utf-8")
+    with pytest.raises(RuntimeError, match=f"{ADDS.revision} has to say"):
+        _move(engine, scripts, to=ADDS.revision)
+    assert can_serve(engine)
+    assert "colour" not in {column["name"] for column in inspect(engine).get_columns("upload")}
 
 
 def test_keys_of_clients_survive_the_way_to_several_keys_and_back(engine: Engine) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from linkage_service import rewrapping, service_keys
 from linkage_service.cli import main
@@ -160,6 +160,16 @@ def test_commands_rotate_and_retire(service: ServiceApp) -> None:
     assert (retired.exit_code, retired.stdout[:19]) == (0, "The former keys are")
 
 
+def test_former_key_is_not_destroyed_by_a_release_that_does_not_know_every_table(service: ServiceApp) -> None:
+    rotate(service.runtime)
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = sorted(service.settings.resolved_keys_dir.iterdir())
+    with pytest.raises(Conflict, match="with that release"):
+        retire(service.runtime)
+    assert sorted(service.settings.resolved_keys_dir.iterdir()) == before
+
+
 def test_check_of_the_database_says_what_an_upgrade_would_do(service: ServiceApp, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["db", "check", "--data-dir", str(service.settings.data_dir)])
     assert (done.exit_code, done.output) == (0, "")
@@ -168,8 +178,25 @@ def test_check_of_the_database_says_what_an_upgrade_would_do(service: ServiceApp
     assert found.exit_code == 1
     assert found.stdout.splitlines()[0].startswith("0001\t")
     assert "db upgrade" in found.stderr
-    with service.runtime.database.writing() as session:
-        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    newer = CliRunner().invoke(main, ["db", "check", "--data-dir", str(service.settings.data_dir), "--json"])
-    assert (newer.exit_code, newer.stdout) == (1, "")
-    assert "newer one" in newer.stderr
+
+
+def test_commands_for_the_database_of_a_newer_release_say_whether_this_one_can_serve(service: ServiceApp) -> None:
+    def run(name: str, *options: str) -> Result:
+        return CliRunner().invoke(main, ["db", name, "--data-dir", str(service.settings.data_dir), *options])
+
+    def change(statement: str) -> None:
+        with service.runtime.database.writing() as session:
+            session.connection().exec_driver_sql(statement)
+
+    change("UPDATE alembic_version SET version_num = '9999'")
+    for name, printed in (("check", ""), ("current", "9999\n"), ("upgrade", "9999\n")):
+        done = run(name)
+        assert (done.exit_code, done.stdout) == (0, printed)
+        assert "newer release" in done.stderr
+    assert json.loads(run("check", "--json").stdout) == {"current": "9999", "pending": []}
+    change("DELETE FROM serving_revision")
+    for name, printed in (("check", ""), ("current", "9999\n"), ("upgrade", "")):
+        refused = run(name)
+        assert (refused.exit_code, refused.stdout) == (1, printed)
+        assert "Install that release" in refused.stderr
+    assert ok(service.http.get("/readyz"), 503)["parts"]["migrations"] == "unwell"

@@ -49,7 +49,7 @@ def test_service_without_the_package_of_its_worker_does_not_start(
     )
     monkeypatch.setattr(server, "configure", lambda **_: None)
     monkeypatch.setattr(server, "build", lambda *_, **__: runtime)
-    monkeypatch.setattr(server, "is_current", lambda _: True)
+    monkeypatch.setattr(server, "must_serve", lambda _: None)
     monkeypatch.setitem(sys.modules, "linkage_matching.dask_executor", cast("ModuleType", Missing()))
     serving = server.Serving(
         host="127.0.0.1", port=0, ready_file=tmp_path / "ready", embedded_worker=True, exit_with_parent=False
