@@ -1,6 +1,7 @@
 """The topology of deploy/, as processes: a linkage through all of them, and restarts that lose nothing."""
 
 import json
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from linkage_client.errors import LinkageClientError
 from linkage_client.models import Run
 from linkage_client.testing.rounds import Round, open_round
 from linkage_service.database import Database
+from linkage_service.runs.results import units_prefix
 from support.dask_cluster import DaskCluster, make_certificates
 from support.databases import empty_database
 from support.postgresql import Server
+from support.s3_server import S3Server, s3_server
 from support.topology import RunningTopology, wait_for
 
 # Each starts some ten processes; on a machine with other work that takes minutes.
@@ -27,13 +30,28 @@ ROWS = 300
 CLIENTS = 3
 
 
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3Server]:
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(store: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket. Its credentials are in the environment, for the cluster's workers too."""
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    return store.make_bucket(f"linkage-{secrets.token_hex(6)}")
+
+
 @contextmanager
 def _running(
-    folder: Path, server: Server, environment: pytest.MonkeyPatch, *, workers: int, **settings: str
+    folder: Path, server: Server, environment: pytest.MonkeyPatch, *, bucket: str, workers: int, **settings: str
 ) -> Iterator[tuple[RunningTopology, str]]:
     with empty_database(server) as url:
         given = {
             "LINKAGE_DATABASE_URL": url,
+            "LINKAGE_BLOB_URL": bucket,
             "LINKAGE_API_PROCESSES": "2",
             # A test asks more often than a party does.
             **{f"LINKAGE_RATE_{kind}": "0" for kind in ("PER_CALLER", "PER_ADDRESS", "PUBLIC")},
@@ -63,7 +81,7 @@ def _assert_ledger_is_whole(service: RunningTopology) -> None:
 
 
 def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_killed(
-    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgresql: Server, store: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cluster").mkdir()
     certificates = make_certificates(tmp_path / "cluster")
@@ -77,7 +95,7 @@ def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_
             "LINKAGE_LEASE_S": "3",
         }
         with (
-            _running(tmp_path / "unit", postgresql, monkeypatch, workers=2, **settings) as (service, _),
+            _running(tmp_path / "unit", postgresql, monkeypatch, bucket=bucket, workers=2, **settings) as (service, _),
             open_round(service, rows=ROWS) as round_,
         ):
             round_.upload_all()
@@ -99,6 +117,11 @@ def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_
             # The proxy gave requests to each process in turn.
             answered = [len(api.lines("request")) for api in topology.apis]
             assert min(answered) > max(answered) // 4 > 0
+            # Parts came through the API, units from the cluster's workers, and nothing went to a disk beside.
+            stored = [path for method, path in store.requests if method == "PUT"]
+            assert [path for path in stored if "/uploads/" in path]
+            assert [path for path in stored if f"/{units_prefix(finished.id)}/" in path]
+            assert not (topology.data_dir / "blobs").exists()
             _assert_ledger_is_whole(service)
 
 
@@ -134,9 +157,9 @@ class _Load:
 
 
 def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
-    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgresql: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _running(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, url):
+    with _running(tmp_path / "unit", postgresql, monkeypatch, bucket=bucket, workers=0) as (service, url):
         load = _Load(service)
         threads = [threading.Thread(target=load.run, args=(f"Organisation {number}",)) for number in range(CLIENTS)]
         for thread in threads:
@@ -167,9 +190,9 @@ def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
 
 
 def test_process_asked_to_stop_answers_the_request_in_hand_and_takes_no_other(
-    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgresql: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _running(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, _):
+    with _running(tmp_path / "unit", postgresql, monkeypatch, bucket=bucket, workers=0) as (service, _):
         api = service.topology.apis[0]
         body = b"grant_type=client_credentials"
         head = (
