@@ -1,5 +1,7 @@
-"""Processes of this service beside this one: started again when they die, ended with it, however it ends."""
+"""Processes of this service beside this one: started again when they die or hang, ended with it, however it ends."""
 
+import os
+import selectors
 import subprocess
 import sys
 import threading
@@ -11,11 +13,15 @@ from linkage_service.settings import Settings
 
 READY = "ready"
 """The line by which a process says to the one that keeps it that it is at work."""
+ALIVE = "alive"
+"""The line by which it says every few seconds from then on that it still is."""
 
 _log = structlog.get_logger(__name__)
 _STOPS_IN_S = 20
 # A process that dies at once must not be started in a tight loop.
 _PAUSE_S = 1.0
+_WAITS = 12
+_READ_BYTES = 4096
 
 
 class Kept:
@@ -33,6 +39,7 @@ class Kept:
         died: str,
         on_ready: Callable[[int], None] | None = None,
         on_death: Callable[[], None] = lambda: None,
+        silent_s: float = 60.0,
     ) -> None:
         """Start nothing yet.
 
@@ -43,6 +50,8 @@ class Kept:
             on_ready: called with its process id when it says `READY` on standard output, each time it was started,
                 from a thread of its own; without it, standard output is that of this process.
             on_death: called when it has ended without having been asked to, from the same thread.
+            silent_s: with `on_ready`, for how long it may say nothing once it was ready. Then it is ended by force, and
+                started again.
         """
         own = ["--development"] if settings.development else []
         self._command = [
@@ -52,6 +61,7 @@ class Kept:
         ]
         self._died = died
         self._on_ready, self._on_death = on_ready, on_death
+        self._silent_s = silent_s
         # Held while it is started, so that none is started that nobody asks to stop.
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -85,6 +95,8 @@ class Kept:
         while process is not None:
             self._listen_to(process)
             code = process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
             if self._stopping.is_set():
                 return
             _log.warning(self._died, code=code)
@@ -94,13 +106,28 @@ class Kept:
             process = self._spawn()
 
     def _listen_to(self, process: "subprocess.Popen[bytes]") -> None:
+        """Hears what it says, to the end: it would wait for somebody to read it otherwise."""
         if process.stdout is None or self._on_ready is None:
             return
-        with process.stdout as lines:
-            # To the end, or it would wait for somebody to read what it has to say.
-            for line in lines:
-                if line.decode("utf-8", "replace").strip() == READY:
+        rest, ready, missed = b"", False, 0
+        with process.stdout as pipe, selectors.DefaultSelector() as readable:
+            readable.register(pipe, selectors.EVENT_READ)
+            while not ready or missed < _WAITS:
+                # In short waits, so that silence counts only while this process is awake itself: after it was stopped,
+                # or the machine slept, one has passed in vain at most, and what was said meanwhile is there to read.
+                if not readable.select(self._silent_s / _WAITS):
+                    missed += 1
+                    continue
+                said = os.read(pipe.fileno(), _READ_BYTES)
+                if not said:
+                    return
+                missed = 0
+                *lines, rest = (rest + said).split(b"\n")
+                if READY.encode() in lines:
+                    ready = True
                     self._on_ready(process.pid)
+            _log.warning("process_silent", pid=process.pid, silent_s=self._silent_s)
+            process.kill()
 
     def _spawn(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:

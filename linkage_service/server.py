@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from linkage_service.engine import executor_of
 from linkage_service.errors import NotReady
 from linkage_service.figures import figures_of
-from linkage_service.kept import READY, Kept
+from linkage_service.kept import ALIVE, READY, Kept
 from linkage_service.logs import configure
 from linkage_service.migrate import must_serve
 from linkage_service.pages import show_pages
@@ -32,6 +32,8 @@ from linkage_service.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _HEADER_BYTES_MAX = 32 * 1024
+# uvicorn's main loop turns ten times a second.
+_TURNS_PER_SIGN_OF_LIFE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,21 @@ def serve_beside(settings: Settings, *, host: str, port: int) -> None:
     must_be_safe(settings, host=host)
     serving = Serving(host=host, port=port, ready_file=None, embedded_worker=False, exit_with_parent=True)
     with listen(host, port, beside=True) as listener:
-        _serve(settings, serving, listener, on_ready=lambda: print(READY, flush=True))  # noqa: T201 - to its keeper
+        _serve(
+            settings,
+            serving,
+            listener,
+            on_ready=lambda: _tell_keeper(READY),
+            on_turn=lambda: _tell_keeper(ALIVE),
+        )
+
+
+def _tell_keeper(word: str) -> None:
+    # A keeper that is stopped reads nothing. What it does not read is not worth waiting for, least of all here, where
+    # everybody else would wait too.
+    os.set_blocking(sys.stdout.fileno(), False)
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(sys.stdout.fileno(), f"{word}\n".encode())
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -120,7 +136,14 @@ def embedded_worker(settings: Settings) -> Kept:
     return Kept(settings, ["worker", "--exit-with-parent", "--no-metrics"], died="worker_died")
 
 
-def _serve(settings: Settings, serving: Serving, listener: socket.socket, *, on_ready: Callable[[], None]) -> None:
+def _serve(
+    settings: Settings,
+    serving: Serving,
+    listener: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    on_turn: Callable[[], None] = lambda: None,
+) -> None:
     # Here, since a worker alone has no routes, and building them takes a fifth of its start.
     from linkage_service.app import create_app  # noqa: PLC0415
 
@@ -133,7 +156,7 @@ def _serve(settings: Settings, serving: Serving, listener: socket.socket, *, on_
         app = create_app(runtime)
         if settings.console:
             show_pages(app, runtime)
-        server = _Server(configuration(app, settings), on_ready=on_ready)
+        server = _Server(configuration(app, settings), on_ready=on_ready, on_turn=on_turn)
         if serving.exit_with_parent:
             when_input_ends(server.ask_to_stop)
         # uvicorn raises the signal that ended it again at its end: for nobody, or nothing that follows would be done.
@@ -202,17 +225,23 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, telling when it accepts connections."""
+    """uvicorn's server, telling when it accepts connections, and every few seconds that its event loop turns."""
 
-    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None], on_turn: Callable[[], None]) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._on_ready, self._on_turn = on_ready, on_turn
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts, then tells."""
         await super().startup(sockets=sockets)
         if self.started:
             self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tells that the loop turns: by its turns, since uvicorn's own notice goes by a clock that may be set back."""
+        if counter % _TURNS_PER_SIGN_OF_LIFE == 0:
+            self._on_turn()
+        return await super().on_tick(counter)
 
     def ask_to_stop(self) -> None:
         """Stops after the requests in hand."""

@@ -146,6 +146,7 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._version = version("linkage-service")
         self._noted_at: datetime | None = None
+        self._waits_for_clock = False
 
     def run_until(self, stop: threading.Event) -> None:
         """Works until told to stop; a run in hand is left to the next worker, which finds it by its lease."""
@@ -234,7 +235,7 @@ class Worker:
             with _Lease(self._runtime, claim) as lease:
                 result = self._carry_out(claim, lease, stop)
                 with self._runtime.tracing.span("finish"):
-                    return self._finish(claim, result)
+                    return self._finish_when_clock_allows(claim, result, lease, stop)
         except MatchingCancelled:
             self._let_go(claim)
             return "left"
@@ -258,6 +259,22 @@ class Worker:
         _log.info("run_left", run=claim.run, attempt=claim.attempt)
 
     def _claim(self) -> service.Claim | None:
+        try:
+            claim = self._claimed()
+        except service.ClockBehindLog:
+            # The transaction is undone, so the run waits as it did, and this was no attempt.
+            self._note_clock(behind=True)
+            return None
+        self._note_clock(behind=False)
+        return claim
+
+    def _note_clock(self, *, behind: bool) -> None:
+        if behind and not self._waits_for_clock:
+            # Once, and not at each look.
+            _log.warning("clock_behind_log", worker=self.name)
+        self._waits_for_clock = behind
+
+    def _claimed(self) -> service.Claim | None:
         runtime = self._runtime
         now = runtime.clock()
         with runtime.database.reading() as session:
@@ -439,6 +456,22 @@ class Worker:
             results.remove_units(self._runtime.blobs, run_id=claim.run)
         elif state in service.FINISHED:
             results.remove(self._runtime.blobs, run_id=claim.run)
+
+    def _finish_when_clock_allows(
+        self, claim: service.Claim, result: service.Result, lease: _Lease, stop: threading.Event
+    ) -> RunOutcome:
+        """Keeps the run in hand while the clock is behind the log: no other could be carried out meanwhile either."""
+        while True:
+            try:
+                outcome = self._finish(claim, result)
+            except service.ClockBehindLog:
+                lease.report("clock")
+                self._note_clock(behind=True)
+            else:
+                self._note_clock(behind=False)
+                return outcome
+            if lease.lost.is_set() or stop.wait(self._runtime.settings.poll_s):
+                raise MatchingCancelled
 
     def _finish(self, claim: service.Claim, result: service.Result) -> RunOutcome:
         runtime = self._runtime

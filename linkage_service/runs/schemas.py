@@ -97,7 +97,7 @@ class RunUpload(Output):
 class Progress(Output):
     """How far a run is: pairs of records compared, of those to compare."""
 
-    phase: Literal["queued", "load", "compile", "match", "store", "done"]
+    phase: Literal["queued", "load", "compile", "match", "store", "clock", "done"]
     done: int
     total: int
 

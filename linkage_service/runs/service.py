@@ -39,6 +39,10 @@ _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 FINISHED = ("succeeded", "failed", "cancelled", "deleted")
 
 
+class ClockBehindLog(Exception):
+    """Nothing stands against a run but that the service's clock is behind its log: what is asked is asked again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A run that a worker holds.
@@ -217,14 +221,37 @@ def _suspended(session: Session, organisation_ids: Sequence[str]) -> frozenset[R
 
 
 def _may_go_on(session: Session, row: tables.Run, project: Governed, *, policy: Policy, now: datetime) -> Decision:
-    """Whether the agreement still allows a run, whoever asked for it and whenever."""
-    return policy.decide(
-        action=Action.CARRY_OUT_RUN,
-        caller=WorkerActor(),
-        resource=project.resource(),
-        at=Circumstance(now=now, newest=newest_time(session), source="worker"),
-        context=terms_of(session, project, aim_of(row)),
-    )
+    """Whether the agreement still allows a run, whoever asked for it and whenever.
+
+    Raises:
+        ClockBehindLog: it is refused, and for no reason that would hold by the right time.
+    """
+    newest = newest_time(session)
+
+    def decided(at: Circumstance) -> Decision:
+        return policy.decide(
+            action=Action.CARRY_OUT_RUN,
+            caller=WorkerActor(),
+            resource=project.resource(),
+            at=at,
+            context=terms_of(session, project, aim_of(row)),
+        )
+
+    at = Circumstance(now=now, newest=newest, source="worker")
+    decision = decided(at)
+    _, behind = at.clock()
+    if decision.allowed or not behind or newest is None:
+        return decision
+    # Either may be wrong, the clock or the log. An agreement that has not begun by the one, or has ended by the
+    # other, is no reason to end the run: what refuses by both is.
+    by_the_log = decided(Circumstance(now=newest, newest=newest, source="worker"))
+    if not _refusing(decision) & _refusing(by_the_log):
+        raise ClockBehindLog
+    return decision
+
+
+def _refusing(decision: Decision) -> set[str]:
+    return {refusal.policy for refusal in decision.refusals}
 
 
 def started(session: Session, *, run_id: str, data_key: bytes, policy: Policy, now: datetime) -> Entry:
@@ -236,6 +263,9 @@ def started(session: Session, *, run_id: str, data_key: bytes, policy: Policy, n
         data_key: a new wrapped key, which the run keeps unless an earlier attempt left one with its finished units.
         policy: decides.
         now: the time.
+
+    Raises:
+        ClockBehindLog: it can be begun when the clock has caught up.
     """
     row, project = existing(session, run_id)
     decision = _may_go_on(session, row, project, policy=policy, now=now)
@@ -303,7 +333,11 @@ def _for_database(patterns: dict[tuple[int, ...], int]) -> list[dict[str, Any]]:
 
 
 def succeeded(session: Session, *, claim: Claim, result: Result, policy: Policy, now: datetime) -> Entry | None:
-    """Keeps a result, if the run is still the claim's, no upload was withdrawn and the agreement still allows it."""
+    """Keeps a result, if the run is still the claim's, no upload was withdrawn and the agreement still allows it.
+
+    Raises:
+        ClockBehindLog: it can be kept when the clock has caught up.
+    """
     row, project = existing(session, claim.run)
     if not _holds(row, claim):
         return None

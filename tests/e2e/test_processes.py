@@ -24,6 +24,7 @@ from support.databases import migrated_database
 from support.postgresql import Server
 from support.topology import Process, wait_for
 
+COMMAND = [sys.executable, "-P", "-m", "linkage_service"]
 PROCESSES = 2
 _IN_PROGRESS = "linkage_http_requests_in_progress 1.0"
 _ANSWERED = 'linkage_http_request_duration_seconds_count{method="GET",route="/version",status_class="2xx"}'
@@ -95,23 +96,27 @@ def _serving(folder: Path, server: Server, *options: str) -> Iterator[Serving]:
         yield Serving(process, said["url"])
 
 
-@contextmanager
-def _started(folder: Path, database_url: str, wanted: Sequence[str]) -> Iterator[Process]:
+def _initialised(folder: Path, **settings: str) -> dict[str, str]:
+    """The environment of a service that was set up in a folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LINKAGE_")} | {
-        "LINKAGE_DATABASE_URL": database_url,
         "LINKAGE_DATA_DIR": str(folder / "service"),
-        "LINKAGE_METRICS_LISTEN": "127.0.0.1:0",
+        **settings,
     }
-    command = [sys.executable, "-P", "-m", "linkage_service"]
     made = CliRunner().invoke(
         main, ["init", "--organisation", "Unit", "--administrator-email", "sam@unit.example"], env=environment
     )
     assert made.exit_code == 0, made.output
+    return environment
+
+
+@contextmanager
+def _started(folder: Path, database_url: str, wanted: Sequence[str]) -> Iterator[Process]:
+    environment = _initialised(folder, LINKAGE_DATABASE_URL=database_url, LINKAGE_METRICS_LISTEN="127.0.0.1:0")
     options = ["--port", "0", "--processes", str(PROCESSES), "--ready-file", str(folder / "ready.json")]
     with (folder / "service.log").open("ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         running = subprocess.Popen(
-            [*command, "serve", *options, *wanted], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            [*COMMAND, "serve", *options, *wanted], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         )
     process = Process(name="serve", running=running, log=folder / "service.log")
     try:
@@ -185,6 +190,23 @@ def test_processes_whose_keeper_is_killed_end_by_themselves(serving: Serving) ->
     assert not serving.all_ended()
     serving.process.kill()
     wait_for(serving.all_ended, what="every process had ended")
+
+
+def test_process_says_again_and_again_that_it_lives_once_it_is_ready(tmp_path: Path) -> None:
+    environment = _initialised(tmp_path)
+    options = ["--host", "127.0.0.1", "--port", "0", "--api-processes", "1"]
+    with subprocess.Popen(
+        [*COMMAND, "serve-beside", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(3)] == [b"ready\n", b"alive\n", b"alive\n"]
+        # The end of its input ends it.
+        process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def _refused(url: str) -> bool:

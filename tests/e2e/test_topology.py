@@ -1,7 +1,9 @@
 """The topology of deploy/, as processes: a linkage through all of them, and restarts that lose nothing."""
 
 import json
+import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ from sqlalchemy import text
 from linkage_client.models import Run
 from linkage_client.testing.rounds import Round, open_round
 from linkage_service.database import Database
+from linkage_service.runs.results import units_prefix
 from support.dask_cluster import DaskCluster, make_certificates
 from support.postgresql import Server
+from support.s3_server import S3Server, s3_server
 from support.topology import assert_ledger_is_whole, running_topology, under_load, wait_for
 
 # Each starts some ten processes; on a machine with other work that takes minutes.
@@ -19,6 +23,20 @@ pytestmark = pytest.mark.timeout(600)
 
 ROWS = 300
 CLIENTS = 3
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3Server]:
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def in_bucket(store: S3Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The setting of an empty bucket. Its credentials are in the environment, for the cluster's workers too."""
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    return {"LINKAGE_BLOB_URL": store.make_bucket(f"linkage-{secrets.token_hex(6)}")}
 
 
 def _groups(round_: Round, run: Run) -> set[frozenset[tuple[int, int]]]:
@@ -32,7 +50,7 @@ def _groups(round_: Round, run: Run) -> set[frozenset[tuple[int, int]]]:
 
 
 def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_killed(
-    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgresql: Server, store: S3Server, in_bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cluster").mkdir()
     certificates = make_certificates(tmp_path / "cluster")
@@ -44,6 +62,7 @@ def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_
             "LINKAGE_SCHEDULER_CERTIFICATE": str(certificates.certificate),
             "LINKAGE_SCHEDULER_KEY": str(certificates.key),
             "LINKAGE_LEASE_S": "3",
+            **in_bucket,
         }
         with (
             running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=2, settings=settings) as (service, _),
@@ -68,13 +87,18 @@ def test_linkage_through_every_process_gives_the_same_groups_though_a_worker_is_
             # The proxy gave requests to each process in turn.
             answered = [len(api.lines("request")) for api in topology.apis]
             assert min(answered) > max(answered) // 4 > 0
+            # Parts came through the API, units from the cluster's workers, and nothing went to a disk beside.
+            stored = [path for method, path in store.requests if method == "PUT"]
+            assert [path for path in stored if "/uploads/" in path]
+            assert [path for path in stored if f"/{units_prefix(finished.id)}/" in path]
+            assert not (topology.data_dir / "blobs").exists()
             assert_ledger_is_whole(service)
 
 
 def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
-    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgresql: Server, in_bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, url):
+    with running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=0, settings=in_bucket) as (service, url):
         with under_load(service, clients=CLIENTS) as load:
             codes = []
             for place in range(2):
@@ -97,9 +121,9 @@ def test_rolling_restart_under_load_loses_and_doubles_nothing_that_was_answered(
 
 
 def test_process_asked_to_stop_answers_the_request_in_hand_and_takes_no_other(
-    tmp_path: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, postgresql: Server, in_bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=0) as (service, _):
+    with running_topology(tmp_path / "unit", postgresql, monkeypatch, workers=0, settings=in_bucket) as (service, _):
         api = service.topology.apis[0]
         body = b"grant_type=client_credentials"
         head = (

@@ -75,7 +75,8 @@ class HandClock:
             return self.now
 
     def move(self, **by: float) -> None:
-        self.now += timedelta(**by)
+        with self._lock:
+            self.now += timedelta(**by)
 
 
 @dataclass

@@ -1,5 +1,5 @@
 """The topology of deploy/ as processes of this machine: nginx with TLS, several API processes, and workers, on one
-PostgreSQL and one blob store.
+PostgreSQL and one bucket.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class Process:
 class Topology(LocalService):
     """Several API processes behind nginx, and workers beside them, where a `LocalService` has one process.
 
-    Started by `RunningService` in its place. `url` is that of the proxy.
+    Started by `RunningService` in its place. `url` is that of the proxy. The settings name database and bucket.
     """
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str], apis: int, workers: int) -> None:
@@ -74,7 +74,6 @@ class Topology(LocalService):
             data_dir=folder / "service",
             log_path=folder / "service.log",
             settings={
-                "LINKAGE_BLOB_URL": (folder / "blobs").as_uri(),
                 "LINKAGE_KEYS_DIR": str(folder / "keys"),
                 "LINKAGE_ISSUER": issuer,
                 "LINKAGE_TRUSTED_PROXIES": '["127.0.0.1"]',

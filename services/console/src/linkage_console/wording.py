@@ -33,6 +33,7 @@ COLOURS: Final = {
 PHASES: Final = {
     "queued": "It waits for a worker.", "load": "Encodings are read.", "compile": "Comparison is made ready.",
     "match": "Records are compared.", "store": "The result is stored.", "done": "It has ended.",
+    "clock": "It waits, since the service's clock is behind its log. It goes on by itself once that is set right.",
 }  # fmt: skip
 # Of Article 18(1), as a hold states it.
 GROUNDS: Final = {
