@@ -1,5 +1,6 @@
 """Processes: the web server with its embedded worker, and the worker alone. Both end cleanly on a signal."""
 
+import gc
 import json
 import os
 import signal
@@ -166,6 +167,7 @@ def _serve(
             try:
                 if worker:
                     worker.start()
+                _leave_alone_what_is_there()
                 server.run(sockets=[listener])
             finally:
                 if worker:
@@ -222,6 +224,15 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
             Worker(replace(runtime, tracing=tracing)).run_until(stop)
     finally:
         tracing.close()
+
+
+def _leave_alone_what_is_there() -> None:
+    """Has the collector of cycles look at what was made since only: what is there when serving begins stays.
+
+    To walk all of it holds up every request for as long as dozens of them take.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class _Server(uvicorn.Server):
