@@ -163,6 +163,7 @@ class Database:
     @contextmanager
     def noting(self) -> Iterator[Session]:
         """One small transaction that does not wait for the disk: for notes that are worthless after a power cut."""
+        self._may_wait_to_note()
         with Session(self._noter, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -174,9 +175,12 @@ class Database:
     def look_straight(self, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """The same of a query in the driver's own words, which gives values as the driver reads them."""
         # Not `connect`: what that does before and after the query takes longer than the query.
-        with closing(self.engine.raw_connection()) as connection:
+        dialect = self.engine.dialect
+        with _errors_as_usual(dialect, None, lambda _: None):
+            made = self.engine.raw_connection()
+        with closing(made) as connection:
             driver: Any = connection.driver_connection
-            with _errors_as_usual(self.engine.dialect, driver, connection.invalidate):
+            with _errors_as_usual(dialect, driver, connection.invalidate):
                 row: tuple[Any, ...] | None = driver.execute(query, values).fetchone()
                 return row
 
@@ -188,8 +192,14 @@ class Database:
                 true)` itself, SQLite's is sent over a connection that does not wait.
             values: of its parameters.
         """
+        self._may_wait_to_note()
         with self._jotter.connect() as connection:
             return connection.execute(statement[connection.dialect.name], values).rowcount
+
+    def _may_wait_to_note(self) -> None:
+        # SQLite has one writer, whatever is written.
+        if self._sqlite:
+            self._before_turn()
 
     def leave_no_trace(self) -> bool:
         """Rewrites SQLite's file and empties its write-ahead log; False while another connection is in the way.

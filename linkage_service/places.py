@@ -13,7 +13,8 @@ AT_A_TIME = 4
 class Places:
     """Places for threads that work at a request; whoever waits for the writers' turn, or has it, needs none.
 
-    So however long the turn is waited for, requests that only read go on.
+    So however long the turn is waited for, requests that only read go on. On SQLite every request of a machine waits to
+    write, since the note of its proof is written: there places hold nobody up.
     """
 
     def __init__(self, count: int = AT_A_TIME) -> None:

@@ -34,7 +34,7 @@ from linkage_service.worker import Worker
 _log = structlog.get_logger(__name__)
 _HEADER_BYTES_MAX = 32 * 1024
 # uvicorn's main loop turns ten times a second.
-_TURNS_PER_SIGN_OF_LIFE = 50
+_TURNS_PER_SIGN_OF_LIFE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ def _leave_alone_what_is_there() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, telling when it accepts connections, and every few seconds that its event loop turns."""
+    """uvicorn's server, telling when it accepts connections, and about every second that its event loop turns."""
 
     def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None], on_turn: Callable[[], None]) -> None:
         super().__init__(config)

@@ -246,6 +246,10 @@ class Gate:
             _must_have_decided(operation)
             return answer
 
+    def give_up_place(self) -> None:
+        """Lets another request have this one's place: what follows waits for the store or the database for long."""
+        self.door.places.leave()
+
     def perform(
         self, use_case: Callable[[Operation], Answer], *, key: idempotency.Key | None = None
     ) -> tuple[Answer, Acknowledged]:
@@ -266,8 +270,11 @@ class Gate:
             return answer, unit.acknowledged
 
     def note(self, query: Callable[[Operation], BaseModel], record: Callable[[Operation], None]) -> Response:
-        """Runs a query that holds up no writer, then records that it was made: before its answer leaves."""
-        answer = self.read(query)
+        """Runs a query that holds up no writer, then records that it was made: before its answer leaves.
+
+        It has no place meanwhile: to search a long log takes the database's time.
+        """
+        answer = self._read(query, self.caller)
         _, acknowledged = self.perform(record)
         return _render(answer, status=200, acknowledged=acknowledged)
 

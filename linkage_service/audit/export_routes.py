@@ -55,6 +55,7 @@ def export_events(draft: ExportDraft, gate: Annotated[Gate, guard(Action.EXPORT_
     def prepare(operation: Operation) -> exporting.Plan:
         operation.require(LEDGER)
         session = operation.session
+        gate.give_up_place()
         return exporting.plan(session, log, wish, scope_of(session, operation.caller), checkpoint=checkpoint)
 
     made = gate.read(prepare)

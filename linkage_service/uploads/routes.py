@@ -172,7 +172,8 @@ def complete_upload(
 
     def look(operation: Operation) -> service.Inspected | None:
         row = _require_own(operation, upload_id)
-        # Reading a large upload takes seconds: it must not hold the write lock.
+        # Reading a large upload takes seconds: it must hold neither the write lock nor a place.
+        gate.give_up_place()
         return service.inspect(operation.session, blobs, row) if row.state == "receiving" else None
 
     gone: list[service.Discarded] = []
