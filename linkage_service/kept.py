@@ -14,7 +14,7 @@ from linkage_service.settings import Settings
 READY = "ready"
 """The line by which a process says to the one that keeps it that it is at work."""
 ALIVE = "alive"
-"""The line by which it says every few seconds from then on that it still is."""
+"""The line by which it says about every second from then on that it still is."""
 
 _log = structlog.get_logger(__name__)
 _STOPS_IN_S = 20

@@ -15,14 +15,9 @@ from linkage_service.access.replay import Replayed, replay
 from linkage_service.cli import main
 from linkage_service.errors import Conflict, NotFound
 from support.ledger_logs import make_header
-from support.service_app import Linked, ServiceApp, data_sets, ok, problem
+from support.service_app import Linked, ServiceApp, ok, problem
 
 _STOP = '@id("G0-stop") @element("none") @reason("No.") @remedy("None.") forbid (principal, action, resource);'
-
-
-@pytest.fixture
-def linked(service: ServiceApp) -> Linked:
-    return service.uploaded(*data_sets(12, 12, shared=6))
 
 
 def _played(service: ServiceApp, linked: Linked) -> None:

@@ -18,17 +18,6 @@ from linkage_service.worker import Worker, _Lease
 from support.service_app import Linked, ServiceApp, change_manifest, data_sets, in_threads, ok
 
 
-@pytest.fixture
-def linked(service: ServiceApp) -> Linked:
-    return service.uploaded(*data_sets(12, 12, shared=6))
-
-
-@pytest.fixture
-def run(linked: Linked) -> str:
-    made: str = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)["id"]
-    return made
-
-
 def _run(service: ServiceApp, linked: Linked, run: str) -> dict[str, Any]:
     assert service.app is not None
     found: dict[str, Any] = ok(linked.providers[0].get(f"/v1/runs/{run}"), 200)

@@ -11,21 +11,10 @@ from linkage_service.organisations.tables import Organisation
 from linkage_service.runs.results import units_prefix
 from linkage_service.worker import Worker
 from support.databases import on_each_database
-from support.service_app import Json, Linked, ServiceApp, data_sets, ok
+from support.service_app import Json, Linked, ServiceApp, ok
 from support.topology import wait_for
 
 REASON = {"reason": "Probing."}
-
-
-@pytest.fixture
-def linked(service: ServiceApp) -> Linked:
-    return service.uploaded(*data_sets(12, 12, shared=6))
-
-
-@pytest.fixture
-def run(linked: Linked) -> str:
-    made: str = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)["id"]
-    return made
 
 
 @pytest.fixture
