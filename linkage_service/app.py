@@ -81,7 +81,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         yield
         runtime.checkpointer.stop()
 
-    app = FastAPI(
+    app = _Service(
         title="Linkage service",
         version=version("linkage-service"),
         description=DESCRIPTION,
@@ -117,6 +117,17 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.add_middleware(_Context, runtime=runtime)
     return app
+
+
+class _Service(FastAPI):
+    """The framework's application, whose description has the problems that every route may answer with."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            super().openapi()["components"]["schemas"] |= problems.schemas()
+        document: dict[str, Any] = self.openapi_schema or {}
+        return document
 
 
 def _serve(app: FastAPI, router: APIRouter) -> None:

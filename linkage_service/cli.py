@@ -5,6 +5,7 @@ refused, 2 wrong usage. Modules that take long to load are loaded by the command
 quick.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -887,7 +888,11 @@ def _runtime(data_dir: Path | None, **given: str | None) -> "Iterator[Runtime]":
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turns what went wrong into one sentence and exit code 1."""
+    """Turns what went wrong into one sentence and exit code 1.
+
+    What a command needs has been imported by now: from here on there may be something to collect.
+    """
+    gc.enable()
     from sqlalchemy.exc import OperationalError  # noqa: PLC0415
 
     from linkage_service.errors import LinkageError  # noqa: PLC0415

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from linkage_service.access.guard import enter
@@ -60,15 +61,22 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problem answers of a route, for OpenAPI."""
+    """The problem answers of a route, for OpenAPI. `schemas` has what they refer to."""
+    # Not by a model: for each answer of each route the framework would make a validator that nobody uses.
     return {
         status: {
-            "model": Problem,
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in statuses
     }
+
+
+def schemas() -> dict[str, Any]:
+    """The JSON Schema of a problem and its parts by their names, for OpenAPI."""
+    _, described = models_json_schema([(Problem, "validation")], ref_template="#/components/schemas/{model}")
+    named: dict[str, Any] = described["$defs"]
+    return named
 
 
 OF_EVERY_ROUTE = responses(408, 421, 429)

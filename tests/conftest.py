@@ -1,5 +1,6 @@
 """Settings and databases for the whole suite."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support.databases import Kind, migrated_database, migrated_file, postgresql_or_skip
+from support.databases import Kind, compile_statements_once, migrated_database, migrated_file, postgresql_or_skip
 from support.postgresql import Server
 
 # A test is right or wrong; how long one example took says how busy the machine was.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+compile_statements_once()
 
 # Files with tests of half a minute and more. One that began last would keep one core waiting for the other.
 _LONG = {
@@ -27,6 +30,13 @@ _LONG = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts long tests first, and leaves the others in the order that chance gave them."""
     items.sort(key=lambda item: item.path.name not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Has the collector of cycles leave alone what is there before the first test, and look less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
