@@ -30,6 +30,7 @@ from linkage_service.audit.quorum import lack_of_quorum
 from linkage_service.audit.watch import Watch
 from linkage_service.errors import LinkageError
 from linkage_service.metrics import RunOutcome
+from linkage_service.migrate import can_serve
 from linkage_service.projects.service import governed
 from linkage_service.retention.sweep import Sweeper
 from linkage_service.rights import tables as rights
@@ -47,6 +48,7 @@ _log = structlog.get_logger(__name__)
 _ATTEMPTS_MAX = 5
 _HOUSEKEEPER_STOPS_IN_S = 10
 _WITHDRAWALS_LOOKED_FOR_S = 0.2
+_SCHEMA_ASKED_EVERY_S = 2.0
 
 
 class RunFailed(LinkageError):
@@ -129,6 +131,25 @@ class _Lease:
                 return
 
 
+class _Schema:
+    """Whether this release can serve on the database's schema, asked every few seconds: a migration may end that."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._engine = runtime.database.engine
+        self._fits = True
+        self._asks_at = time.monotonic()
+
+    def fits(self) -> bool:
+        """What the database said last. Where it does not, nothing more is written, and an operator is to be told."""
+        now = time.monotonic()
+        if now >= self._asks_at:
+            before, self._fits = self._fits, can_serve(self._engine)
+            self._asks_at = now + _SCHEMA_ASKED_EVERY_S
+            if before and not self._fits:
+                _log.error("schema_not_for_this_release")
+        return self._fits
+
+
 class Worker:
     """One worker: looks for a run, carries it out, looks again."""
 
@@ -145,6 +166,7 @@ class Worker:
         self._watch = watch_of(runtime)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._version = version("linkage-service")
+        self._schema = _Schema(runtime)
         self._noted_at: datetime | None = None
         self._waits_for_clock = False
 
@@ -157,7 +179,7 @@ class Worker:
         housekeeper.start()
         while not stop.is_set():
             try:
-                found = self.run_once(stop)
+                found = self._schema.fits() and self.run_once(stop)
             except SQLAlchemyError as error:
                 # The database was away or busy. A run in hand is found again by its lease.
                 _log.warning("database_unwell", error_type=type(error).__name__)
@@ -200,7 +222,8 @@ class Worker:
     def _keep_house_until(self, stop: threading.Event) -> None:
         while not stop.wait(self._runtime.settings.poll_s):
             try:
-                self.keep_house()
+                if self._schema.fits():
+                    self.keep_house()
             except Exception as error:  # noqa: BLE001 - retention must not end with this thread; the next round tries again
                 _log.error("housekeeping_failed", error_type=type(error).__name__)
 
@@ -234,6 +257,9 @@ class Worker:
         try:
             with _Lease(self._runtime, claim) as lease:
                 result = self._carry_out(claim, lease, stop)
+                if not self._schema.fits():
+                    # A worker of the new release goes on with what was kept, once the lease has run out.
+                    return "left"
                 with self._runtime.tracing.span("finish"):
                     return self._finish_when_clock_allows(claim, result, lease, stop)
         except MatchingCancelled:

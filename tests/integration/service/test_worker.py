@@ -1,21 +1,28 @@
 """Workers: a run is carried out once, whoever stops in between."""
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import Engine
 
 from linkage_matching import MatchingCancelled, MatchingError
-from linkage_service import engine
+from linkage_service import engine, migrate, worker
+from linkage_service.migrate import newest_revision
 from linkage_service.runs import service as runs
 from linkage_service.runs import tables
 from linkage_service.runs.results import units_prefix
 from linkage_service.uploads import tables as uploads
 from linkage_service.uploads.service import blob_key, blob_keys
 from linkage_service.worker import Worker, _Lease
+from support.databases import on_each_database
 from support.service_app import Linked, ServiceApp, change_manifest, data_sets, in_threads, ok
+from support.topology import wait_for
 
 
 def _run(service: ServiceApp, linked: Linked, run: str) -> dict[str, Any]:
@@ -375,3 +382,69 @@ def test_progress_of_a_run_with_blocking_is_told_roughly(
     assert service.work()
     # Whichever test comes first in a process waits for the engine to be compiled, and is told so.
     assert [(done, total) for phase, done, total in reported if phase == "match"] == [told]
+
+
+def _let_serve(service: ServiceApp, revision: str) -> None:
+    """As a migration does that leaves room for the releases from a revision on alone."""
+    with service.runtime.database.writing() as session:
+        session.connection().exec_driver_sql("DELETE FROM serving_revision")
+        session.connection().exec_driver_sql(f"INSERT INTO serving_revision VALUES ('{revision}')")  # noqa: S608
+
+
+@contextmanager
+def _working(service: ServiceApp) -> Iterator[Worker]:
+    stop = threading.Event()
+    working = Worker(service.runtime)
+    thread = threading.Thread(target=working.run_until, args=(stop,))
+    thread.start()
+    try:
+        yield working
+    finally:
+        stop.set()
+        thread.join()
+
+
+@on_each_database
+def test_worker_takes_no_run_while_the_schema_is_not_for_its_release(
+    service: ServiceApp, linked: Linked, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_SCHEMA_ASKED_EVERY_S", 0.0)
+    _let_serve(service, "9999")
+    before = service.size()
+    asked: list[bool] = []
+    may = migrate.can_serve
+
+    def watched(engine: Engine) -> bool:
+        asked.append(may(engine))
+        return asked[-1]
+
+    monkeypatch.setattr(worker, "can_serve", watched)
+    with _working(service):
+        wait_for(lambda: len(asked) > 4, what="the worker has looked for a run again")
+        assert not any(asked)
+        assert _run(service, linked, run)["state"] == "queued"
+        assert service.size() == before
+        _let_serve(service, newest_revision())
+        wait_for(lambda: _run(service, linked, run)["state"] == "succeeded", what="the run is carried out")
+
+
+def test_run_in_hand_when_the_schema_changes_is_left_to_a_worker_of_the_new_release(
+    service: ServiceApp, linked: Linked, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = engine.match
+
+    def match(work: engine.Work, **options: Any) -> engine.Matched:
+        done = inner(work, **options)
+        _let_serve(service, "9999")
+        return done
+
+    monkeypatch.setattr(engine, "match", match)
+    assert service.work()
+    types = [event["type"] for event in service.events()]
+    assert (types.count("run.started"), types.count("run.succeeded")) == (1, 0)
+    monkeypatch.undo()
+    _let_serve(service, newest_revision())
+    service.clock.move(seconds=service.settings.lease_s + 1)
+    assert service.work()
+    done = _run(service, linked, run)
+    assert (done["state"], done["attempt"]) == ("succeeded", 2)
