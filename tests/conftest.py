@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support.databases import Kind, compile_statements_once, migrated_database, migrated_file, postgresql_or_skip
+from support.databases import Kind, migrated_database, migrated_file, postgresql_or_skip
 from support.postgresql import Server
 
 # A test is right or wrong; how long one example took says how busy the machine was.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
-
-compile_statements_once()
 
 # Files with tests of half a minute and more. One that began last would keep one core waiting for the other.
 _LONG = {

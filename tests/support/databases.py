@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from sqlalchemy import Connection, Dialect, Engine, event
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.util import LRUCache
 
 from linkage_service.database import Database
 from linkage_service.migrate import upgrade
@@ -27,30 +23,6 @@ _TEMPLATE = "linkage_template"
 
 on_each_database = pytest.mark.parametrize("database_kind", KINDS, indirect=True)
 """Marks a test, or with `pytestmark` a module, whose outcome may depend on the database; others run on SQLite."""
-
-
-def compile_statements_once() -> None:
-    """Lets all databases of a process share the statements that were compiled for one of their kind.
-
-    A service has one database; the tests open thousands, and compiling for each anew was a seventh of their time and
-    most of their memory. SQLAlchemy keeps what it compiled by the dialect: all of a kind are alike here.
-    """
-    for kind in (SQLiteDialect_pysqlite, PGDialect_psycopg):
-        kind.__eq__ = _of_one_kind  # type: ignore[method-assign, assignment]
-        kind.__hash__ = _by_kind  # type: ignore[method-assign, assignment]
-    compiled: LRUCache[object, object] = LRUCache(4000)
-
-    @event.listens_for(Engine, "engine_connect")
-    def share(connection: Connection) -> None:
-        connection.execution_options(compiled_cache=compiled)
-
-
-def _of_one_kind(one: Dialect, other: object) -> bool:
-    return type(one) is type(other)
-
-
-def _by_kind(one: Dialect) -> int:
-    return hash(type(one))
 
 
 def postgresql_or_skip() -> Iterator[Server]:
