@@ -125,9 +125,9 @@ class _Service(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, made once."""
         if self.openapi_schema is None:
-            super().openapi()["components"]["schemas"] |= problems.schemas()
-        document: dict[str, Any] = self.openapi_schema or {}
-        return document
+            self.openapi_schema = super().openapi()
+            self.openapi_schema["components"]["schemas"] |= problems.schemas()
+        return self.openapi_schema
 
 
 def _serve(app: FastAPI, router: APIRouter) -> None:

@@ -45,8 +45,9 @@ def postgresql() -> Iterator[Server]:
 
 @pytest.fixture
 def database_kind(request: pytest.FixtureRequest) -> Kind:
-    """Which database a test runs on: SQLite, unless the test is marked `on_each_database`."""
-    kind: Kind = getattr(request, "param", "sqlite")
+    """Which database a test runs on: what `TEST_DATABASE` says, unless the test is marked `on_each_database`."""
+    usual: Kind = "postgresql" if os.environ.get("TEST_DATABASE") == "postgresql" else "sqlite"
+    kind: Kind = getattr(request, "param", usual)
     return kind
 
 

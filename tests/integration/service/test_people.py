@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from support.databases import on_each_database
 from support.service_app import (
     PART_BYTES,
     Caller,
@@ -387,6 +388,7 @@ def test_person_does_what_needs_no_machine(service: ServiceApp) -> None:
     problem(outsider.get(f"/v1/projects/{linked.project}"), 404, "not_found")
 
 
+@on_each_database
 def test_client_has_no_sessions_and_is_told(service: ServiceApp) -> None:
     answers: list[Any] = [
         service.administrator.get("/v1/sessions"),

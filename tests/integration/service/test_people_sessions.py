@@ -13,6 +13,7 @@ from linkage_service import logs
 from linkage_service.access.guard import Guard
 from linkage_service.access.sessions import COOKIE, LOOPBACK_COOKIE, set_cookie
 from linkage_service.app import routes_of
+from support.databases import on_each_database
 from support.service_app import ISSUER, Json, Organisation, Person, ServiceApp, in_threads, ok, problem
 
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
@@ -242,6 +243,7 @@ def test_session_ends_after_its_longest_life_however_it_is_used(service: Service
     problem(person.get("/v1/me"), 401, "session_ended")
 
 
+@on_each_database
 def test_list_has_the_own_sessions_with_browser_and_address(person: Person) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     answer = person.http.post("/v1/sessions", json=_draft(person), headers={"User-Agent": agent})

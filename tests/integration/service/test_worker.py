@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 
 from linkage_matching import MatchingCancelled, MatchingError
 from linkage_service import engine, migrate, worker
-from linkage_service.migrate import newest_revision
 from linkage_service.runs import service as runs
 from linkage_service.runs import tables
 from linkage_service.runs.results import units_prefix
@@ -392,13 +391,12 @@ def _let_serve(service: ServiceApp, revision: str) -> None:
 
 
 @contextmanager
-def _working(service: ServiceApp) -> Iterator[Worker]:
+def _working(service: ServiceApp) -> Iterator[None]:
     stop = threading.Event()
-    working = Worker(service.runtime)
-    thread = threading.Thread(target=working.run_until, args=(stop,))
+    thread = threading.Thread(target=Worker(service.runtime).run_until, args=(stop,))
     thread.start()
     try:
-        yield working
+        yield
     finally:
         stop.set()
         thread.join()
@@ -424,7 +422,7 @@ def test_worker_takes_no_run_while_the_schema_is_not_for_its_release(
         assert not any(asked)
         assert _run(service, linked, run)["state"] == "queued"
         assert service.size() == before
-        _let_serve(service, newest_revision())
+        _let_serve(service, migrate.newest_revision())
         wait_for(lambda: _run(service, linked, run)["state"] == "succeeded", what="the run is carried out")
 
 
@@ -443,7 +441,7 @@ def test_run_in_hand_when_the_schema_changes_is_left_to_a_worker_of_the_new_rele
     types = [event["type"] for event in service.events()]
     assert (types.count("run.started"), types.count("run.succeeded")) == (1, 0)
     monkeypatch.undo()
-    _let_serve(service, newest_revision())
+    _let_serve(service, migrate.newest_revision())
     service.clock.move(seconds=service.settings.lease_s + 1)
     assert service.work()
     done = _run(service, linked, run)
