@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from support.databases import on_each_database
 from support.service_app import Json, Linked, ServiceApp, change_manifest, data_sets, ok, problem
+
+pytestmark = on_each_database
 
 ROWS = data_sets(60, 50, shared=30)
 

@@ -11,6 +11,7 @@ import rfc8785
 
 from linkage_service.uploads import probing, tables
 from linkage_service.uploads import service as uploads
+from support.databases import on_each_database
 from support.linkage_schemas import linkage_schema
 from support.service_app import (
     BITS,
@@ -24,6 +25,8 @@ from support.service_app import (
     parts_of,
     problem,
 )
+
+pytestmark = on_each_database
 
 LONG = linkage_schema(l=2048)
 LONG_DIGEST = hashlib.sha256(rfc8785.dumps(LONG)).hexdigest()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from linkage_service.audit.catalogue import EventType
+from support.databases import on_each_database
 from support.service_app import ServiceApp, data_sets, ok, parts_of, problem
 
 
@@ -12,6 +13,7 @@ def _link_table(response: object) -> dict[int, str]:
     return {row["row"]: row["link_id"] for row in map(json.loads, response.text.splitlines())}  # type: ignore[attr-defined]  # httpx
 
 
+@on_each_database
 def test_whole_flow_leaves_one_event_for_each_step_and_a_log_that_verifies(service: ServiceApp) -> None:
     first, second = data_sets(40, 50, shared=20)
     linked = service.project()
@@ -112,6 +114,7 @@ def test_client_added_then_revoked_leaves_an_event_each(service: ServiceApp) -> 
         ok(revoked, 204)
 
 
+@on_each_database
 def test_upload_deleted_loses_its_blobs_and_its_key(service: ServiceApp) -> None:
     linked = service.uploaded(*data_sets(40, 40, shared=0))
     upload = linked.uploads[0]
@@ -122,6 +125,7 @@ def test_upload_deleted_loses_its_blobs_and_its_key(service: ServiceApp) -> None
     assert ok(linked.providers[0].get(f"/v1/uploads/{upload}"), 200)["state"] == "deleted"
 
 
+@on_each_database
 def test_run_cancelled_before_a_worker_came_is_left_alone(service: ServiceApp) -> None:
     linked = service.uploaded(*data_sets(12, 12, shared=6))
     run = ok(linked.providers[0].post(f"/v1/projects/{linked.project}/runs", {}), 202)
@@ -130,6 +134,7 @@ def test_run_cancelled_before_a_worker_came_is_left_alone(service: ServiceApp) -
     assert not service.work()
 
 
+@on_each_database
 def test_reads_of_every_noun_answer_and_leave_no_event(service: ServiceApp) -> None:
     linked = service.uploaded(*data_sets(12, 12, shared=6))
     run = service.run(linked)
