@@ -113,6 +113,11 @@ class Operation:
         self._gate = gate
         self._key = key
 
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something; if not its transaction only reads, and can lock nothing."""
+        return self._unit is not None
+
     def require(self, resource: Resource, **context: Attribute) -> None:
         """Lets the policy decide on the route's action.
 

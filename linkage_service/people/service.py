@@ -78,18 +78,14 @@ def is_stepped_up(row: tables.PersonSession, now: datetime, *, step_up_s: int) -
     return row.stepped_up_at is not None and now < row.stepped_up_at + timedelta(seconds=step_up_s)
 
 
-def own_account(operation: Operation, *, only_looks: bool = False) -> tuple[tables.Person, PersonCaller]:
+def own_account(operation: Operation) -> tuple[tables.Person, PersonCaller]:
     """The account of the person who calls, after the policy has let them.
-
-    Args:
-        operation: what they ask for.
-        only_looks: whether it changes nothing, so that nobody else is to be kept from changing the account.
 
     Raises:
         Conflict: a client calls, which has no account.
     """
     caller = operation.caller
-    person = (tables.person if only_looks else tables.locked_person)(operation.session, caller.id)
+    person = (tables.locked_person if operation.changes else tables.person)(operation.session, caller.id)
     if person is None or not isinstance(caller, PersonCaller):
         raise Conflict("This is about a person in a session, and a client has none.", code="not_a_person")
     operation.require(Resource(kind="person", entity=caller.entities()[0]))

@@ -184,7 +184,7 @@ def count_attempt(reception: Reception, person_id: str) -> None:
 
 def own_sessions(reception: Reception, operation: Operation) -> schemas.PersonSessions:
     """The caller's sessions that are in force."""
-    person, caller = service.own_account(operation, only_looks=True)
+    person, caller = service.own_account(operation)
     idle = timedelta(seconds=reception.settings.session_idle_s)
     rows = [
         row for row in tables.sessions_of(operation.session, person.id)

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 import rfc8785
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -310,9 +309,8 @@ class ServiceApp:
         self.settings = Settings(data_dir=folder, **chosen)
         self.clock = HandClock()
         service_keys.create(self.settings.resolved_keys_dir, log_origin=self.settings.log_origin)
-        file = self.settings.data_dir / "linkage.db"
-        if not file.exists() and self.settings.database_url is None:
-            migrated_file(file)
+        if not self.database_file.exists() and self.settings.database_url is None:
+            migrated_file(self.database_file)
         self.runtime: Runtime = build(self.settings, clock=self.clock)
         without_waiting_for_the_disk(self.runtime.database)
         if not can_serve(self.runtime.database.engine):
@@ -335,9 +333,6 @@ class ServiceApp:
 
     @property
     def database_file(self) -> Path:
-        """The file of SQLite; with `TEST_DATABASE` there may be none, and a test that looks into it is skipped."""
-        if (self.settings.database_url or "").startswith("postgresql"):
-            pytest.skip("looks into the file of SQLite")
         return self.settings.data_dir / "linkage.db"
 
     def ask_for_token(self, assertion: str, *, proof: str | None = None, **changes: str) -> httpx.Response:
