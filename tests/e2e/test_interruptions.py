@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -150,19 +151,30 @@ def test_run_worker_killed_is_finished_by_the_next_worker(service: RunningServic
 
 
 def interrupted_between_units(service: RunningService, round_: Round) -> Run:
-    """A run whose worker is killed with kill -9 as soon as the first unit of its comparison is stored, once it ends."""
+    """A run whose worker is killed with kill -9 as soon as the first unit of its comparison is stored, once it ends.
+
+    A request takes longer than a comparison on a busy machine: that a unit is stored is seen in the data folder.
+    """
     client = round_.recipient.client
-    for _ in range(5):
-        run = client.runs.start(project_id=round_.project.id)
-        units = service.data_dir / "blobs" / "runs" / run.id / "units"
-        # a unit that is being written has a name with # in it
-        while not (units.is_dir() and any("#" not in unit.name for unit in units.iterdir())):
-            assert client.runs.get(run_id=run.id).state in {"queued", "running"}
-        os.kill(worker_pids(service)[-1], signal.SIGKILL)
-        finished = client.runs.wait(run_id=run.id, timeout_s=90)
-        if finished.attempt > 1:
-            return finished
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for _ in range(5):
+            run = client.runs.start(project_id=round_.project.id)
+            ended = pool.submit(client.runs.wait, run_id=run.id, timeout_s=180)
+            units = service.data_dir / "blobs" / "runs" / run.id / "units"
+            while not stored_units(units) and not ended.done():
+                wait([ended], timeout=0.005)
+            os.kill(worker_pids(service)[-1], signal.SIGKILL)
+            finished = ended.result()
+            if finished.attempt > 1:
+                return finished
     raise AssertionError("every run ended in the moment before its worker was killed")
+
+
+def stored_units(folder: Path) -> list[str]:
+    """The names of the units' results; one that is being written has a name with # in it, and the folder may go."""
+    with suppress(FileNotFoundError):
+        return [unit.name for unit in folder.iterdir() if "#" not in unit.name]
+    return []
 
 
 def test_run_worker_killed_between_units_goes_on_with_the_missing_ones(service: RunningService) -> None:
