@@ -222,6 +222,8 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
     try:
         with metrics_shown(runtime) if metrics else nullcontext():
             Worker(replace(runtime, tracing=tracing)).run_until(stop)
+        # Who serves may have signed its last checkpoint by now, without what was done here after it.
+        runtime.checkpointer.sign()
     finally:
         tracing.close()
 

@@ -40,8 +40,17 @@ class Checkpointer:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        self._sign()
+        self.sign()
         self._collect(until=time.monotonic() + _LAST_WORDS_S)
+
+    def sign(self) -> None:
+        """Signs now, if the log grew; why it could not goes into the service's own log."""
+        try:
+            self._ledger.checkpoint(self._database)
+        except KeyRetired as error:
+            _log.error("checkpoint_not_signed", code=error.code)
+        except Exception as error:  # noqa: BLE001 - the next one tries again; the events themselves are safe
+            _log.error("checkpoint_failed", error_type=type(error).__name__)
 
     def collect_soon(self) -> None:
         """Has the witnesses asked about a checkpoint that was just signed on demand, without waiting for them."""
@@ -54,15 +63,7 @@ class Checkpointer:
             if self._wake.wait(max(0.0, due - time.monotonic())):
                 self._wake.clear()
             elif not self._stopping.is_set():
-                self._sign()
-
-    def _sign(self) -> None:
-        try:
-            self._ledger.checkpoint(self._database)
-        except KeyRetired as error:
-            _log.error("checkpoint_not_signed", code=error.code)
-        except Exception as error:  # noqa: BLE001 - the next one tries again; the events themselves are safe
-            _log.error("checkpoint_failed", error_type=type(error).__name__)
+                self.sign()
 
     def _collect(self, *, until: float, stop: threading.Event | None = None) -> None:
         try:

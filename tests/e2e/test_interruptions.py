@@ -24,10 +24,18 @@ SETTINGS = {"LINKAGE_LEASE_S": "3"}
 PART_BYTES = 4096
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with RunningService(tmp_path_factory.mktemp("interrupted"), settings=SETTINGS) as made:
+        yield made
+
+
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[RunningService]:
-    with RunningService(tmp_path, settings=SETTINGS) as running:
-        yield running
+def service(running: RunningService) -> Iterator[RunningService]:
+    """One service for all of these tests: its ledger has to hold through every interruption that went before."""
+    yield running
+    if not running.local.running:
+        running.restart()
 
 
 def encoded(round_: Round, place: int) -> tuple[Manifest, Path]:
@@ -185,9 +193,10 @@ def test_run_worker_killed_between_units_goes_on_with_the_missing_ones(service: 
         undisturbed = client.runs.wait(run_id=client.runs.start(project_id=round_.project.id).id, timeout_s=90)
 
         assert finished.state == undisturbed.state == "succeeded"
-        resumed = [line for line in log_lines(service) if line.get("event") == "run_resumed"]
-        assert [line["run"] for line in resumed] == [finished.id]
-        assert resumed[0]["size"] >= 1
+        (resumed,) = (
+            line for line in log_lines(service) if line.get("event") == "run_resumed" and line["run"] == finished.id
+        )
+        assert resumed["size"] >= 1
         assert report_of(round_, finished) == report_of(round_, undisturbed)
         assert not (service.data_dir / "blobs" / "runs" / finished.id / "units").exists()
         assert_ledger_is_whole(service, round_)

@@ -28,15 +28,25 @@ def test_running_service_killed_and_restarted_goes_on_at_the_same_address(tmp_pa
         assert "linkage service is ready" in service.log_text()
 
 
-def test_worker_asked_to_stop_while_its_parent_lives_ends_in_order(tmp_path: Path) -> None:
+def test_worker_asked_to_stop_while_its_parent_lives_ends_in_order_and_leaves_nothing_unsigned(tmp_path: Path) -> None:
     with RunningService(tmp_path) as service:
-        data_dir = service.data_dir
+        _, kept = flow.keep_checkpoint(service.unit, service.unit.officer)
+        # An event that the service has no time left to sign.
+        service.unit.administrator.client.organisations.create(name="Northgate Council")
+        service.kill()
+    unsigned = service.verify_ledger(against=kept)
     command = [sys.executable, "-P", "-m", "linkage_service", "worker", "--exit-with-parent", "--no-metrics"]
     with subprocess.Popen(
-        [*command, "--data-dir", data_dir], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as worker:
+        [*command, "--data-dir", service.data_dir],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as worker:  # fmt: skip
         assert worker.stderr
         assert any(b"worker_started" in line for line in worker.stderr)
         worker.terminate()
         said = worker.stderr.read()
         assert worker.wait(60) == 0, said
+    report = service.verify_ledger(against=kept)
+
+    assert unsigned["signed_size"] < unsigned["size"]
+    assert report["verified"]
+    assert report["signed_size"] == report["size"] >= unsigned["size"]
