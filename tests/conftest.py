@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support.databases import Kind, migrated_database, migrated_file, postgresql_or_skip
+from support.databases import Kind, migrated, postgresql_or_skip
 from support.postgresql import Server
 
 # A test is right or wrong; how long one example took says how busy the machine was.
@@ -54,11 +54,7 @@ def database_kind(request: pytest.FixtureRequest) -> Kind:
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, database_kind: Kind, tmp_path: Path) -> Iterator[str]:
     """A database of the test's own with every table."""
-    if database_kind == "sqlite":
-        yield migrated_file(tmp_path / "linkage.db")
-        return
-    # Asked for here, so that tests on SQLite start no server.
-    with migrated_database(request.getfixturevalue("postgresql")) as url:
+    with migrated(database_kind, request, tmp_path) as url:
         yield url
 
 

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from linkage_service import openapi
 from linkage_service.wire import Input
+from support.databases import KINDS, migrated, on_each_database
 from support.service_app import Caller, Linked, ServiceApp, data_sets, ok, service_app
 
 COMMITTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
@@ -90,11 +91,15 @@ def test_operation_ids_are_unique() -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="module", params=KINDS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A service in which every kind of thing exists once, with the parameters that find it."""
+    folder = tmp_path_factory.mktemp("contract")
     # The tool calls it by a name of its own.
-    with service_app(tmp_path_factory.mktemp("contract"), hosts=[HOST]) as service:
+    with (
+        migrated(request.param, request, folder) as database_url,
+        service_app(folder, hosts=[HOST], database_url=database_url) as service,
+    ):
         linked = service.uploaded(*data_sets(12, 12, shared=6))
         abandoned = ok(linked.providers[0].declare(linked.project, b"a" * 3200), 201)["id"]
         ok(linked.providers[0].delete(f"/v1/uploads/{abandoned}"), 204)
@@ -176,12 +181,15 @@ def _not_as_before() -> Iterator[None]:
             raise
 
 
-def test_sequences_of_operations_that_follow_from_each_other_answer_as_described(tmp_path: Path) -> None:
+@on_each_database
+def test_sequences_of_operations_that_follow_from_each_other_answer_as_described(
+    tmp_path: Path, database_url: str
+) -> None:
     followed: set[str] = set()
     checked: list[str] = []
     wrong: list[BaseException] = []
     # Of its own: what a sequence suspends, closes or deletes is not missed by the tests above.
-    with service_app(tmp_path, hosts=[HOST]) as service:
+    with service_app(tmp_path, hosts=[HOST], database_url=database_url) as service:
         linked = service.uploaded(*data_sets(12, 12, shared=6))
         service.run(linked)
         schema = schemathesis.openapi.from_asgi("/openapi.json", service.app)

@@ -102,11 +102,12 @@ def test_pages_of_the_identity_provider_have_no_barrier_and_fit_a_small_screen(t
         _is_good(page, "refused-by-provider")
 
 
-def test_agreement_is_signed_with_the_command_of_its_page_which_then_says_so(tmp_path: Path) -> None:
+def test_agreement_is_signed_with_the_command_of_its_page_which_then_says_so(
+    tmp_path: Path, linkage_service: RunningService
+) -> None:
     require_chromium()
     with ExitStack() as stack:
-        service = stack.enter_context(RunningService(tmp_path / "service"))
-        provider, *others = members = stack.enter_context(registered(service, "Northshire", "Southshire"))
+        provider, *others = members = stack.enter_context(registered(linkage_service, "Northshire", "Southshire"))
         parties = [
             Signatory(organisation_id=party.organisation_id, name=party.name, roles=(party.role,)) for party in members
         ]
@@ -126,7 +127,7 @@ def test_agreement_is_signed_with_the_command_of_its_page_which_then_says_so(tmp
             organisation_id=provider.organisation_id, name="Sam", email="sam@body.test", roles=["signatory"]
         )
         browser = stack.enter_context(chromium())
-        page = stack.enter_context(browser.new_context(base_url=service.url)).new_page()
+        page = stack.enter_context(browser.new_context(base_url=linkage_service.url)).new_page()
         _enrol_and_sign_in(page, invited.path, "sam@body.test")
         expect(page.get_by_text("Your organisation has not signed this agreement.")).to_be_visible()
         page.goto(f"/console/agreements/{agreement.id}")

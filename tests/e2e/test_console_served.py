@@ -16,17 +16,18 @@ def _status(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_served_service_shows_the_console_and_keeps_invitation_links_out_of_its_log(tmp_path: Path) -> None:
-    with RunningService(tmp_path) as service:
-        status, page = _status(f"{service.url}/")
-        assert status == 200
-        assert "<h1" in page
-        assert "Sign in" in page
-        token = "A" * 43
-        status, page = _status(f"{service.url}/enrol/{token}")
-        assert status == 404
-        assert "<h1" in page
-        assert token not in service.log_text()
+def test_served_service_shows_the_console_and_keeps_invitation_links_out_of_its_log(
+    linkage_service: RunningService,
+) -> None:
+    status, page = _status(f"{linkage_service.url}/")
+    assert status == 200
+    assert "<h1" in page
+    assert "Sign in" in page
+    token = "A" * 43
+    status, page = _status(f"{linkage_service.url}/enrol/{token}")
+    assert status == 404
+    assert "<h1" in page
+    assert token not in linkage_service.log_text()
 
 
 def test_service_without_the_console_answers_as_an_api(tmp_path: Path) -> None:

@@ -189,15 +189,6 @@ def test_demo_febrl4_with_the_proposed_schema_finds_the_people(demo: Demo, febrl
     assert json.loads((febrl4 / "schema.proposed.json").read_text())["version"] == 3
 
 
-def test_demo_with_encodings_for_a_unit_that_is_not_trusted_finds_the_people(demo: Demo) -> None:
-    done = demo("--rows", "600", "--encoding-profile", "saul-k3-2048-v1", "--json")
-
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document["f1"] >= 0.95
-    assert "2,048 bits each" in done.stderr
-
-
 def test_demo_with_an_encoding_profile_that_does_not_exist_says_which_do(demo: Demo, temporary: Path) -> None:
     done = demo("--encoding-profile", "saul-k9-2048-v1")
 
@@ -226,11 +217,15 @@ def test_demo_columns_of_other_names_and_no_truth_has_no_measures(demo: Demo, tm
     assert int(results[3][1]) > 50
 
 
-def test_demo_kept_leaves_a_service_that_each_party_can_use(demo: Demo, temporary: Path) -> None:
-    done = demo("--rows", "60", "--keep", "--json")
+def test_demo_kept_for_a_unit_that_is_not_trusted_leaves_a_service_that_each_party_can_use(
+    demo: Demo, temporary: Path
+) -> None:
+    done = demo("--rows", "600", "--encoding-profile", "saul-k3-2048-v1", "--keep", "--json")
     process_id = service_of(done.stderr)
     try:
         assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["f1"] >= 0.95
+        assert "2,048 bits each" in done.stderr
         (folder,) = temporary.iterdir()
         assert f"kill {process_id}" in done.stderr
         profiles = sorted((folder / "parties").glob("*/profile.toml"))

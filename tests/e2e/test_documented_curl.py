@@ -52,15 +52,15 @@ def _from_base64url(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def test_round_of_the_guide_with_curl_ends_with_a_link_table(tmp_path: Path) -> None:
+def test_round_of_the_guide_with_curl_ends_with_a_link_table(linkage_service: RunningService) -> None:
     require_program("curl", package="curl")
     require_program("openssl", package="openssl")
     log_in, start, retrieve = _blocks()
-    with RunningService(tmp_path) as service, open_round(service, rows=ROWS) as round_:
+    with open_round(linkage_service, rows=ROWS) as round_:
         round_.upload_all()
         variables = {"PROJECT": round_.project.id, "PURPOSE": PURPOSE}
-        made = _shell(round_.recipient, service.url, log_in, start, say="release=$release", **variables)
-        _shell(round_.providers[0], service.url, log_in, retrieve, say="done=yes", RELEASE=made["release"])
+        made = _shell(round_.recipient, linkage_service.url, log_in, start, say="release=$release", **variables)
+        _shell(round_.providers[0], linkage_service.url, log_in, retrieve, say="done=yes", RELEASE=made["release"])
 
         lines = (round_.providers[0].folder / "links.csv").read_text("utf-8").splitlines()
         assert len(lines) == ROWS + 1

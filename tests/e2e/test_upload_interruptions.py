@@ -81,12 +81,8 @@ class Analyst:
 
 
 @pytest.fixture
-def analyst(tmp_path: Path) -> Iterator[Analyst]:
-    with (
-        RunningService(tmp_path) as service,
-        open_round(service, rows=50) as round_,
-        StallingRelay(service.url) as relay,
-    ):
+def analyst(tmp_path: Path, linkage_service: RunningService) -> Iterator[Analyst]:
+    with open_round(linkage_service, rows=50) as round_, StallingRelay(linkage_service.url) as relay:
         provider = round_.providers[0]
         manifest = flow.encode(provider, project_id=round_.project.id, extract=round_.extract(0))
         rng = np.random.default_rng(1)
@@ -98,7 +94,7 @@ def analyst(tmp_path: Path) -> Iterator[Analyst]:
         size = {"size_bytes": SIZE_BYTES, "count": SIZE_BYTES * 8 // manifest["bits"]}
         sha256 = hashlib.sha256(content).hexdigest()
         (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, **size, "sha256": sha256}))
-        provider.profile.write_text(provider.profile.read_text().replace(service.url, relay.url))
+        provider.profile.write_text(provider.profile.read_text().replace(linkage_service.url, relay.url))
         yield Analyst(round=round_, relay=relay, folder=folder, state=tmp_path / "state")
 
 

@@ -65,6 +65,17 @@ def migrated_database(server: Server) -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def migrated(kind: Kind, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """A database of a kind with every table, by its address; a file of the folder, or on the server of this run."""
+    if kind == "sqlite":
+        yield migrated_file(folder / "linkage.db")
+        return
+    # Asked for here, so that tests on SQLite start no server.
+    with migrated_database(request.getfixturevalue("postgresql")) as url:
+        yield url
+
+
 def migrated_file(file: Path) -> str:
     """An SQLite file with every table of this release, by its address."""
     shutil.copyfile(_sqlite_template(), file)
