@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support.databases import Kind, migrated, postgresql_or_skip
+from support.databases import Kind, kinds_of, migrated, only_on_sqlite, postgresql_or_skip
 from support.postgresql import Server
 
 # A test is right or wrong; how long one example took says how busy the machine was.
@@ -37,6 +37,12 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Makes two of a test that is to run on each database."""
+    if kinds := kinds_of(metafunc):
+        metafunc.parametrize("database_kind", kinds, indirect=True)
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """A PostgreSQL server; the test is skipped where none can run, and fails in CI."""
@@ -45,8 +51,9 @@ def postgresql() -> Iterator[Server]:
 
 @pytest.fixture
 def database_kind(request: pytest.FixtureRequest) -> Kind:
-    """Which database a test runs on: what `TEST_DATABASE` says, unless the test is marked `on_each_database`."""
-    usual: Kind = "postgresql" if os.environ.get("TEST_DATABASE") == "postgresql" else "sqlite"
+    """Which database a test runs on: what `TEST_DATABASE` says, unless the test's marks say it."""
+    free = request.node.get_closest_marker(only_on_sqlite.name) is None
+    usual: Kind = "postgresql" if free and os.environ.get("TEST_DATABASE") == "postgresql" else "sqlite"
     kind: Kind = getattr(request, "param", usual)
     return kind
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,8 +21,23 @@ Kind = Literal["sqlite", "postgresql"]
 KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
 _TEMPLATE = "linkage_template"
 
-on_each_database = pytest.mark.parametrize("database_kind", KINDS, indirect=True)
+on_each_database = pytest.mark.on_each_database
 """Marks a test, or with `pytestmark` a module, whose outcome may depend on the database; others run on SQLite."""
+only_on_sqlite = pytest.mark.only_on_sqlite
+"""Marks a test that speaks SQLite's own SQL, looks into its file, or runs a command on a data folder."""
+
+
+def kinds_of(metafunc: pytest.Metafunc) -> Sequence[Kind]:
+    """On which databases a test runs besides the usual one: none, unless it is marked `on_each_database`.
+
+    Raises:
+        pytest.UsageError: it is marked itself and asks for no database.
+    """
+    asks = "database_kind" in metafunc.fixturenames
+    if not asks and any(mark.name == on_each_database.name for mark in metafunc.definition.own_markers):
+        raise pytest.UsageError(f"{metafunc.definition.nodeid} is marked `on_each_database` and asks for no database.")
+    marked = metafunc.definition.get_closest_marker
+    return KINDS if asks and marked(on_each_database.name) and not marked(only_on_sqlite.name) else ()
 
 
 def postgresql_or_skip() -> Iterator[Server]:

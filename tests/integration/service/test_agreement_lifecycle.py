@@ -8,7 +8,10 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from linkage_service.agreements.document import json_schema
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import Json, Organisation, ServiceApp, agreement_document, data_sets, ok, problem
+
+pytestmark = on_each_database
 
 REASON = {"reason": "A breach was reported."}
 
@@ -325,6 +328,7 @@ def test_database_refuses_to_change_a_proposed_version(signed: Signed, statement
         session.connection().exec_driver_sql(statement)
 
 
+@only_on_sqlite
 def test_database_refuses_to_replace_a_proposed_version(signed: Signed) -> None:
     replacing = "INSERT OR REPLACE INTO agreement_version SELECT agreement, version, 'ab', '{}', created_at, 'draft' "
     with (

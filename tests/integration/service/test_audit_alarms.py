@@ -24,7 +24,10 @@ from linkage_service.audit.watch import SPIKE_LEAST
 from linkage_service.database import Database
 from linkage_service.settings import hours_of
 from linkage_service.worker import watch_of
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import START, Json, ServiceApp, data_sets, in_threads, ok, problem, service_app
+
+pytestmark = on_each_database
 
 ALARMS = "/v1/audit/alarms"
 
@@ -161,6 +164,7 @@ def test_review_and_retention_that_are_overdue_raise_alarms(service: ServiceApp)
     assert service.watch() == 0
 
 
+@only_on_sqlite
 def test_odd_row_holds_up_neither_the_log_nor_other_sources(service: ServiceApp) -> None:
     assert service.join().token
     with service.runtime.database.writing() as session:

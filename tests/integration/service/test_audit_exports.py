@@ -17,6 +17,7 @@ from linkage_ledger.bundle import verify_bundle
 from linkage_service.audit.formats.plain import csv_line
 from linkage_service.audit.tables import AuditEvent
 from linkage_service.cli import main
+from support.databases import only_on_sqlite
 from support.ledger_logs import make_header
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem, service_app
 
@@ -267,6 +268,7 @@ def test_export_of_what_makes_no_sense_is_refused(flow: tuple[ServiceApp, Linked
     problem(service.officer.post(EXPORTS, {"format": "csv", "first": 10**6}), 404, "not_found")
 
 
+@only_on_sqlite
 def test_operator_exports_a_bundle_from_the_database_and_that_is_an_event(service: ServiceApp, tmp_path: Path) -> None:
     # The command goes by the machine's clock, so its service is its own: nothing may follow on another clock.
     kept, out = tmp_path / "kept.txt", tmp_path / "log.zip"

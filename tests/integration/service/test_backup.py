@@ -30,7 +30,7 @@ from linkage_service.runtime import build
 from linkage_service.service_keys import KeysMissing
 from linkage_service.settings import Settings
 from linkage_service.storage import BlobStore
-from support.databases import KINDS, Kind, empty_database, on_each_database
+from support.databases import KINDS, Kind, empty_database, on_each_database, only_on_sqlite
 from support.service_app import Linked, ServiceApp, client_of, data_sets, ok, problem
 
 PASSPHRASE = "correct horse battery staple"
@@ -369,6 +369,7 @@ def test_restoration_that_is_killed_leaves_a_database_that_nobody_serves_on(
     assert serves == [False]
 
 
+@only_on_sqlite
 @pytest.mark.parametrize("what", ["database", "blobs", "keys"])
 def test_restore_over_something_is_refused_and_changes_nothing(
     service: ServiceApp, target: Targets, tmp_path: Path, what: str
@@ -502,6 +503,7 @@ def test_backup_of_another_schema_names_the_version_to_install(
         _restored(service, target("restored", "sqlite"), folder)
 
 
+@only_on_sqlite
 def test_commands_make_verify_and_restore_a_backup(service: ServiceApp, tmp_path: Path) -> None:
     linked = _linked(service)
     words = tmp_path / "passphrase"

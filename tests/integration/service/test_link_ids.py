@@ -7,7 +7,10 @@ import pytest
 
 from linkage_service import engine
 from linkage_service.runs import service as runs
+from support.databases import on_each_database
 from support.service_app import BITS, Linked, Organisation, ServiceApp, data_sets, ok
+
+pytestmark = on_each_database
 
 SIZES, SHARED = (14, 11), 6
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.databases import on_each_database
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import (
     PART_BYTES,
     Caller,
@@ -18,6 +18,8 @@ from support.service_app import (
     ok,
     problem,
 )
+
+pytestmark = on_each_database
 
 PASSWORD = "a long phrase of somebody"
 
@@ -39,6 +41,7 @@ def _errors(document: Json) -> list[str]:
     return [error["code"] for error in document["errors"]]
 
 
+@only_on_sqlite
 def test_invitation_gives_a_link_once_and_is_an_event(service: ServiceApp, partner: Organisation) -> None:
     ok(partner.get("/v1/me"), 200)
     with service.expecting_event("person.invited") as events:
@@ -388,7 +391,6 @@ def test_person_does_what_needs_no_machine(service: ServiceApp) -> None:
     problem(outsider.get(f"/v1/projects/{linked.project}"), 404, "not_found")
 
 
-@on_each_database
 def test_client_has_no_sessions_and_is_told(service: ServiceApp) -> None:
     answers: list[Any] = [
         service.administrator.get("/v1/sessions"),

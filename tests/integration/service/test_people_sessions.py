@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from fastapi import Response
+from sqlalchemy import text
 
 from linkage_service import logs
 from linkage_service.access.guard import Guard
 from linkage_service.access.sessions import COOKIE, LOOPBACK_COOKIE, set_cookie
 from linkage_service.app import routes_of
-from support.databases import on_each_database
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import ISSUER, Json, Organisation, Person, ServiceApp, in_threads, ok, problem
+
+pytestmark = on_each_database
 
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 FOREIGN: list[dict[str, str | None]] = [
@@ -243,7 +246,6 @@ def test_session_ends_after_its_longest_life_however_it_is_used(service: Service
     problem(person.get("/v1/me"), 401, "session_ended")
 
 
-@on_each_database
 def test_list_has_the_own_sessions_with_browser_and_address(person: Person) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     answer = person.http.post("/v1/sessions", json=_draft(person), headers={"User-Agent": agent})
@@ -352,9 +354,9 @@ def test_second_factor_of_another_account_does_not_open(
     # Whoever can write to the database cannot move their own second factor to somebody else's account.
     other = service.person(partner, "analyst")
     with service.runtime.database.writing() as session:
-        session.connection().exec_driver_sql(
-            "UPDATE person SET totp_sealed = (SELECT totp_sealed FROM person WHERE id = ?) WHERE id = ?",
-            (other.person, person.person),
+        session.connection().execute(
+            text("UPDATE person SET totp_sealed = (SELECT totp_sealed FROM person WHERE id = :other) WHERE id = :own"),
+            {"other": other.person, "own": person.person},
         )
     problem(_sign_in(person, code=other.next_code()), 500, "blob_tampered")
 
@@ -455,6 +457,7 @@ def test_cookie_has_no_prefix_on_plain_http_of_this_machine_only(issuer: str, na
 # ---- secrets ----
 
 
+@only_on_sqlite
 def test_no_secret_of_a_person_is_kept_plain_or_said(
     service: ServiceApp, partner: Organisation, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from linkage_service.errors import Conflict
 from linkage_service.link_tables import recipient_keys, tables
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import Json, Linked, Organisation, ServiceApp, data_sets, ok, problem
+
+pytestmark = on_each_database
 
 COLUMNS = ["match_probability", "group_size"]
 AGREED = {"outputs": ["link_table_blind", "link_table_matched", "summary"], "columns": COLUMNS, "min_group_count": 3}
@@ -33,6 +36,7 @@ def linked(service: ServiceApp) -> Linked:
     return service.uploaded(*data_sets(14, 11, shared=6))
 
 
+@only_on_sqlite
 def test_key_that_was_deleted_gives_no_table_any_more(service: ServiceApp, linked: Linked) -> None:
     release = service.release(linked, service.run(linked))
     old = set(ids(linked.providers[0], release).values())

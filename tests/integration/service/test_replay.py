@@ -14,6 +14,7 @@ from linkage_service.access.policy_texts import recall, remember
 from linkage_service.access.replay import Replayed, replay
 from linkage_service.cli import main
 from linkage_service.errors import Conflict, NotFound
+from support.databases import only_on_sqlite
 from support.ledger_logs import make_header
 from support.service_app import Linked, ServiceApp, ok, problem
 
@@ -73,6 +74,7 @@ def test_replay_of_what_is_no_decision_says_so(service: ServiceApp) -> None:
             replay(session, seq=10_000, current=service.runtime.door.policy)
 
 
+@only_on_sqlite
 def test_replay_of_facts_that_were_disposed_of_says_so(service: ServiceApp, linked: Linked) -> None:
     assert linked.project
     seq = next(seq for seq, event in enumerate(service.events()) if event["type"] == "project.opened")
@@ -95,6 +97,7 @@ def test_policy_text_that_was_changed_in_the_database_is_not_recalled(service: S
         assert recall(session, digest) is None
 
 
+@only_on_sqlite
 def test_replay_command_names_element_and_answer(service: ServiceApp, linked: Linked) -> None:
     _played(service, linked)
     seq = next(seq for seq, event in enumerate(service.events()) if event["type"] == "project.refused")
@@ -141,6 +144,7 @@ def test_replay_is_for_officers_who_may_see_the_facts(service: ServiceApp, linke
     problem(service.add_client(service.join(), "officer").get(path), 404)
 
 
+@only_on_sqlite
 @pytest.mark.parametrize(
     ("code", "statement"),
     [

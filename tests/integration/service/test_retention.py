@@ -19,7 +19,10 @@ from linkage_service.runs.tables import Run
 from linkage_service.uploads.service import blob_keys
 from linkage_service.uploads.tables import Upload, UploadSketch, all_sketches
 from linkage_service.worker import sweeper_of, watch_of
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import Json, Linked, ServiceApp, data_sets, ok, problem
+
+pytestmark = on_each_database
 
 ROWS = data_sets(40, 50, shared=20)
 
@@ -251,6 +254,7 @@ def test_bodies_past_their_date_are_disposed_of_and_the_log_verifies(service: Se
     assert service.sweep().bodies == 0
 
 
+@only_on_sqlite
 def test_after_the_sweep_no_byte_of_encodings_or_keys_is_left_on_disk(service: ServiceApp) -> None:
     # Enough uploads that their rows fill, split and merge pages of the database.
     many = [service.uploaded(*ROWS) for _ in range(6)]

@@ -16,7 +16,10 @@ from linkage_service.runs import results
 from linkage_service.runs.tables import Run
 from linkage_service.uploads.service import blob_key, blob_keys
 from linkage_service.uploads.tables import UploadSketch, parts, upload
+from support.databases import on_each_database
 from support.service_app import Json, Linked, Organisation, ServiceApp, data_sets, in_threads, ok, problem
+
+pytestmark = on_each_database
 
 ROWS = data_sets(60, 70, shared=30)
 ROW_BYTES = len(ROWS[0]) // 60

@@ -15,7 +15,7 @@ from linkage_service.errors import Conflict
 from linkage_service.rewrapping import retire, rotate
 from linkage_service.runtime import build
 from linkage_service.storage import BlobTampered
-from support.databases import on_each_database
+from support.databases import on_each_database, only_on_sqlite
 from support.service_app import ServiceApp, data_sets, ok, service_app
 
 
@@ -150,6 +150,7 @@ def test_run_on_a_machine_that_the_new_key_has_not_reached_is_put_off_and_succee
     assert ok(linked.providers[0].get(f"/v1/runs/{run}"), 200)["state"] == "succeeded"
 
 
+@only_on_sqlite
 def test_commands_rotate_and_retire(service: ServiceApp) -> None:
     service.uploaded(*data_sets(12, 12, shared=6))
     where = ["--data-dir", str(service.settings.data_dir)]
@@ -170,6 +171,7 @@ def test_former_key_is_not_destroyed_by_a_release_that_does_not_know_every_table
     assert sorted(service.settings.resolved_keys_dir.iterdir()) == before
 
 
+@only_on_sqlite
 def test_check_of_the_database_says_what_an_upgrade_would_do(service: ServiceApp, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["db", "check", "--data-dir", str(service.settings.data_dir)])
     assert (done.exit_code, done.output) == (0, "")
@@ -180,6 +182,7 @@ def test_check_of_the_database_says_what_an_upgrade_would_do(service: ServiceApp
     assert "db upgrade" in found.stderr
 
 
+@only_on_sqlite
 def test_commands_for_the_database_of_a_newer_release_say_whether_this_one_can_serve(service: ServiceApp) -> None:
     def run(name: str, *options: str) -> Result:
         return CliRunner().invoke(main, ["db", name, "--data-dir", str(service.settings.data_dir), *options])

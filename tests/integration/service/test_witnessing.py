@@ -27,7 +27,10 @@ from linkage_service.audit.rotation import rotate
 from linkage_service.audit.verify import verify
 from linkage_service.settings import Settings
 from support.app_transport import running
+from support.databases import on_each_database
 from support.service_app import ServiceApp, ok, service_app
+
+pytestmark = on_each_database
 
 
 @dataclass

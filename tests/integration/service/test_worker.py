@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from linkage_matching import MatchingCancelled, MatchingError
 from linkage_service import engine, migrate, worker
@@ -123,8 +123,8 @@ def test_run_whose_upload_was_deleted_fails_with_a_problem(service: ServiceApp, 
 def test_run_whose_upload_is_not_what_its_manifest_says_fails(service: ServiceApp, linked: Linked, run: str) -> None:
     upload = linked.uploads[0]
     with service.runtime.database.reading() as session:
-        query = "SELECT data_key FROM upload WHERE id = ?"
-        wrapped = session.connection().exec_driver_sql(query, (upload,)).scalar_one()
+        query = text("SELECT data_key FROM upload WHERE id = :id")
+        wrapped = session.connection().execute(query, {"id": upload}).scalar_one()
     blobs = service.runtime.blobs
     with service.runtime.database.reading() as session:
         (key,) = blob_keys(session, upload)
