@@ -250,6 +250,7 @@ def serve_beside_command(
     "--exit-with-parent", is_flag=True, help="Stop when standard input ends, so as not to outlive the parent."
 )
 @click.option("--no-metrics", is_flag=True, help="Show no metrics, as beside a process that shows them.")
+@click.option("--signs-of-life", is_flag=True, hidden=True, help="Tell the process that keeps this one that it lives.")
 @_development
 def worker(
     *,
@@ -258,6 +259,7 @@ def worker(
     scheduler: str | None,
     exit_with_parent: bool,
     no_metrics: bool,
+    signs_of_life: bool,
     development: bool,
 ) -> None:
     """Carry out runs until stopped."""
@@ -265,7 +267,9 @@ def worker(
 
     given = {"executor": executor, "scheduler": scheduler, "development": "true" if development else None}
     with _runtime(data_dir, **given) as runtime:
-        work_until_stopped(runtime, exit_with_parent=exit_with_parent, metrics=not no_metrics)
+        work_until_stopped(
+            runtime, exit_with_parent=exit_with_parent, metrics=not no_metrics, signs_of_life=signs_of_life
+        )
 
 
 @main.group()

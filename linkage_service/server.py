@@ -35,6 +35,7 @@ _log = structlog.get_logger(__name__)
 _HEADER_BYTES_MAX = 32 * 1024
 # uvicorn's main loop turns ten times a second.
 _TURNS_PER_SIGN_OF_LIFE = 10
+_SIGN_OF_LIFE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,20 @@ def prepare(runtime: Runtime, serving: Serving) -> None:
     runtime.remember_policy()
 
 
-def embedded_worker(settings: Settings) -> Kept:
-    """The worker process beside the server; a run that it has in hand at its end is left for the next one."""
-    return Kept(settings, ["worker", "--exit-with-parent", "--no-metrics"], died="worker_died")
+def embedded_worker(settings: Settings, *, silent_s: float = 60.0) -> Kept:
+    """The worker process beside the server; a run that it has in hand at its end is left for the next one.
+
+    Args:
+        settings: of the service.
+        silent_s: a worker that gave no sign of life for so long is ended by force, and another started.
+    """
+    return Kept(
+        settings,
+        ["worker", "--exit-with-parent", "--no-metrics", "--signs-of-life"],
+        died="worker_died",
+        on_ready=lambda pid: _log.info("worker_ready", pid=pid),
+        silent_s=silent_s,
+    )
 
 
 def _serve(
@@ -193,13 +205,14 @@ def metrics_shown(runtime: Runtime) -> Iterator[None]:
         yield
 
 
-def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: bool) -> None:
+def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: bool, signs_of_life: bool) -> None:
     """Carries out runs until SIGTERM, SIGINT or, if wished, the end of standard input.
 
     Args:
         runtime: of the service whose runs.
         exit_with_parent: whether the end of standard input ends it.
         metrics: whether to show figures where the settings say so: not beside a process that does.
+        signs_of_life: whether to tell whoever started it, on standard output, that it is at work.
 
     Raises:
         NotReady: it is not safe as it is set up, it cannot serve on the database's schema, or that is half restored.
@@ -217,6 +230,9 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
     signal.signal(signal.SIGINT, ask_to_stop)
     if exit_with_parent:
         when_input_ends(stop.set)
+    if signs_of_life:
+        _tell_keeper(READY)
+        threading.Thread(target=_give_signs_of_life, args=(stop,), name="signs-of-life", daemon=True).start()
     runtime.remember_policy()
     tracing = tracing_of(settings.traces_endpoint, share=settings.traces_share, process="worker")
     try:
@@ -226,6 +242,12 @@ def work_until_stopped(runtime: Runtime, *, exit_with_parent: bool, metrics: boo
         runtime.checkpointer.sign()
     finally:
         tracing.close()
+
+
+def _give_signs_of_life(stop: threading.Event) -> None:
+    """Tells every second, from a thread of its own: how long a comparison takes says nothing about its health."""
+    while not stop.wait(_SIGN_OF_LIFE_EVERY_S):
+        _tell_keeper(ALIVE)
 
 
 def _leave_alone_what_is_there() -> None:
