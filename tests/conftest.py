@@ -19,7 +19,7 @@ settings.load_profile("suite")
 _LONG = {
     "test_authorisation_matrix.py", "test_toolchain.py", "test_crashes.py", "test_command_canaries.py",
     "test_canaries.py", "test_typing.py", "test_wheels.py", "test_kills.py", "test_interruptions.py", "test_demo.py",
-    "test_feasibility.py", "test_tutorial.py", "test_running_service.py", "test_console_browser.py",
+    "test_feasibility.py", "test_tutorial.py", "test_embedded_worker.py", "test_console_browser.py",
     "test_malicious_service.py", "test_full_disk.py", "test_clock_steps.py", "test_processes.py", "test_bad_network.py",
     "test_rolling_upgrade.py",
 }  # fmt: skip

@@ -211,9 +211,11 @@ def test_run_service_killed_is_finished_after_the_restart(service: RunningServic
     with open_round(service, rows=3000) as round_:
         round_.upload_all()
         run = run_until(round_, {"running", "succeeded"})
+        url = service.url
         service.kill()
         service.restart()
 
+        assert service.url == url
         finished = round_.recipient.client.runs.wait(run_id=run.id, timeout_s=90)
         granted = flow.release(round_.recipient, run_id=finished.id)
 

@@ -19,8 +19,6 @@ from linkage_service.uploads.tables import UploadSketch, parts, upload
 from support.databases import on_each_database
 from support.service_app import Json, Linked, Organisation, ServiceApp, data_sets, in_threads, ok, problem
 
-pytestmark = on_each_database
-
 ROWS = data_sets(60, 70, shared=30)
 ROW_BYTES = len(ROWS[0]) // 60
 
@@ -74,6 +72,7 @@ def test_withdrawal_of_a_group_that_may_be_told_says_how_many(service: ServiceAp
     assert events[0]["counts"] == {"rows": 10}
 
 
+@on_each_database
 def test_withdrawn_encodings_are_gone_from_what_is_stored(service: ServiceApp, linked: Linked) -> None:
     _withdraw(linked, [0, 31, 59])
     service.keep_house()
@@ -95,6 +94,7 @@ def test_withdrawn_encodings_are_gone_from_what_is_stored(service: ServiceApp, l
     assert [(item["rows"], item["state"]) for item in listed] == [(3, "applied"), (2, "applied")]
 
 
+@on_each_database
 def test_results_with_withdrawn_rows_wait_until_they_are_made_again(service: ServiceApp, linked: Linked) -> None:
     run = service.run(linked, threshold=0.9)
     release = service.release(linked, run)
@@ -177,6 +177,7 @@ def test_rows_that_both_providers_withdrew_match_in_no_similarity(service: Servi
     assert _both(linked, service.run(linked, threshold=0.9)) == 20
 
 
+@on_each_database
 def test_run_that_finds_a_withdrawal_waiting_applies_it_first(service: ServiceApp, linked: Linked) -> None:
     _withdraw(linked, range(10))
     run = service.run(linked, threshold=0.9)
@@ -244,6 +245,7 @@ def test_run_without_a_row_left_says_so(service: ServiceApp, linked: Linked) -> 
     assert run["error"]["code"] == "nothing_left"
 
 
+@on_each_database
 def test_withdrawal_cut_short_anywhere_is_finished_by_the_next(
     service: ServiceApp, linked: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +277,7 @@ def test_withdrawal_cut_short_anywhere_is_finished_by_the_next(
         assert tables.pending(session) == []
 
 
+@on_each_database
 def test_recipient_is_told_the_withdrawn_ids_that_it_can_hold(service: ServiceApp, linked: Linked) -> None:
     release = service.release(linked, service.run(linked, threshold=0.9))
     _withdraw(linked, [5])  # before anybody has fetched a table
@@ -307,6 +310,7 @@ def test_row_left_alone_and_withdrawn_later_is_told_under_the_id_it_had(service:
     assert {item["link_id"] for item in _links(linked, release)} == {held[3]}
 
 
+@on_each_database
 def test_withdrawn_ids_of_a_deleted_run_are_gone(service: ServiceApp, linked: Linked) -> None:
     release = service.release(linked, service.run(linked, threshold=0.9))
     service.clock.move(days=91)
@@ -334,6 +338,7 @@ def test_withdrawal_of_what_is_no_row_is_invalid(linked: Linked, body: Json, sta
     problem(linked.providers[0].post(f"/v1/uploads/{linked.uploads[0]}/withdrawals", body), status, code)
 
 
+@on_each_database
 def test_rows_withdrawn_before_are_a_conflict(linked: Linked) -> None:
     _withdraw(linked, [3])
     again = {"rows": [3], "reason": "erasure"}
@@ -492,6 +497,7 @@ def test_sketch_of_an_upload_goes_with_the_first_withdrawal(service: ServiceApp,
         assert session.get(UploadSketch, linked.uploads[0]) is None
 
 
+@on_each_database
 @pytest.mark.parametrize("kind", ["runs", "releases"])
 def test_hold_on_legal_claims_keeps_what_a_result_was_made_from_until_it_is_lifted(
     service: ServiceApp, linked: Linked, kind: str
@@ -513,6 +519,7 @@ def test_other_providers_rows_cannot_be_withdrawn(linked: Linked) -> None:
     problem(linked.providers[1].post(f"/v1/uploads/{linked.uploads[0]}/withdrawals", body), 403)
 
 
+@on_each_database
 def test_which_rows_were_withdrawn_is_forgotten_with_the_last_result(service: ServiceApp, linked: Linked) -> None:
     service.run(linked, threshold=0.9)
     _withdraw(linked, [3])
@@ -534,6 +541,7 @@ def _trace(linked: Linked, row: int, *, provider: int = 0) -> Json:
     return found
 
 
+@on_each_database
 def test_trace_says_which_recipients_received_something_and_when(service: ServiceApp, linked: Linked) -> None:
     run = service.run(linked, threshold=0.9)
     fetched, unfetched = service.release(linked, run), service.release(linked, run)
@@ -591,6 +599,7 @@ def test_trace_of_a_matched_table_of_a_deleted_run_is_uncertain(service: Service
 HOLD = {"ground": "accuracy", "reason": "Case 12."}
 
 
+@on_each_database
 @pytest.mark.parametrize("kind", ["runs", "releases"])
 def test_hold_stops_disclosure_until_it_is_lifted(service: ServiceApp, linked: Linked, kind: str) -> None:
     run = service.run(linked, threshold=0.9)
@@ -614,6 +623,7 @@ def test_party_cannot_put_a_hold(service: ServiceApp, linked: Linked) -> None:
     problem(linked.providers[0].post(f"/v1/runs/{run['id']}:restrict", HOLD), 403)
 
 
+@on_each_database
 @pytest.mark.parametrize(
     ("ground", "kept"), [("accuracy", False), ("objection", False), ("unlawful", True), ("legal_claims", True)]
 )

@@ -1,4 +1,4 @@
-"""What other end-to-end tests rely on: a service that can be killed and started again without losing anything."""
+"""The worker that a service starts beside itself: how it ends, and what becomes of one that hangs."""
 
 import os
 import signal
@@ -9,7 +9,6 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from linkage_client.demo import flow
-from linkage_client.testing.rounds import open_round
 from linkage_client.testing.service import RunningService
 from linkage_service.server import embedded_worker
 from support.service_app import service_app
@@ -17,25 +16,6 @@ from support.topology import wait_for
 
 # Long enough that a worker on a busy machine is not taken for one that hangs.
 SILENT_S = 8.0
-
-
-def test_running_service_killed_and_restarted_goes_on_at_the_same_address(tmp_path: Path) -> None:
-    with RunningService(tmp_path, settings={"LINKAGE_LEASE_S": "2"}) as service, open_round(service, rows=80) as round_:
-        url = service.url
-        round_.upload(0)
-        service.kill()
-        service.restart()
-        round_.upload(1)
-        run = round_.match()
-        release = round_.release(run)
-        checkpoint, kept = flow.keep_checkpoint(service.unit, service.unit.officer)
-
-        assert service.url == url
-        assert run.state == "succeeded"
-        assert flow.retrieve(round_.providers[0], release_id=release.id) == 80
-        assert service.verify_ledger(against=kept)["verified"] is True
-        assert checkpoint.size > 0
-        assert "linkage service is ready" in service.log_text()
 
 
 def test_worker_asked_to_stop_while_its_parent_lives_ends_in_order_and_leaves_nothing_unsigned(tmp_path: Path) -> None:
