@@ -8,6 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from sqlmodel import select
 
+from linkage_service.access.decide import CLOCK_TOLERANCE
 from linkage_service.access.guard import PUBLIC
 from linkage_service.audit import tables
 from linkage_service.figures import free_bytes, unsigned_since
@@ -61,7 +62,8 @@ def get_health() -> Alive:
 def get_readiness(request: Request, response: Response) -> Ready:
     """Looks at what requests need: the database, its migrations, the blob store, the ledger's key.
 
-    And at what they do not need, for which no request is turned away: workers, signed checkpoints, room on the disk.
+    And at what they do not need, for which no request is turned away: workers, signed checkpoints, room on the disk, a
+    clock that is not behind the ledger.
     """
     runtime: Runtime = request.app.state.service
     needed: dict[str, PartState] = {
@@ -74,6 +76,8 @@ def get_readiness(request: Request, response: Response) -> Ready:
         "workers": _works(lambda: _must_have_worker(runtime), otherwise="degraded"),
         "checkpoints": _works(lambda: _must_be_signed(runtime), otherwise="degraded"),
         "disk": _works(lambda: _must_have_room(runtime), otherwise="degraded"),
+        # Not unwell: the refusal of one decision, an event of now, can be all that is in the way.
+        "clock": _works(lambda: _must_not_be_behind_log(runtime), otherwise="degraded"),
     }
     parts = needed | others
     worst: PartState = max(parts.values(), key=("ok", "degraded", "unwell").index)
@@ -111,6 +115,12 @@ def _must_be_signed(runtime: Runtime) -> None:
 
 def _must_have_room(runtime: Runtime) -> None:
     _must(all(free >= _DISK_LOW_BYTES for free in free_bytes(runtime.settings).values()))
+
+
+def _must_not_be_behind_log(runtime: Runtime) -> None:
+    with runtime.database.reading() as session:
+        newest = tables.newest_time(session)
+    _must(newest is None or runtime.clock() >= newest - CLOCK_TOLERANCE)
 
 
 def _must(holds: object) -> None:

@@ -163,6 +163,15 @@ def test_readiness_names_the_part_that_is_unwell_and_turns_nobody_away_for_the_r
     assert (answer.status_code, answer.json()["parts"]["ledger_key"]) == (503, "unwell")
 
 
+@pytest.mark.parametrize(("back_s", "state"), [(59, "ok"), (61, "degraded")])
+def test_readiness_says_that_the_clock_is_behind_the_log_and_turns_nobody_away_for_it(
+    service: ServiceApp, back_s: int, state: str
+) -> None:
+    ok(service.officer.get("/v1/audit/events"), 200)
+    service.clock.now -= timedelta(seconds=back_s)
+    assert ok(service.http.get("/readyz"), 200)["parts"]["clock"] == state
+
+
 def test_liveness_looks_at_nothing(service: ServiceApp) -> None:
     with service.runtime.database.writing() as session:
         session.execute(text("DROP TABLE alembic_version"))
