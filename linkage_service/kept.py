@@ -15,6 +15,8 @@ READY = "ready"
 """The line by which a process says to the one that keeps it that it is at work."""
 ALIVE = "alive"
 """The line by which it says about every second from then on that it still is."""
+SILENT_S = 60.0
+"""For how long it may say nothing once it was ready."""
 
 _log = structlog.get_logger(__name__)
 _STOPS_IN_S = 20
@@ -37,9 +39,9 @@ class Kept:
         command: Sequence[str],
         *,
         died: str,
-        on_ready: Callable[[int], None] | None = None,
+        on_ready: Callable[[int], None],
         on_death: Callable[[], None] = lambda: None,
-        silent_s: float = 60.0,
+        silent_s: float = SILENT_S,
     ) -> None:
         """Start nothing yet.
 
@@ -48,10 +50,9 @@ class Kept:
             command: of `linkage-service`, which ends when standard input does, and its options.
             died: the event of the log when it has died.
             on_ready: called with its process id when it says `READY` on standard output, each time it was started,
-                from a thread of its own; without it, standard output is that of this process.
+                from a thread of its own.
             on_death: called when it has ended without having been asked to, from the same thread.
-            silent_s: with `on_ready`, for how long it may say nothing once it was ready. Then it is ended by force, and
-                started again.
+            silent_s: for how long it may say nothing once it was ready. Then it is ended by force, and started again.
         """
         own = ["--development"] if settings.development else []
         self._command = [
@@ -107,7 +108,7 @@ class Kept:
 
     def _listen_to(self, process: "subprocess.Popen[bytes]") -> None:
         """Hears what it says, to the end: it would wait for somebody to read it otherwise."""
-        if process.stdout is None or self._on_ready is None:
+        if process.stdout is None:
             return
         rest, ready, missed = b"", False, 0
         with process.stdout as pipe, selectors.DefaultSelector() as readable:
@@ -136,6 +137,6 @@ class Kept:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
-                stdout=None if self._on_ready is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
             return self._process

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from linkage_service.engine import executor_of
 from linkage_service.errors import NotReady
 from linkage_service.figures import figures_of
-from linkage_service.kept import ALIVE, READY, Kept
+from linkage_service.kept import ALIVE, READY, SILENT_S, Kept
 from linkage_service.logs import configure
 from linkage_service.migrate import must_serve
 from linkage_service.pages import show_pages
@@ -133,7 +133,7 @@ def prepare(runtime: Runtime, serving: Serving) -> None:
     runtime.remember_policy()
 
 
-def embedded_worker(settings: Settings, *, silent_s: float = 60.0) -> Kept:
+def embedded_worker(settings: Settings, *, silent_s: float = SILENT_S) -> Kept:
     """The worker process beside the server; a run that it has in hand at its end is left for the next one.
 
     Args:

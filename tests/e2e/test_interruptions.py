@@ -216,6 +216,7 @@ def test_run_service_killed_is_finished_after_the_restart(service: RunningServic
         service.restart()
 
         assert service.url == url
+        assert "linkage service is ready" in service.log_text()
         finished = round_.recipient.client.runs.wait(run_id=run.id, timeout_s=90)
         granted = flow.release(round_.recipient, run_id=finished.id)
 

@@ -28,7 +28,7 @@ only_on_sqlite = pytest.mark.only_on_sqlite
 
 
 def kinds_of(metafunc: pytest.Metafunc) -> Sequence[Kind]:
-    """On which databases a test runs besides the usual one: none, unless it is marked `on_each_database`.
+    """The databases that a test is to run on, each in turn; none where it runs on the usual one alone.
 
     Raises:
         pytest.UsageError: it is marked itself and asks for no database.
